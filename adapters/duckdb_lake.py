@@ -1,0 +1,267 @@
+"""The lake on one machine: Parquet files, read by DuckDB, committed by one small JSON file.
+
+A commit lists every file of every table. It appears under the next number by an atomic link, so
+a reader sees the old lake or the new one and a killed run leaves only files no commit names,
+which the next commit sweeps away.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import pyarrow as arrow
+import pyarrow.compute as compute
+import pyarrow.parquet as parquet
+
+from foundation.contracts import TABLES, Table
+from foundation.errors import RegularsError
+from foundation.lake import Merged
+
+# Readers may still hold an older commit; its files stay until this many newer ones exist.
+COMMITS_KEPT = 5
+
+
+@dataclass
+class Commit:
+    """What the lake holds: the files of each table, and the notes that go with them."""
+
+    version: int = 0
+    files: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class DuckDbLake:
+    """A folder of Parquet files under commits; see foundation.lake.Lake."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._commits = folder / "commits"
+        self._commits.mkdir(parents=True, exist_ok=True)
+        self._native = _engine()
+        self._engine = ibis.duckdb.from_connection(self._native)
+
+    @property
+    def version(self) -> int:
+        return self._newest().version
+
+    def table(self, name: str) -> ibis.Table:
+        contract = _contract(name)
+        files = self._newest().files.get(name, [])
+        if not files:
+            return self._named(contract.arrow_schema.empty_table())
+        # Read by our own path list, never by a glob: uncommitted files must stay unseen.
+        return self._engine.read_parquet(
+            [str(self._folder / file) for file in files], hive_partitioning=False
+        )
+
+    def memory(self, rows: arrow.Table) -> ibis.Table:
+        return self._named(rows)
+
+    def fetch(self, expression: ibis.Table) -> arrow.Table:
+        return self._engine.to_pyarrow(expression)
+
+    def note(self, name: str) -> str | None:
+        return self._newest().notes.get(name)
+
+    def digest(self, tables: Sequence[str]) -> str:
+        commit = self._newest()
+        # A file's name is unique and its content never changes, so names identify content.
+        named = json.dumps({name: sorted(commit.files.get(name, [])) for name in sorted(tables)})
+        return hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
+
+    @contextmanager
+    def write(self) -> Generator["DuckDbWrite"]:
+        with (self._folder / "write.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            writing = DuckDbWrite(self._folder, self._newest())
+            yield writing
+            if writing.changed:
+                self._publish(writing.commit)
+                self._sweep()
+
+    def _named(self, rows: arrow.Table) -> ibis.Table:
+        return self._engine.create_table(f"memory_{uuid.uuid4().hex}", rows, temp=True)
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(path.stem) for path in self._commits.glob("*.json"))
+
+    def _newest(self) -> Commit:
+        numbers = self._numbers()
+        return self._read(numbers[-1]) if numbers else Commit()
+
+    def _read(self, number: int) -> Commit:
+        return Commit(**json.loads((self._commits / f"{number:08}.json").read_text()))
+
+    def _publish(self, commit: Commit) -> None:
+        commit.version += 1
+        draft = self._commits / f"{uuid.uuid4().hex}.draft"
+        with draft.open("w") as file:
+            json.dump(commit.__dict__, file)
+            file.flush()
+            os.fsync(file.fileno())
+        # Linking refuses an existing number, where a rename would silently replace it.
+        os.link(draft, self._commits / f"{commit.version:08}.json")
+        draft.unlink()
+        _sync_folder(self._commits)
+
+    def _sweep(self) -> None:
+        numbers = self._numbers()
+        for old in numbers[:-COMMITS_KEPT]:
+            (self._commits / f"{old:08}.json").unlink()
+        named = {
+            self._folder / file
+            for number in numbers[-COMMITS_KEPT:]
+            for files in self._read(number).files.values()
+            for file in files
+        }
+        for path in self._folder.rglob("*.parquet"):
+            if path not in named:
+                path.unlink()
+        for draft in self._commits.glob("*.draft"):
+            draft.unlink()
+
+
+class DuckDbWrite:
+    """One commit in the making; see foundation.lake.LakeWrite."""
+
+    def __init__(self, folder: Path, commit: Commit) -> None:
+        self._folder = folder
+        self.commit = commit
+        self.changed = False
+
+    def merge(self, table: str, rows: arrow.Table, *, by_day: bool = False) -> Merged:
+        contract = _contract(table)
+        rows = rows.select(list(contract.names)).cast(contract.arrow_schema)
+        if rows.num_rows == 0:
+            return Merged(0, 0, 0, ())
+        with _engine() as engine:
+            return self._merge(engine, contract, rows, by_day)
+
+    def _merge(
+        self, engine: duckdb.DuckDBPyConnection, contract: Table, rows: arrow.Table, by_day: bool
+    ) -> Merged:
+        key = f'"{contract.key}"'
+        columns = ", ".join(f'"{name}"' for name in contract.names)
+        same = " AND ".join(f'i."{n}" IS NOT DISTINCT FROM r."{n}"' for n in contract.names)
+        engine.register("incoming", rows.append_column("_row", arrow.array(range(rows.num_rows))))
+        files = self._paths(contract.name)
+        if files:
+            engine.read_parquet(files, hive_partitioning=False).create_view("existing")
+        else:
+            engine.register("existing", contract.arrow_schema.empty_table())
+        # Of one key, an event keeps its first telling and a record its last.
+        order = "_row" if contract.nature == "event" else "_row DESC"
+        engine.execute(
+            f"CREATE TEMP TABLE fresh AS SELECT * EXCLUDE (_turn) FROM (SELECT *, row_number() "  # noqa: S608
+            f"OVER (PARTITION BY {key} ORDER BY {order}) AS _turn FROM incoming) WHERE _turn = 1"
+        )
+        engine.execute(
+            f"CREATE TEMP TABLE known AS SELECT {columns} FROM existing "  # noqa: S608
+            f"SEMI JOIN fresh USING ({key})"
+        )
+        new = _count(engine, f"SELECT count(*) FROM fresh ANTI JOIN known USING ({key})")  # noqa: S608
+        if contract.nature == "record":
+            replaced = _count(
+                engine,
+                f"SELECT count(*) FROM fresh i JOIN known r USING ({key}) WHERE NOT ({same})",  # noqa: S608
+            )
+            if new or replaced:
+                merged = engine.execute(
+                    f"SELECT {columns} FROM existing ANTI JOIN fresh USING ({key}) "  # noqa: S608
+                    f"UNION ALL SELECT {columns} FROM fresh ORDER BY {key}"
+                ).to_arrow_table()
+                self._set(contract.name, [self._store(contract, merged)])
+            return Merged(new, rows.num_rows - new - replaced, replaced, ())
+        # Each row is held against the first telling of its key, in the lake or in this batch.
+        engine.execute(
+            f"CREATE TEMP TABLE judged AS SELECT i._row, {same} AS same FROM incoming i JOIN ("  # noqa: S608
+            f"SELECT {columns} FROM known UNION ALL "
+            f"SELECT {columns} FROM fresh ANTI JOIN known USING ({key})"
+            f") r USING ({key})"
+        )
+        other = engine.execute("SELECT _row FROM judged WHERE NOT same ORDER BY 1").fetchall()
+        if new:
+            self._append(engine, contract, columns, by_day)
+        repeated = rows.num_rows - new - len(other)
+        return Merged(new, repeated, 0, tuple(int(row) for (row,) in other))
+
+    def _append(
+        self, engine: duckdb.DuckDBPyConnection, contract: Table, columns: str, by_day: bool
+    ) -> None:
+        fresh = engine.execute(
+            f'SELECT {columns}, CAST("at" AS DATE) AS _day FROM fresh '  # noqa: S608
+            f'ANTI JOIN known USING ("{contract.key}") ORDER BY _row'
+            if by_day
+            else f"SELECT {columns}, NULL AS _day FROM fresh "  # noqa: S608
+            f'ANTI JOIN known USING ("{contract.key}") ORDER BY _row'
+        ).to_arrow_table()
+        stored: list[str] = []
+        for day in fresh["_day"].unique().to_pylist():
+            part = (
+                fresh if day is None else fresh.filter(compute.equal(fresh["_day"], day))
+            ).drop_columns(["_day"])
+            stored.append(self._store(contract, part, day=day))
+        self._set(contract.name, [*self.commit.files.get(contract.name, []), *stored])
+
+    def clear(self, table: str) -> None:
+        self._set(_contract(table).name, [])
+
+    def remember(self, name: str, value: str) -> None:
+        if self.commit.notes.get(name) != value:
+            self.commit.notes[name] = value
+            self.changed = True
+
+    def _paths(self, table: str) -> list[str]:
+        return [str(self._folder / file) for file in self.commit.files.get(table, [])]
+
+    def _set(self, table: str, files: list[str]) -> None:
+        if self.commit.files.get(table, []) != files:
+            self.commit.files[table] = files
+            self.changed = True
+
+    def _store(self, contract: Table, rows: arrow.Table, day: Any = None) -> str:
+        folder = Path(contract.name) if day is None else Path(contract.name) / f"day={day}"
+        (self._folder / folder).mkdir(parents=True, exist_ok=True)
+        file = folder / f"{uuid.uuid4().hex}.parquet"
+        with (self._folder / file).open("wb") as target:
+            parquet.write_table(rows.cast(contract.arrow_schema), target, compression="zstd")
+            target.flush()
+            os.fsync(target.fileno())
+        _sync_folder(self._folder / folder)
+        return file.as_posix()
+
+
+def _contract(name: str) -> Table:
+    if name not in TABLES:
+        raise RegularsError(f"table {name!r} is no contract; choose one of {', '.join(TABLES)}")
+    return TABLES[name]
+
+
+def _engine() -> duckdb.DuckDBPyConnection:
+    engine = duckdb.connect()
+    # Days of timestamps are UTC days whatever the machine's own zone is.
+    engine.execute("SET TimeZone = 'UTC'")
+    return engine
+
+
+def _count(engine: duckdb.DuckDBPyConnection, query: str) -> int:
+    found = engine.execute(query).fetchone()
+    assert found is not None  # noqa: S101  an aggregate always answers one row
+    return int(found[0])
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

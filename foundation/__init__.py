@@ -1,0 +1,1 @@
+"""The shared language of Regulars: contracts, features, money, time, errors. No input or output."""

@@ -1,0 +1,35 @@
+"""Data contracts: the tables every part reads and writes, and how a row is judged."""
+
+from foundation.contracts.table import Column, Fault, Table
+from foundation.contracts.tables import (
+    ASSUMPTIONS,
+    CUSTOMERS,
+    DECISIONS,
+    INTERACTIONS,
+    OFFERS,
+    PRODUCTS,
+    PURCHASES,
+    QUARANTINE,
+    SEGMENTS,
+    STORES,
+    SURVEYS,
+    TABLES,
+)
+
+__all__ = [
+    "ASSUMPTIONS",
+    "CUSTOMERS",
+    "DECISIONS",
+    "INTERACTIONS",
+    "OFFERS",
+    "PRODUCTS",
+    "PURCHASES",
+    "QUARANTINE",
+    "SEGMENTS",
+    "STORES",
+    "SURVEYS",
+    "TABLES",
+    "Column",
+    "Fault",
+    "Table",
+]

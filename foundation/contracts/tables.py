@@ -1,0 +1,252 @@
+"""The tables of the house. Money is minor units, times are UTC, ids are opaque strings."""
+
+from foundation.contracts.table import Column, Table
+
+CHANNELS = ("store", "app", "web", "email", "push", "mail", "till", "call")
+
+INTERACTION_KINDS = (
+    "sent",
+    "impression",
+    "view",
+    "activate",
+    "redeem",
+    "dismiss",
+    "visit",
+    "search",
+    "purchase",
+    "return",
+    "complaint",
+    "ticket_opened",
+    "ticket_answered",
+    "ticket_resolved",
+    "survey",
+)
+
+OFFER_KINDS = (
+    "percent",
+    "amount",
+    "fixed_price",
+    "points",
+    "gift",
+    "buy_n_get_m",
+    "bundle",
+    "streak",
+    "informational",
+)
+
+CUSTOMERS = Table(
+    "customers",
+    "customer_id",
+    "record",
+    (
+        Column("customer_id", "string", "Who"),
+        Column("household_id", "string", "Who she lives with", nullable=True),
+        Column("joined_at", "time", "When she joined the programme", nullable=True),
+        Column("home_store_id", "string", "Her usual store", nullable=True),
+        Column("time_zone", "string", "Her IANA zone", nullable=True),
+        Column("demographics", "json", "Never an input of an offer model", nullable=True),
+        Column("attributes", "json", "Whatever else the retailer knows", nullable=True),
+    ),
+)
+
+STORES = Table(
+    "stores",
+    "store_id",
+    "record",
+    (
+        Column("store_id", "string", "Which store"),
+        Column("name", "string", "Its name", nullable=True),
+        Column("time_zone", "string", "Its IANA zone"),
+        Column("owner", "string", "Who runs it", one_of=("own", "franchise")),
+        Column("participates", "boolean", "Whether it takes offers"),
+        Column("funding_share", "float64", "Part of a reward it pays (0-1)", nullable=True),
+    ),
+)
+
+PRODUCTS = Table(
+    "products",
+    "product_id",
+    "record",
+    (
+        Column("product_id", "string", "Which product"),
+        Column("category", "string", "Broad category"),
+        Column("subcategory", "string", "Narrow category", nullable=True),
+        Column("brand", "string", "Brand", nullable=True),
+        Column("margin_rate", "float64", "Margin as a part of net sales", nullable=True),
+    ),
+)
+
+PURCHASES = Table(
+    "purchases",
+    "line_id",
+    "event",
+    (
+        Column("line_id", "string", "One line of a receipt"),
+        Column("customer_id", "string", "Who bought"),
+        Column("order_id", "string", "The receipt"),
+        Column("product_id", "string", "What"),
+        Column("store_id", "string", "Where", nullable=True),
+        Column("channel", "string", "Through which channel", one_of=CHANNELS),
+        Column("at", "time", "When"),
+        Column("local_day", "int64", "Day on the store's own calendar, days since 1970-01-01"),
+        Column("local_hour", "int64", "Hour on the store's own clock (0-23)", at_least=0),
+        Column("quantity", "float64", "Pieces or weight; negative for a return"),
+        Column("amount", "money", "Net paid; negative for a return"),
+        Column("discount", "money", "Taken off the shelf price in all", at_least=0),
+        Column("offer_discount", "money", "Part of it given by personal offers", at_least=0),
+        Column("offer_id", "string", "The offer that gave it", nullable=True),
+        Column("funder", "string", "Who pays the offer's part", nullable=True),
+        Column("margin", "money", "What the line earned, where known", nullable=True),
+        Column("returns_line_id", "string", "The line this one returns", nullable=True),
+    ),
+)
+
+OFFERS = Table(
+    "offers",
+    "offer_id",
+    "record",
+    (
+        Column("offer_id", "string", "Which offer"),
+        Column("title", "string", "What the customer reads"),
+        Column("kind", "string", "What sort of reward", one_of=OFFER_KINDS),
+        Column("reward", "float64", "Percent, money in minor units or points, by kind", at_least=0),
+        Column("min_spend", "money", "Spend that earns it", at_least=0),
+        Column("scope", "strings", "Products it holds for; empty means all"),
+        Column("channels", "strings", "Where it may be shown; empty means everywhere"),
+        Column("placements", "strings", "Which spots may show it; empty means all"),
+        Column("stores", "strings", "Stores that take it; empty means all"),
+        Column("valid_from", "time", "First instant"),
+        Column("valid_to", "time", "First instant after it"),
+        Column("eligibility", "json", "Rule on the customer; null means everyone", nullable=True),
+        Column("total_cap", "int64", "Redemptions in all", nullable=True, at_least=0),
+        Column("customer_cap", "int64", "Redemptions per customer", nullable=True, at_least=0),
+        Column("budget", "money", "Reward money in all", nullable=True, at_least=0),
+        Column("stock", "int64", "Pieces in all", nullable=True, at_least=0),
+        Column("cost", "money", "What one redemption costs the retailer", at_least=0),
+        Column("funder", "string", "Who pays", nullable=True),
+        Column("priority", "int64", "Tie-break between equal scores, higher first"),
+        Column("exclusive_group", "string", "At most one of a group in a slate", nullable=True),
+        Column("combinable", "boolean", "May be used with other offers"),
+        Column("campaign_kind", "string", "The retailer's own kind of campaign", nullable=True),
+    ),
+)
+
+INTERACTIONS = Table(
+    "interactions",
+    "event_id",
+    "event",
+    (
+        Column("event_id", "string", "One event"),
+        Column("customer_id", "string", "Whose"),
+        Column("at", "time", "When"),
+        Column("channel", "string", "Through which channel", one_of=CHANNELS),
+        Column("touchpoint", "string", "Where in the journey", nullable=True),
+        Column("kind", "string", "What happened", one_of=INTERACTION_KINDS),
+        Column("offer_id", "string", "About which offer", nullable=True),
+        Column("decision_id", "string", "Caused by which decision", nullable=True),
+        Column("order_id", "string", "With which receipt", nullable=True),
+        Column("value", "float64", "Money in minor units, or a score", nullable=True),
+        Column("text", "string", "What she said", nullable=True),
+    ),
+)
+
+SURVEYS = Table(
+    "surveys",
+    "response_id",
+    "event",
+    (
+        Column("response_id", "string", "One answer"),
+        Column("customer_id", "string", "Whose"),
+        Column("at", "time", "When answered"),
+        Column("asked_at", "time", "When asked", nullable=True),
+        Column(
+            "instrument", "string", "Which survey", one_of=("nps", "csat", "ces", "expectation")
+        ),
+        Column("score", "float64", "The answer"),
+        Column("scale", "float64", "Highest answer possible", at_least=1),
+        Column("touchpoint", "string", "About which part of the journey", nullable=True),
+        Column("text", "string", "What she added", nullable=True),
+    ),
+)
+
+# Nested lists (what was shown, what was refused, which variant) are JSON texts, so that every
+# engine reads the same bytes; foundation.decision gives their shape.
+DECISIONS = Table(
+    "decisions",
+    "decision_id",
+    "event",
+    (
+        Column("decision_id", "string", "One answer to one request"),
+        Column("customer_id", "string", "Asked for whom"),
+        Column("at", "time", "When"),
+        Column("channel", "string", "Asked by which channel", one_of=CHANNELS),
+        Column("known", "boolean", "Whether the snapshot had the customer"),
+        Column("propensity_valid", "boolean", "Whether the answer was the policy's own draw"),
+        Column("policy", "string", "The policy that drew, with its settings"),
+        Column("experiments", "json", "[{key, variant, unit}]"),
+        Column("slates", "json", "[{placement, offers: [...], slate_propensity, fallback}]"),
+        Column("record", "json", "The whole record: enough to replay the decision"),
+    ),
+)
+
+SEGMENTS = Table(
+    "segments",
+    "segment_row_id",
+    "event",
+    (
+        Column("segment_row_id", "string", "Run and customer"),
+        Column("run_id", "string", "Which run of the segment job"),
+        Column("as_of", "time", "Knowledge up to, not including, this instant"),
+        Column("customer_id", "string", "Who"),
+        Column("recency_score", "int64", "1 (long ago) to 5", at_least=1),
+        Column("frequency_score", "int64", "1 (seldom) to 5", at_least=1),
+        Column("monetary_score", "int64", "1 (little) to 5", at_least=1),
+        Column("rfm", "string", "Named group"),
+        Column("lifecycle", "string", "Lifecycle state"),
+        Column("cluster", "string", "Behavioural cluster"),
+    ),
+)
+
+ASSUMPTIONS = Table(
+    "assumptions",
+    "name",
+    "record",
+    (
+        Column("name", "string", "What is assumed"),
+        Column("value", "json", "The value that stands in"),
+        Column("statement", "string", "How a report says it"),
+    ),
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    "fault_id",
+    "event",
+    (
+        Column("fault_id", "string", "Source, line and column"),
+        Column("source", "string", "File"),
+        Column("table", "string", "Meant for"),
+        Column("source_line", "int64", "Line in the file, the header being 1", at_least=1),
+        Column("column", "string", "Which column"),
+        Column("value", "string", "What stood there", nullable=True),
+        Column("reason", "string", "Which rule it broke"),
+        Column("at", "time", "When it was refused"),
+    ),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        CUSTOMERS,
+        STORES,
+        PRODUCTS,
+        PURCHASES,
+        OFFERS,
+        INTERACTIONS,
+        SURVEYS,
+        DECISIONS,
+        SEGMENTS,
+        ASSUMPTIONS,
+        QUARANTINE,
+    )
+}

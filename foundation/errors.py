@@ -1,0 +1,26 @@
+"""What went wrong, in one line a person can act on.
+
+A message names the subject, the value, the rule and the way out, for example
+`model 'response@7' was trained on features 3f2a, this snapshot has 91bc; run 'regulars train'`.
+The command line prints it and exits with 2; the API answers it as problem+json.
+"""
+
+
+class RegularsError(Exception):
+    """Bad input or a refused step: the message is for the person who asked."""
+
+
+class JobRunning(RegularsError):
+    """The same job already runs in another process."""
+
+
+class NothingToDo(RegularsError):
+    """A job was asked for before what it needs exists (no data, no model, no snapshot)."""
+
+
+class TooLittleData(RegularsError):
+    """A figure was asked for that this little data cannot carry: a refusal, not a fault."""
+
+
+class StoreUnavailable(RegularsError):
+    """A database or store does not answer now; the same request may succeed later."""

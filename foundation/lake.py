@@ -1,0 +1,78 @@
+"""The lake port: Parquet tables under contract, read as expressions, written all or nothing."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import ibis
+import pyarrow as arrow
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What an append did with its rows.
+
+    `conflicts` are positions of rows whose event was told before with other content; they were
+    not written.
+    """
+
+    new: int
+    repeated: int
+    replaced: int
+    conflicts: tuple[int, ...]
+
+
+class LakeWrite(Protocol):
+    """One commit in the making: nothing of it is seen before it ends well."""
+
+    def merge(self, table: str, rows: arrow.Table, *, by_day: bool = False) -> Merged:
+        """Add events not told before, or replace records by key.
+
+        Args:
+            table: A contract's name.
+            rows: Rows in the contract's schema.
+            by_day: Keep one file a UTC day of the column `at`.
+        """
+        ...
+
+    def clear(self, table: str) -> None:
+        """Empty a table."""
+        ...
+
+    def remember(self, name: str, value: str) -> None:
+        """Set a note (a cursor, say) that becomes true together with the rows."""
+        ...
+
+
+class Lake(Protocol):
+    """Where offline jobs read and write."""
+
+    @property
+    def version(self) -> int:
+        """Number of the newest commit; 0 when nothing was ever written."""
+        ...
+
+    def table(self, name: str) -> ibis.Table:
+        """Return a contract's table at the newest commit, empty when nothing was loaded."""
+        ...
+
+    def memory(self, rows: arrow.Table) -> ibis.Table:
+        """Return an in-memory table that can be joined with the lake's own."""
+        ...
+
+    def fetch(self, expression: ibis.Table) -> arrow.Table:
+        """Evaluate an expression."""
+        ...
+
+    def note(self, name: str) -> str | None:
+        """Return a remembered note."""
+        ...
+
+    def digest(self, tables: Sequence[str]) -> str:
+        """Return a fingerprint of these tables' content at the newest commit."""
+        ...
+
+    def write(self) -> AbstractContextManager[LakeWrite]:
+        """Begin one commit; it becomes visible, whole, when the block ends without an error."""
+        ...

@@ -1,0 +1,90 @@
+"""Where this deployment keeps its things and how it behaves. Environment: REGULARS_<NAME>."""
+
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from foundation.errors import RegularsError
+from foundation.money import Currency
+
+
+class Settings(BaseSettings):
+    """One deployment. Every field can be set by REGULARS_<NAME>, e.g. REGULARS_HOME=/data."""
+
+    model_config = SettingsConfigDict(env_prefix="REGULARS_", extra="forbid", frozen=True)
+
+    home: Path = Field(
+        default=Path(".regulars"), description="Folder of the lake, snapshots, models, database."
+    )
+    database_url: str | None = Field(
+        default=None, description="PostgreSQL to use; without it one is started in the home folder."
+    )
+    mlflow_tracking_uri: str | None = Field(
+        default=None, description="MLflow to use; without it a SQLite file in the home folder."
+    )
+    currency_code: str = Field(default="USD", pattern="^[A-Z]{3}$", description="ISO 4217 code.")
+    time_zone: str = Field(
+        default="America/New_York", description="The chain's own zone, where a store has none."
+    )
+    publish_hour: int = Field(
+        default=3, ge=0, le=23, description="Local hour at which the nightly snapshot goes live."
+    )
+    host: str = Field(default="127.0.0.1", description="Address the service listens on.")
+    exploration: float = Field(
+        default=0.1, gt=0, le=1, description="Share of slates drawn at random, to keep learning."
+    )
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{name!r} is no IANA time zone; write it like Europe/Vienna")
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.time_zone)
+
+    @property
+    def currency(self) -> Currency:
+        return Currency(self.currency_code)
+
+    @property
+    def lake_folder(self) -> Path:
+        return self.home / "lake"
+
+    @property
+    def snapshot_folder(self) -> Path:
+        return self.home / "snapshots"
+
+    @property
+    def postgres_folder(self) -> Path:
+        return self.home / "postgres"
+
+    @property
+    def lock_folder(self) -> Path:
+        return self.home / "locks"
+
+    @property
+    def mlflow_uri(self) -> str:
+        return self.mlflow_tracking_uri or f"sqlite:///{(self.home / 'mlflow.db').resolve()}"
+
+    @property
+    def artifact_folder(self) -> Path:
+        return self.home / "mlflow-artifacts"
+
+
+def load_settings(home: Path | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        RegularsError: A value breaks its rule; the line names the setting.
+    """
+    try:
+        return Settings() if home is None else Settings(home=home)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "REGULARS_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise RegularsError(f"setting {name}={first['input']!r}: {first['msg']}") from error

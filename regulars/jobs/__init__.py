@@ -1,0 +1,1 @@
+"""Jobs: plain functions that read, call the mathematics and write."""

@@ -1,0 +1,120 @@
+"""Load: a retailer's rows into the lake, each judged by its contract, none dropped in silence."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import blake2b
+
+import pandas as pd
+
+from foundation.clock import Clock
+from foundation.contracts import QUARANTINE, Fault
+from foundation.contracts.mapping import Chunk
+from foundation.lake import Lake, LakeWrite
+from regulars.progress import Progress
+
+
+@dataclass
+class TableLoad:
+    """What became of one table's rows: read = new + repeated + replaced + quarantined."""
+
+    read: int = 0
+    new: int = 0
+    repeated: int = 0
+    replaced: int = 0
+    quarantined: int = 0
+
+
+@dataclass
+class LoadReport:
+    """Counts by table, and the first faults as a person reads them."""
+
+    tables: dict[str, TableLoad] = field(default_factory=dict[str, TableLoad])
+    examples: list[str] = field(default_factory=list[str])
+
+
+def load(
+    lake: Lake,
+    chunks: Iterable[Chunk],
+    clock: Clock,
+    progress: Progress,
+    *,
+    afresh: bool = False,
+) -> LoadReport:
+    """Write chunks into the lake as one commit: all of them or, after a failure, none.
+
+    Args:
+        afresh: Empty each table before its first chunk, for a data set that moved in time.
+    """
+    report = LoadReport()
+    with progress.step("load") as step, lake.write() as write:
+        for chunk in chunks:
+            counts = report.tables.get(chunk.table.name)
+            if counts is None:
+                counts = report.tables[chunk.table.name] = TableLoad()
+                if afresh:
+                    write.clear(chunk.table.name)
+            _load_chunk(write, chunk, counts, report.examples, clock)
+            step.show(f"{chunk.table.name}: {counts.read:,} rows")
+    return report
+
+
+def _load_chunk(
+    write: LakeWrite, chunk: Chunk, counts: TableLoad, examples: list[str], clock: Clock
+) -> None:
+    unreadable = {(fault.row, fault.column) for fault in chunk.faults}
+    # An unreadable value is null by now; say what was wrong with it, not that it is missing.
+    broken = [
+        fault
+        for fault in chunk.table.faults(chunk.frame)
+        if (fault.row, fault.column) not in unreadable
+    ]
+    faults = [*chunk.faults, *broken]
+    bad = chunk.frame.index.isin({fault.row for fault in faults})
+    good = chunk.frame[~bad]
+    merged = write.merge(chunk.table.name, chunk.table.to_arrow(good))
+    if merged.conflicts:
+        faults += _conflicts(chunk, good, merged.conflicts)
+    _quarantine(write, chunk, faults, clock)
+    examples += [
+        f"{chunk.source}, line {chunk.lines.iloc[fault.row]}: "
+        f"{fault.column} {fault.value!r} {fault.reason}"
+        for fault in faults[: 5 - len(examples)]
+    ]
+    counts.read += len(chunk.frame)
+    counts.new += merged.new
+    counts.repeated += merged.repeated
+    counts.replaced += merged.replaced
+    counts.quarantined += int(bad.sum()) + len(merged.conflicts)
+
+
+def _conflicts(chunk: Chunk, good: pd.DataFrame, positions: tuple[int, ...]) -> list[Fault]:
+    key = chunk.table.key
+    told = good.iloc[list(positions)][key]
+    why = "was loaded before with other content; an event does not change"
+    return [Fault(int(row), key, str(value), why) for row, value in told.items()]
+
+
+def _quarantine(write: LakeWrite, chunk: Chunk, faults: list[Fault], clock: Clock) -> None:
+    if not faults:
+        return
+    rows = [
+        {
+            "fault_id": _fault_id(chunk, fault),
+            "source": chunk.source,
+            "table": chunk.table.name,
+            "source_line": int(chunk.lines.iloc[fault.row]),
+            "column": fault.column,
+            "value": fault.value,
+            "reason": fault.reason,
+            "at": clock.now(),
+        }
+        for fault in faults
+    ]
+    # A fault seen in an earlier load keeps its first entry.
+    write.merge(QUARANTINE.name, QUARANTINE.from_rows(rows))
+
+
+def _fault_id(chunk: Chunk, fault: Fault) -> str:
+    line = chunk.lines.iloc[fault.row]
+    told = f"{chunk.source}|{line}|{fault.column}|{fault.value}|{fault.reason}"
+    return blake2b(told.encode(), digest_size=12).hexdigest()
