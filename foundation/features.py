@@ -5,16 +5,39 @@ stores, offers) are cut at T before anything is derived from them, so no definit
 Training and the nightly publication evaluate the same definitions with other spines.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import blake2b
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import ibis
+
+from foundation.contracts import TABLES
+from foundation.errors import RegularsError
 
 View = Literal["lines", "orders", "visits", "stores", "offers"]
 WINDOWS = (7, 30, 90, 365)
 SECONDS_A_DAY = 86_400
+
+# What the views read, so that a new column of a contract is not a new definition.
+_LINE = (
+    "customer_id",
+    "at",
+    "order_id",
+    "product_id",
+    "store_id",
+    "local_day",
+    "local_hour",
+    "amount",
+    "discount",
+    "offer_discount",
+)
+_INTERACTION = ("customer_id", "at", "kind", "offer_id")
+
+# Ibis gives every column the type of no column in particular, so a checker knows nothing of rows.
+Rows = Any
 
 
 class Events(Protocol):
@@ -27,9 +50,10 @@ class Events(Protocol):
 class Feature:
     """One figure about a customer as of T.
 
-    `expression` aggregates a view whose rows all lie before T and carry `age` (days before T,
-    a float). `empty` is the value of a customer without such rows: 0 for counts and sums, None
-    (unknown) for means and shares. `window` is days back from T, None for the whole past.
+    `expression` aggregates a view whose rows all lie before T and carry `age` (days before T, as
+    a float, to the second). `empty` is the value of a customer without such rows: 0 for counts
+    and sums, None (unknown) for means and shares. `window` is days back from T, None for the
+    whole past.
     """
 
     name: str
@@ -38,7 +62,7 @@ class Feature:
     window: int | None
     view: View
     empty: int | None
-    expression: Callable[[ibis.Table], ibis.Value]
+    expression: Callable[[Rows], Any]
 
 
 def definitions(categories: Sequence[str] = ()) -> tuple[Feature, ...]:
@@ -46,8 +70,11 @@ def definitions(categories: Sequence[str] = ()) -> tuple[Feature, ...]:
 
     Args:
         categories: Product categories whose share of spend is a feature of its own.
+
+    Raises:
+        RegularsError: Two categories would give features of one name.
     """
-    return (
+    found = (
         *_recency(),
         *_purchases(),
         *_rhythm(),
@@ -56,15 +83,26 @@ def definitions(categories: Sequence[str] = ()) -> tuple[Feature, ...]:
         *(_share(category) for category in categories),
         *_offers(),
     )
+    for name, times in Counter(feature.name for feature in found).items():
+        if times > 1:
+            raise RegularsError(
+                f"feature {name!r} is defined {times} times; give the categories names that "
+                f"differ in a letter or digit, each once"
+            )
+    return found
 
 
 def feature_hash(features: Sequence[Feature]) -> str:
-    """Return a fingerprint of names, types and expressions; a change of any changes it."""
+    """Return a fingerprint of these definitions and of the views they aggregate.
+
+    Their names, types, units, windows and expressions are in it, and their order; nothing else.
+    """
     digest = blake2b(digest_size=8)
     for feature in features:
-        view = _EMPTY_VIEWS[feature.view]
+        derivation, view = _blank_views()[feature.view]
         text = ibis.to_sql(view.aggregate(value=feature.expression(view)), dialect="duckdb")
-        digest.update(f"{feature.name}|{feature.kind}|{feature.empty}|{text}\n".encode())
+        declared = (feature.name, feature.kind, feature.unit, feature.window, feature.empty)
+        digest.update(f"{declared}|{derivation}|{text}\n".encode())
     return digest.hexdigest()
 
 
@@ -79,8 +117,15 @@ def features_as_of(events: Events, spine: ibis.Table, features: Sequence[Feature
     Returns:
         One row a pair of the spine: customer_id, as_of, then a column a feature. A customer
         without history keeps her row.
+
+    Raises:
+        RegularsError: The instants are naive.
     """
-    result = spine.select("customer_id", "as_of")
+    if spine.schema()["as_of"].timezone is None:  # pyright: ignore[reportAttributeAccessIssue]
+        raise RegularsError("the spine's as_of has no time zone; give aware instants, in UTC")
+    # A pair given twice would count every event twice.
+    spine = spine.select("customer_id", "as_of").distinct()
+    result = spine
     for name, view in _views(events, spine).items():
         wanted = [feature for feature in features if feature.view == name]
         if not wanted:
@@ -95,15 +140,16 @@ def features_as_of(events: Events, spine: ibis.Table, features: Sequence[Feature
 
 
 def _typed(table: ibis.Table, feature: Feature) -> ibis.Value:
-    value = table[feature.name].cast(feature.kind)
+    value: Any = table[feature.name].cast(feature.kind)
     if feature.empty is not None:
         value = value.fill_null(feature.empty)
     return value.name(feature.name)
 
 
-def _views(events: Events, spine: ibis.Table) -> dict[View, ibis.Table]:
+def _views(events: Events, spine: ibis.Table) -> dict[View, Rows]:
     """Cut every source at T, then derive: an order or a day never contains a line after T."""
-    lines = _before(events.table("purchases"), spine)
+    interactions: Rows = events.table("interactions").select(*_INTERACTION)
+    lines = _before(events.table("purchases").select(*_LINE), spine)
     categories = events.table("products").select("product_id", "category")
     lines = lines.left_join(categories, "product_id").drop("product_id_right")
     orders = lines.group_by("customer_id", "as_of", "order_id").aggregate(
@@ -115,64 +161,50 @@ def _views(events: Events, spine: ibis.Table) -> dict[View, ibis.Table]:
         discount=lines.discount.sum(),
         lines=lines.count(),
     )
-    # A receipt that only gives money back is a return, not an order.
+    # A receipt that gives back more than it takes is a return, not an order.
     orders = orders.filter(orders.amount >= 0)
     days = orders.group_by("customer_id", "as_of", "local_day").aggregate(age=orders.age.max())
     past = ibis.window(group_by=["customer_id", "as_of"], order_by="local_day")
     visits = days.mutate(gap=days.local_day - days.local_day.lag().over(past))
-    stores = orders.group_by("customer_id", "as_of", "store_id").aggregate(
-        orders=(orders.age < 365).sum()
+    known = orders.filter(orders.store_id.notnull())
+    stores = known.group_by("customer_id", "as_of", "store_id").aggregate(
+        orders=(known.age < 365).sum()
     )
     return {
         "lines": lines,
         "orders": orders,
         "visits": visits,
         "stores": stores,
-        "offers": _before(
-            events.table("interactions").filter(lambda t: t.offer_id.notnull()), spine
-        ),
+        "offers": _before(interactions.filter(interactions.offer_id.notnull()), spine),
     }
 
 
-def _before(source: ibis.Table, spine: ibis.Table) -> ibis.Table:
-    joined = spine.select("customer_id", "as_of").join(source, "customer_id")
+def _before(source: ibis.Table, spine: ibis.Table) -> Rows:
+    joined: Rows = spine.select("customer_id", "as_of").join(source, "customer_id")
     joined = joined.filter(joined["at"] < joined.as_of)
-    age = (joined.as_of.epoch_seconds() - joined["at"].epoch_seconds()) / SECONDS_A_DAY
-    return joined.mutate(age=age)
+    return joined.mutate(age=(_second(joined.as_of) - _second(joined["at"])) / SECONDS_A_DAY)
 
 
-_LINES = ibis.table(
-    {
-        "age": "float64",
-        "amount": "int64",
-        "discount": "int64",
-        "category": "string",
-        "product_id": "string",
-        "local_hour": "int64",
-    },
-    name="lines",
-)
-_ORDERS = ibis.table(
-    {
-        "age": "float64",
-        "amount": "int64",
-        "discount": "int64",
-        "lines": "int64",
-        "local_day": "int64",
-        "local_hour": "int64",
-    },
-    name="orders",
-)
-_VISITS = ibis.table({"age": "float64", "local_day": "int64", "gap": "int64"}, name="visits")
-_STORES = ibis.table({"store_id": "string", "orders": "int64"}, name="stores")
-_OFFERS = ibis.table({"age": "float64", "kind": "string", "offer_id": "string"}, name="offers")
-_EMPTY_VIEWS: dict[View, ibis.Table] = {
-    "lines": _LINES,
-    "orders": _ORDERS,
-    "visits": _VISITS,
-    "stores": _STORES,
-    "offers": _OFFERS,
-}
+def _second(instant: Rows) -> Rows:
+    # Engines disagree on fractions of an epoch's second: DuckDB keeps them, Spark drops them.
+    return instant.truncate("s").epoch_seconds()
+
+
+class _Blank:
+    """The contracts' tables without rows, to write down what the views derive from them."""
+
+    def table(self, name: str) -> ibis.Table:
+        return ibis.table(ibis.Schema.from_pyarrow(TABLES[name].arrow_schema), name=name)
+
+
+@cache
+def _blank_views() -> dict[View, tuple[str, Rows]]:
+    """Return each view's derivation in SQL, and a table of its columns under its own name."""
+    spine = ibis.table({"customer_id": "string", "as_of": "timestamp('UTC')"}, name="spine")
+    return {
+        name: (ibis.to_sql(view, dialect="duckdb"), ibis.table(view.schema(), name=name))
+        for name, view in _views(_Blank(), spine).items()
+    }
 
 
 def _recency() -> tuple[Feature, ...]:
@@ -213,6 +245,18 @@ def _purchases() -> tuple[Feature, ...]:
                 ),
             ),
         ]  # fmt: skip
+    for w in (90, 365):
+        # Coupons handed in at the till, our own and the manufacturers': who clips, clips again.
+        found += [
+            Feature(
+                f"coupon_lines_{w}d", "int64", "lines", w, "lines", 0,
+                lambda t, w=w: ((t.offer_discount > 0) & (t.age < w)).sum(),
+            ),
+            Feature(
+                f"coupon_share_{w}d", "float64", "share", w, "lines", None,
+                lambda t, w=w: (t.offer_discount > 0).cast("float64").mean(where=t.age < w),
+            ),
+        ]  # fmt: skip
     # A month against the quarter it belongs to: 1 is steady, 0 has stopped, above 1 grows.
     found += [
         Feature(
@@ -238,13 +282,13 @@ def _rhythm() -> tuple[Feature, ...]:
         ),
         Feature(
             "gap_spread_365d", "float64", "days", 365, "visits", None,
-            lambda t: t.gap.std(how="sample", where=t.age < 365),
+            lambda t: _spread(t.gap, t.age < 365),
         ),
     )  # fmt: skip
 
 
 def _habits() -> tuple[Feature, ...]:
-    def weekend(t: ibis.Table) -> ibis.Value:
+    def weekend(t: Rows) -> Rows:
         # 1970-01-01 was a Thursday: days 2 and 3 of that count are Saturday and Sunday.
         return (t.local_day % 7).isin([2, 3])
 
@@ -294,7 +338,7 @@ def _share(category: str) -> Feature:
 
 
 def _offers() -> tuple[Feature, ...]:
-    def distinct(t: ibis.Table, kind: str, w: int) -> ibis.Value:
+    def distinct(t: Rows, kind: str, w: int) -> Rows:
         return t.offer_id.nunique(where=(t.kind == kind) & (t.age < w))
 
     found: list[Feature] = []
@@ -330,6 +374,16 @@ def _offers() -> tuple[Feature, ...]:
     return tuple(found)
 
 
-def _ratio(top: ibis.Value, bottom: ibis.Value) -> ibis.Value:
+def _spread(whole: Rows, where: Rows) -> Rows:
+    """Return the sample standard deviation of whole numbers; of fewer than two it is unknown.
+
+    From sums of whole numbers: an engine's own gives other last digits for another order of rows.
+    """
+    n, total = whole.count(where=where), whole.sum(where=where)
+    squares = (whole * whole).sum(where=where)
+    return _ratio(n * squares - total * total, n * (n - 1)).sqrt()
+
+
+def _ratio(top: Rows, bottom: Rows) -> Rows:
     """Divide; nothing over nothing is unknown, not zero."""
     return top.cast("float64") / bottom.nullif(0)

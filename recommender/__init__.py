@@ -1,0 +1,1 @@
+"""Which offer for whom: response models, policies and their evaluation."""

@@ -1,0 +1,152 @@
+"""MLflow as the model registry: a SQLite file by default, any tracking URI by setting."""
+
+import os
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import logging
+
+import mlflow
+import pandas as pd
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+
+from recommender.pictures import calibration_picture, lift_picture
+from recommender.registry import RESPONSE, Alias, Registered
+from recommender.response import BASELINE, Kind, ResponseModel, ResponseReport
+
+EXPERIMENT = "offer response"
+
+
+class MlflowRegistry:
+    """See recommender.registry.ModelRegistry."""
+
+    def __init__(self, uri: str, artifacts: Path) -> None:
+        # Migrations of the first start would fill the screen with a line each.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+        self._uri = uri
+        self._artifacts = artifacts
+        self._client = mlflow.MlflowClient(uri, uri)
+
+    def register(self, report: ResponseReport, data_digest: str) -> dict[str, int]:
+        mlflow.set_tracking_uri(self._uri)
+        mlflow.set_registry_uri(self._uri)
+        experiment = self._experiment()
+        versions: dict[str, int] = {}
+        for kind, model in report.models.items():
+            with mlflow.start_run(experiment_id=experiment, run_name=kind):
+                versions[kind] = self._log(report, kind, model, data_digest)
+        return versions
+
+    def point(self, alias: Alias, version: int) -> None:
+        self._client.set_registered_model_alias(RESPONSE, alias, str(version))
+
+    def described(self, alias: Alias) -> Registered | None:
+        found = self._version(alias)
+        if found is None:
+            return None
+        run = self._client.get_run(str(found.run_id))
+        return Registered(
+            version=int(found.version),
+            kind=run.data.tags["kind"],
+            metrics=dict(run.data.metrics),
+            feature_hash=run.data.tags["feature_hash"],
+        )
+
+    def load(self, alias: Alias) -> ResponseModel | None:
+        found = self._version(alias)
+        if found is None:
+            return None
+        mlflow.set_tracking_uri(self._uri)
+        mlflow.set_registry_uri(self._uri)
+        uri = f"models:/{RESPONSE}/{found.version}"
+        facts: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
+        kind: Kind = facts["kind"]
+        flavor = mlflow.lightgbm if kind == "lightgbm" else mlflow.sklearn
+        return ResponseModel(
+            kind=kind,
+            estimator=flavor.load_model(uri),
+            names=tuple(facts["names"]),
+            feature_hash=facts["feature_hash"],
+            settings=facts["settings"],
+        )
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        # Without an explicit place MLflow would make ./mlruns wherever the job was started.
+        place = self._artifacts.resolve().as_uri()
+        return self._client.create_experiment(EXPERIMENT, artifact_location=place)
+
+    def _version(self, alias: Alias) -> Any:
+        try:
+            return self._client.get_model_version_by_alias(RESPONSE, alias)
+        except mlflow.MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+
+    def _log(
+        self, report: ResponseReport, kind: Kind, model: ResponseModel, data_digest: str
+    ) -> int:
+        area, held_out = report.comparison.auc[kind], report.held_out[kind]
+        mlflow.set_tags(
+            {"kind": kind, "feature_hash": model.feature_hash, "data_digest": data_digest}
+        )
+        mlflow.log_params({**model.settings, "test_from": report.test_from.isoformat()})
+        metrics = {
+            "auc": area.value,
+            "auc_low": area.low,
+            "auc_high": area.high,
+            "log_loss": held_out.log_loss,
+            "calibration_error": held_out.calibration_error,
+            "rows_trained": report.rows_trained,
+            "rows_held_out": report.rows_held_out,
+            "rows_straddling": report.rows_straddling,
+            "rows_censored": report.rows_censored,
+        }
+        if kind != BASELINE:
+            gain = report.comparison.gain[kind]
+            metrics |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
+        mlflow.log_metrics(metrics)
+        mlflow.log_figure(calibration_picture(report.held_out), "calibration.png")
+        mlflow.log_figure(lift_picture(report.held_out), "lift.png")
+        mlflow.log_dict(dict(model.importance()), "feature_importance.json")
+        mlflow.log_text(report.verdict(), "verdict.txt")
+        frame = pd.DataFrame(columns=list(model.names), dtype="float64")
+        dataset = mlflow.data.from_pandas(frame, name="exposures", digest=data_digest)
+        mlflow.log_input(dataset, context="training")
+        facts = {
+            "kind": kind,
+            "names": list(model.names),
+            "feature_hash": model.feature_hash,
+            "settings": model.settings,
+        }
+        shared: dict[str, Any] = {
+            "name": "model",
+            "signature": _signature(model),
+            # Naming the requirements saves MLflow's slow guess at them.
+            "pip_requirements": [
+                f"{name}=={installed(name)}" for name in ("lightgbm", "scikit-learn", "numpy")
+            ],
+            "metadata": facts,
+            "registered_model_name": RESPONSE,
+        }
+        if kind == "lightgbm":
+            logged = mlflow.lightgbm.log_model(model.estimator, **shared)
+        else:
+            # Stored by skops, not pickle: loading it runs no code but these types.
+            logged = mlflow.sklearn.log_model(
+                model.estimator, skops_trusted_types=["numpy.dtype"], **shared
+            )
+        return int(logged.registered_model_version or 0)
+
+
+def _signature(model: ResponseModel) -> ModelSignature:
+    inputs = Schema([ColSpec(DataType.double, name) for name in model.names])
+    return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.double)]))

@@ -1,0 +1,55 @@
+"""Offer features: what is known of an offer before anyone answers it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+
+PLAIN = (
+    "offer_days",
+    "offer_products",
+    "offer_reward",
+    "offer_min_spend",
+    "offer_cost",
+)
+_KIND = "offer_campaign_kind="
+
+
+def offer_feature_names(campaign_kinds: Sequence[str]) -> tuple[str, ...]:
+    """Return the names for a catalogue that knows these kinds of campaign."""
+    return (*PLAIN, *(f"{_KIND}{kind}" for kind in sorted(set(campaign_kinds))))
+
+
+def offer_features(
+    names: Sequence[str],
+    *,
+    valid_from: datetime,
+    valid_to: datetime,
+    products: int,
+    reward: float,
+    min_spend: float,
+    cost: float,
+    campaign_kind: str | None,
+) -> np.ndarray:
+    """Return one offer's features in the order of `names`.
+
+    Args:
+        products: Number of products in scope; 0 means all.
+        reward, min_spend, cost: As in the offers contract, money in minor units.
+
+    Returns:
+        Floats, shape (len(names),). A kind of campaign the names do not know is all zeros.
+    """
+    known = {
+        "offer_days": (valid_to - valid_from).total_seconds() / 86_400,
+        "offer_products": float(products),
+        "offer_reward": reward,
+        "offer_min_spend": min_spend,
+        "offer_cost": cost,
+    }
+    return np.array(
+        [
+            float(name == f"{_KIND}{campaign_kind}") if name.startswith(_KIND) else known[name]
+            for name in names
+        ]
+    )
