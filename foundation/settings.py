@@ -1,19 +1,22 @@
 """Where this deployment keeps its things and how it behaves. Environment: REGULARS_<NAME>."""
 
 from pathlib import Path
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from foundation.clock import known_zone
 from foundation.errors import RegularsError
-from foundation.money import Currency
+from foundation.money import OTHER_MINOR_UNITS, Currency
 
 
 class Settings(BaseSettings):
     """One deployment. Every field can be set by REGULARS_<NAME>, e.g. REGULARS_HOME=/data."""
 
-    model_config = SettingsConfigDict(env_prefix="REGULARS_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="REGULARS_", extra="forbid", frozen=True, env_ignore_empty=True
+    )
 
     home: Path = Field(
         default=Path(".regulars"), description="Folder of the lake, snapshots, models, database."
@@ -39,9 +42,14 @@ class Settings(BaseSettings):
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError(f"{name!r} is no IANA time zone; write it like Europe/Vienna")
-        return name
+        return known_zone(name)
+
+    @field_validator("currency_code")
+    @classmethod
+    def _has_cents(cls, code: str) -> str:
+        if code in OTHER_MINOR_UNITS:
+            raise ValueError(f"{code} has no cents; name a currency with two decimals, like USD")
+        return code
 
     @property
     def zone(self) -> ZoneInfo:
@@ -87,4 +95,5 @@ def load_settings(home: Path | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = "REGULARS_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise RegularsError(f"setting {name}={first['input']!r}: {first['msg']}") from error
+        rule = first["msg"].removeprefix("Value error, ")
+        raise RegularsError(f"setting {name}={first['input']!r}: {rule}") from error

@@ -1,0 +1,1 @@
+"""The online service: which offers for this customer, in this channel, now."""

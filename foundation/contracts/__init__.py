@@ -1,6 +1,6 @@
 """Data contracts: the tables every part reads and writes, and how a row is judged."""
 
-from foundation.contracts.table import Column, Fault, Table
+from foundation.contracts.table import WHOLE_ROW, Column, Fault, Table
 from foundation.contracts.tables import (
     ASSUMPTIONS,
     CUSTOMERS,
@@ -29,6 +29,7 @@ __all__ = [
     "STORES",
     "SURVEYS",
     "TABLES",
+    "WHOLE_ROW",
     "Column",
     "Fault",
     "Table",

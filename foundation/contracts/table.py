@@ -13,6 +13,9 @@ Kind = Literal[
     "string", "int64", "float64", "boolean", "time", "money", "strings", "floats", "json"
 ]
 
+# The column of a fault that is not about one column, a line with too few values, say.
+WHOLE_ROW = "(row)"
+
 TIME = arrow.timestamp("us", tz="UTC")
 
 ARROW_TYPES: dict[str, arrow.DataType] = {
@@ -33,7 +36,7 @@ class Column:
     """One column of a contract.
 
     `money` is int64 minor units, `time` is aware UTC, `json` is a JSON text, `strings` and
-    `floats` are lists. `at_least` and `one_of` are the rules a value must keep.
+    `floats` are lists. `at_least`, `at_most` and `one_of` are the rules a value must keep.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Column:
     nullable: bool = False
     one_of: tuple[str, ...] = ()
     at_least: float | None = None
+    at_most: float | None = None
 
     @property
     def arrow_type(self) -> arrow.DataType:
@@ -94,6 +98,10 @@ class Table:
             if column.at_least is not None:
                 found.append(
                     pa.Check.ge(column.at_least, error=f"must be at least {column.at_least:g}")
+                )
+            if column.at_most is not None:
+                found.append(
+                    pa.Check.le(column.at_most, error=f"must be at most {column.at_most:g}")
                 )
             return found
 

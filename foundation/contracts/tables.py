@@ -59,7 +59,14 @@ STORES = Table(
         Column("time_zone", "string", "Its IANA zone"),
         Column("owner", "string", "Who runs it", one_of=("own", "franchise")),
         Column("participates", "boolean", "Whether it takes offers"),
-        Column("funding_share", "float64", "Part of a reward it pays (0-1)", nullable=True),
+        Column(
+            "funding_share",
+            "float64",
+            "Part of a reward it pays (0-1)",
+            nullable=True,
+            at_least=0,
+            at_most=1,
+        ),
     ),
 )
 
@@ -72,7 +79,7 @@ PRODUCTS = Table(
         Column("category", "string", "Broad category"),
         Column("subcategory", "string", "Narrow category", nullable=True),
         Column("brand", "string", "Brand", nullable=True),
-        Column("margin_rate", "float64", "Margin as a part of net sales", nullable=True),
+        Column("margin_rate", "float64", "Margin as a part of net sales", nullable=True, at_most=1),
     ),
 )
 
@@ -89,7 +96,9 @@ PURCHASES = Table(
         Column("channel", "string", "Through which channel", one_of=CHANNELS),
         Column("at", "time", "When"),
         Column("local_day", "int64", "Day on the store's own calendar, days since 1970-01-01"),
-        Column("local_hour", "int64", "Hour on the store's own clock (0-23)", at_least=0),
+        Column(
+            "local_hour", "int64", "Hour on the store's own clock (0-23)", at_least=0, at_most=23
+        ),
         Column("quantity", "float64", "Pieces or weight; negative for a return"),
         Column("amount", "money", "Net paid; negative for a return"),
         Column("discount", "money", "Taken off the shelf price in all", at_least=0),
@@ -198,9 +207,9 @@ SEGMENTS = Table(
         Column("run_id", "string", "Which run of the segment job"),
         Column("as_of", "time", "Knowledge up to, not including, this instant"),
         Column("customer_id", "string", "Who"),
-        Column("recency_score", "int64", "1 (long ago) to 5", at_least=1),
-        Column("frequency_score", "int64", "1 (seldom) to 5", at_least=1),
-        Column("monetary_score", "int64", "1 (little) to 5", at_least=1),
+        Column("recency_score", "int64", "1 (long ago) to 5", at_least=1, at_most=5),
+        Column("frequency_score", "int64", "1 (seldom) to 5", at_least=1, at_most=5),
+        Column("monetary_score", "int64", "1 (little) to 5", at_least=1, at_most=5),
         Column("rfm", "string", "Named group"),
         Column("lifecycle", "string", "Lifecycle state"),
         Column("cluster", "string", "Behavioural cluster"),

@@ -1,0 +1,261 @@
+"""HTTP: the service under /v1, health and metrics. Errors are problem+json (RFC 9457)."""
+
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import msgspec
+import prometheus_client
+import structlog
+from fastapi import FastAPI, Request, Response
+from prometheus_client import multiprocess
+from starlette.exceptions import HTTPException
+
+from foundation.errors import RegularsError, StoreUnavailable
+from serving import metrics
+from serving.journal import EventChanged
+from serving.keys import Scope, allowed
+from serving.messages import DecisionRequest, OutcomeRequest, schemas
+from serving.service import DecisionService
+
+LARGEST_BODY = 2_000_000
+
+Message = TypeVar("Message")
+
+
+class Problem(Exception):
+    """A refused request: HTTP status, a code for machines, a line for people."""
+
+    def __init__(self, status: int, code: str, detail: str, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+
+    def response(self) -> Response:
+        body = {
+            "type": f"urn:regulars:{self.code}",
+            "title": self.code.replace("_", " "),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.field is not None:
+            body["field"] = self.field
+        headers = {"Retry-After": "1"} if self.status == 503 else {}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(
+            msgspec.json.encode(body), self.status, headers, "application/problem+json"
+        )
+
+
+def create_app(service: DecisionService) -> FastAPI:
+    """Return the HTTP application of a service."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="Regulars",
+        version="1",
+        description="Which offers, for this customer, here, now.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    _add_errors(app)
+    _add_timing(app)
+    _add_decisions(app, service)
+    _add_health(app, service)
+    _describe(app)
+    return app
+
+
+def _add_decisions(app: FastAPI, service: DecisionService) -> None:
+    @app.post("/v1/decisions", openapi_extra=_body("DecisionRequest"), responses=_answers("DecisionAnswer"))
+    async def decisions(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Which offers for this customer, in this channel, now?"""
+        _authorise(service, request, "decide")
+        asked = await _read(request, DecisionRequest)
+        return _json(await service.decide(asked))
+
+    @app.post("/v1/outcomes", openapi_extra=_body("OutcomeRequest"), responses=_answers("OutcomeAnswer", 409))
+    async def outcomes(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Tell what happened: seen, redeemed, bought, returned. Twice counts once."""
+        _authorise(service, request, "outcomes")
+        told = await _read(request, OutcomeRequest)
+        return _json(await service.tell(told))
+
+
+def _add_health(app: FastAPI, service: DecisionService) -> None:
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        """The process answers."""
+        return {"status": "live"}
+
+    @app.get("/health/ready", responses={503: {"description": "Not now"}})
+    async def ready() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        """A decision could be made and recorded now."""
+        if not await service.ready():
+            raise Problem(503, "not_ready", "the database or the catalogue is not there yet")
+        return {"status": "ready"}
+
+    @app.get("/metrics", response_class=Response)
+    async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Figures for Prometheus, of all workers together."""
+        registry = prometheus_client.CollectorRegistry()
+        try:
+            multiprocess.MultiProcessCollector(registry)
+        except ValueError:
+            # One process without a shared folder: its own figures are all there are.
+            registry = prometheus_client.REGISTRY
+        return Response(
+            prometheus_client.generate_latest(registry),
+            media_type=prometheus_client.CONTENT_TYPE_LATEST,
+        )
+
+
+def _authorise(service: DecisionService, request: Request, scope: Scope) -> None:
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key:
+        raise Problem(401, "no_key", "send the API key as 'Authorization: Bearer rgl_…'")
+    may = allowed(service.keys, key.strip(), scope)
+    if may is None:
+        raise Problem(401, "unknown_key", "this API key is unknown or revoked; make a new one")
+    if not may:
+        raise Problem(403, "scope_missing", f"this API key lacks the scope {scope!r}")
+
+
+async def _read(request: Request, message: type[Message]) -> Message:
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > LARGEST_BODY:
+        raise Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_BODY:
+            raise Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
+    try:
+        return msgspec.json.decode(body, type=message)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `")
+        field = place.rstrip("`").removeprefix("$").lstrip(".") or None
+        raise Problem(422, "invalid_request", text, field) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, "not_json", str(error)) from error
+
+
+def _json(answer: Any) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _add_errors(app: FastAPI) -> None:
+    log = structlog.get_logger("serving")
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return error.response()
+
+    @app.exception_handler(StoreUnavailable)
+    async def away(_: Request, error: StoreUnavailable) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(503, "store_unavailable", str(error)).response()
+
+    @app.exception_handler(EventChanged)
+    async def changed(_: Request, error: EventChanged) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(409, "event_changed", str(error), "events").response()
+
+    @app.exception_handler(RegularsError)
+    async def refused(_: Request, error: RegularsError) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(422, "refused", str(error)).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        response = Problem(error.status_code, code, str(error.detail)).response()
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]
+        log.error("fault", path=request.url.path, exc_info=error)
+        return Problem(500, "fault", "the service failed; its log says why").response()
+
+
+def _add_timing(app: FastAPI) -> None:
+    @app.middleware("http")
+    async def timed(  # pyright: ignore[reportUnusedFunction]
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        started = time.perf_counter()
+        response = await call_next(request)
+        route = request.scope.get("route")
+        path = route.path if route is not None else "other"
+        seconds = time.perf_counter() - started
+        metrics.SECONDS.labels(path, str(response.status_code)).observe(seconds)
+        return response
+
+
+def _body(name: str) -> dict[str, Any]:
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(name)}},
+        },
+        "security": [{"key": []}],
+    }
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
+    words = {
+        400: "The body is no JSON",
+        401: "No key, or an unknown one",
+        403: "The key lacks the scope",
+        409: "An event_id was told before with other content",
+        413: "The body is too large",
+        422: "A field breaks its rule",
+        503: "The database does not answer; try again",
+    }
+    problem = {"application/problem+json": {"schema": _reference("Problem")}}
+    statuses = sorted({400, 401, 403, 413, 422, 503, *more})
+    refused: dict[int | str, dict[str, Any]] = {
+        status: {"description": words[status], "content": problem} for status in statuses
+    }
+    good = {"description": "Done", "content": {"application/json": {"schema": _reference(name)}}}
+    return {200: good, **refused}
+
+
+def _describe(app: FastAPI) -> None:
+    """Put the messages' schemas and the key into the OpenAPI document."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(schemas()[0])
+            components["schemas"]["Problem"] = {
+                "type": "object",
+                "required": ["type", "title", "status", "code", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "field": {"type": "string"},
+                },
+            }
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = described

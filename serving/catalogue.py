@@ -1,0 +1,76 @@
+"""The catalogue: offers and running experiments as the service holds them in memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from experiments.design import Experiment
+from foundation.errors import RegularsError
+from foundation.rules import Rule, compile_rule
+
+SEGMENTATIONS = ("rfm", "lifecycle", "cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An offer, ready to be judged. `products` counts the scope, 0 meaning all products."""
+
+    offer_id: str
+    title: str
+    valid_from: datetime
+    valid_to: datetime
+    channels: frozenset[str]
+    placements: frozenset[str]
+    stores: frozenset[str]
+    eligibility: Any
+    customer_cap: int | None
+    priority: int
+    exclusive_group: str | None
+    products: int
+    reward: float
+    min_spend: int
+    cost: int
+    campaign_kind: str | None
+    popularity: float
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """One version of what can be offered. A changed catalogue is a new object."""
+
+    version: int
+    offers: Sequence[Offer]
+    experiments: Sequence[Experiment]
+    # Compiled for one snapshot's features; an offer whose rule does not fit has none here.
+    rules: Mapping[str, Rule] = field(default_factory=dict[str, Rule])
+    pending: frozenset[str] = frozenset()
+
+    def compiled(self, features: Sequence[str]) -> "Catalogue":
+        """Return the catalogue with its rules compiled for a snapshot's features.
+
+        A rule that asks for a feature this snapshot lacks leaves its offer pending: refused with
+        its own reason, never silently false.
+        """
+        rules: dict[str, Rule] = {}
+        pending: set[str] = set()
+        for offer in self.offers:
+            if offer.eligibility is None:
+                continue
+            try:
+                rules[offer.offer_id] = compile_rule(offer.eligibility, features, SEGMENTATIONS)
+            except RegularsError:
+                pending.add(offer.offer_id)
+        return Catalogue(self.version, self.offers, self.experiments, rules, frozenset(pending))
+
+
+class CatalogueSource(Protocol):
+    """Where the catalogue is kept."""
+
+    async def version(self) -> int:
+        """Return the newest version's number."""
+        ...
+
+    async def read(self) -> Catalogue:
+        """Return the newest catalogue."""
+        ...

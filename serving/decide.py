@@ -1,0 +1,239 @@
+"""One decision: from a request and what is known to a drawn slate and its record. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from random import Random
+
+import numpy as np
+
+from experiments.assignment import variant_of
+from experiments.design import Variant
+from foundation.decision import (
+    Assignment,
+    BasketLine,
+    Context,
+    DecisionRecord,
+    Placement,
+    Policy,
+    Shown,
+    Slate,
+    Versions,
+)
+from foundation.money import to_minor
+from foundation.profile import Profile
+from foundation.rules import Facts
+from recommender.policies import Eligible, draw_slate
+from serving.catalogue import Catalogue, Offer
+from serving.eligibility import refusal
+from serving.journal import LiveState
+from serving.messages import DecisionRequest
+from serving.scoring import Scorer
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """What the service holds in memory while it decides; replaced whole, never changed."""
+
+    catalogue: Catalogue
+    snapshot: str | None
+    feature_names: tuple[str, ...]
+    scorer: Scorer | None
+    default_policy: Policy
+    time_zone: str
+    causes: tuple[str, ...] = ()
+
+
+def decide(
+    request: DecisionRequest,
+    profile: Profile | None,
+    state: LiveState,
+    known: Knowledge,
+    *,
+    decision_id: str,
+    at: datetime,
+    seed: int,
+) -> DecisionRecord:
+    """Decide which offers to show.
+
+    Args:
+        profile: The customer in the live snapshot; None when it does not have her.
+        state: What happened to her since.
+        known: Catalogue, model and policy that are live.
+        seed: Chance of this decision; the same seed decides the same.
+    """
+    assignments, variants = _assign(request, profile, known.catalogue)
+    policy = _policy(variants, known.default_policy)
+    facts = _facts(profile, known.feature_names)
+    restricted = _offers_of_variant(variants)
+    refusals: dict[str, str] = {}
+    eligible: list[Offer] = []
+    for offer in known.catalogue.offers:
+        reason = refusal(
+            offer,
+            known.catalogue,
+            facts,
+            state,
+            at=at,
+            channel=request.channel,
+            store_id=request.context.store_id,
+            offers_of_variant=restricted,
+        )
+        if reason is None and not _fits_some(offer, request):
+            reason = "wrong_placement"
+        if reason is None:
+            eligible.append(offer)
+        else:
+            refusals[offer.offer_id] = reason
+    context = _context(request)
+    # Without a profile or a model nothing can be chosen for her: the popular offers, and the
+    # answer says so. A holdout's empty slate needs neither.
+    fallback = policy.kind == "response" and (profile is None or known.scorer is None)
+    drawn_by = Policy("popular") if fallback else policy
+    scores = _scores(drawn_by, profile, eligible, known, request, context, at)
+    slates = _slates(request, drawn_by, eligible, scores, fallback, Random(seed))  # noqa: S311
+    return DecisionRecord(
+        decision_id=decision_id,
+        customer_id=request.customer_id,
+        at=at,
+        channel=request.channel,
+        placements=[Placement(p.name, p.limit) for p in request.placements],
+        context=context,
+        known=profile is not None,
+        vector=None if profile is None else _nullable(profile.vector),
+        assignments=assignments,
+        policy=drawn_by,
+        scores=scores,
+        refusals=refusals,
+        slates=slates,
+        seed=seed,
+        propensity_valid=not fallback,
+        causes=list(known.causes),
+        versions=Versions(
+            catalogue=known.catalogue.version,
+            model=None if known.scorer is None else known.scorer.name,
+            snapshot=known.snapshot,
+        ),
+    )
+
+
+def _assign(
+    request: DecisionRequest, profile: Profile | None, catalogue: Catalogue
+) -> tuple[list[Assignment], list[Variant]]:
+    assignments: list[Assignment] = []
+    variants: list[Variant] = []
+    for experiment in catalogue.experiments:
+        if experiment.channels and request.channel not in experiment.channels:
+            continue
+        unit = request.customer_id
+        if experiment.unit == "household":
+            if profile is None or profile.household_id is None:
+                # Her household may be in either variant: she is outside the experiment.
+                continue
+            unit = profile.household_id
+        variant = variant_of(experiment, unit)
+        assignments.append(Assignment(experiment.key, variant.name, unit))
+        variants.append(variant)
+    return assignments, variants
+
+
+def _policy(variants: list[Variant], default: Policy) -> Policy:
+    for variant in variants:
+        if variant.policy is not None:
+            return named_policy(variant.policy, default.exploration)
+    return default
+
+
+def named_policy(name: str, exploration: float) -> Policy:
+    """Return the policy a variant names; `none` and `random` have nothing left to explore."""
+    kinds: dict[str, Policy] = {
+        "response": Policy("response", exploration),
+        "popular": Policy("popular", exploration),
+        "random": Policy("random", 1.0),
+        "none": Policy("none"),
+    }
+    return kinds[name]
+
+
+def _offers_of_variant(variants: list[Variant]) -> frozenset[str] | None:
+    sets = [frozenset(v.offers) for v in variants if v.offers is not None]
+    return frozenset.intersection(*sets) if sets else None
+
+
+def _facts(profile: Profile | None, names: tuple[str, ...]) -> Facts:
+    if profile is None:
+        return Facts({}, {})
+    return Facts(dict(zip(names, profile.vector.tolist(), strict=True)), profile.segments)
+
+
+def _fits_some(offer: Offer, request: DecisionRequest) -> bool:
+    return not offer.placements or any(p.name in offer.placements for p in request.placements)
+
+
+def _context(request: DecisionRequest) -> Context:
+    basket = request.context.basket
+    return Context(
+        store_id=request.context.store_id,
+        basket=None
+        if basket is None
+        else [BasketLine(b.product_id, b.quantity, to_minor(b.amount)) for b in basket],
+    )
+
+
+def _scores(
+    policy: Policy,
+    profile: Profile | None,
+    eligible: list[Offer],
+    known: Knowledge,
+    request: DecisionRequest,
+    context: Context,
+    at: datetime,
+) -> dict[str, float]:
+    if policy.kind == "response" and profile is not None and known.scorer is not None:
+        return known.scorer.scores(
+            profile.vector,
+            eligible,
+            channel=request.channel,
+            at=at,
+            time_zone=profile.time_zone or known.time_zone,
+            basket_amounts=None
+            if context.basket is None
+            else [line.amount for line in context.basket],
+        )
+    return {offer.offer_id: offer.popularity for offer in eligible}
+
+
+def _slates(
+    request: DecisionRequest,
+    policy: Policy,
+    eligible: list[Offer],
+    scores: dict[str, float],
+    fallback: bool,
+    random: Random,
+) -> list[Slate]:
+    slates: list[Slate] = []
+    left = eligible
+    for placement in request.placements:
+        fitting = [o for o in left if not o.placements or placement.name in o.placements]
+        drawn = draw_slate(
+            policy,
+            [Eligible(o.offer_id, o.priority, o.exclusive_group) for o in fitting],
+            scores,
+            placement.limit,
+            random,
+        )
+        shown = [
+            Shown(offer.offer_id, rank, scores[offer.offer_id], propensity)
+            for rank, (offer, propensity) in enumerate(
+                zip(drawn.offers, drawn.slot_propensities, strict=True), start=1
+            )
+        ]
+        slates.append(Slate(placement.name, shown, drawn.slate_propensity, fallback))
+        # An answer shows an offer, and one of an exclusive group, only once.
+        ids = {offer.offer_id for offer in drawn.offers}
+        groups = {o.exclusive_group for o in drawn.offers if o.exclusive_group is not None}
+        left = [o for o in left if o.offer_id not in ids and o.exclusive_group not in groups]
+    return slates
+
+
+def _nullable(vector: np.ndarray) -> list[float | None]:
+    return [None if value != value else value for value in vector.tolist()]

@@ -1,0 +1,47 @@
+"""The journal port: decisions and outcomes, durable before they are acknowledged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from foundation.decision import DecisionRecord
+from foundation.errors import RegularsError
+from serving.messages import Outcome
+
+
+class EventChanged(RegularsError):
+    """An event_id came again with other content."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """What happened to a customer since the snapshot that a decision must respect.
+
+    `redemptions` counts her redemptions by offer.
+    """
+
+    redemptions: dict[str, int]
+
+
+class Journal(Protocol):
+    """Where decisions and outcomes are written and a customer's live state is read."""
+
+    async def live_states(self, customer_ids: Sequence[str]) -> list[LiveState]:
+        """Return the state of each customer, in one round trip."""
+        ...
+
+    async def record(self, records: Sequence[DecisionRecord]) -> None:
+        """Write decisions in one transaction; when this returns they are on disk."""
+        ...
+
+    async def tell(self, outcomes: Sequence[Outcome]) -> int:
+        """Write outcomes not told before, all or none, and return how many those were.
+
+        Raises:
+            EventChanged: An event_id was told before with other content; nothing is written.
+        """
+        ...
+
+    async def ready(self) -> bool:
+        """Whether the store answers now."""
+        ...

@@ -1,0 +1,27 @@
+"""What the service counts, for Prometheus."""
+
+from prometheus_client import Counter, Histogram
+
+from foundation.decision import DecisionRecord
+
+DECISIONS = Counter("regulars_decisions_total", "Decisions answered", ["channel", "policy"])
+FALLBACKS = Counter("regulars_fallbacks_total", "Placements filled by fallback")
+REFUSALS = Counter("regulars_refusals_total", "Offers refused", ["reason"])
+OUTCOMES = Counter("regulars_outcomes_total", "Outcomes told for the first time")
+BATCH = Histogram(
+    "regulars_commit_size", "Decisions in one commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
+)
+SECONDS = Histogram(
+    "regulars_request_seconds",
+    "Time to answer",
+    ["path", "status"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+)
+
+
+def count_decision(record: DecisionRecord) -> None:
+    """Count one answered decision."""
+    DECISIONS.labels(record.channel, record.policy.kind).inc()
+    FALLBACKS.inc(sum(slate.fallback for slate in record.slates))
+    for reason in record.refusals.values():
+        REFUSALS.labels(reason).inc()

@@ -1,0 +1,102 @@
+"""Scores: how likely this customer is to redeem each offer, in one call for the whole request."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+
+from foundation.context import NAMES as CONTEXT_NAMES
+from foundation.context import context_features
+from foundation.errors import RegularsError
+from foundation.profile import SnapshotFacts
+from recommender.offer_features import offer_features
+from serving.catalogue import Offer
+
+
+class Model(Protocol):
+    """A fitted response model."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def feature_hash(self) -> str: ...
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray: ...
+
+
+class ModelMismatch(RegularsError):
+    """A model and a snapshot speak of different features."""
+
+
+class Scorer:
+    """A model fitted to one snapshot: assembles inputs and predicts.
+
+    Raises:
+        ModelMismatch: The model was trained on other definitions than the snapshot holds.
+    """
+
+    def __init__(self, name: str, model: Model, snapshot: SnapshotFacts) -> None:
+        if model.feature_hash != snapshot.feature_hash:
+            raise ModelMismatch(
+                f"model {name!r} was trained on features {model.feature_hash}, snapshot "
+                f"{snapshot.version} has {snapshot.feature_hash}; run 'regulars train response' "
+                "or publish the matching snapshot"
+            )
+        customer, context = len(snapshot.names), len(CONTEXT_NAMES)
+        offer_names = model.names[customer : len(model.names) - context]
+        if model.names != (*snapshot.names, *offer_names, *CONTEXT_NAMES):
+            raise ModelMismatch(
+                f"model {name!r} lists its inputs in another order than snapshot "
+                f"{snapshot.version}; run 'regulars train response'"
+            )
+        self.name = name
+        self._model = model
+        self._offer_names = offer_names
+        self._offer_vectors: dict[str, tuple[Offer, np.ndarray]] = {}
+
+    def scores(
+        self,
+        vector: np.ndarray,
+        offers: Sequence[Offer],
+        *,
+        channel: str,
+        at: datetime,
+        time_zone: str,
+        basket_amounts: Sequence[int] | None,
+    ) -> dict[str, float]:
+        """Return each offer's response probability for one customer and moment.
+
+        Raises:
+            RegularsError: The model answered something that is no probability.
+        """
+        if not offers:
+            return {}
+        context = context_features(channel, at, time_zone, basket_amounts)
+        rows = np.array([self._offer_vector(offer) for offer in offers])
+        n = len(offers)
+        matrix = np.hstack([np.tile(vector, (n, 1)), rows, np.tile(context, (n, 1))])
+        found = self._model.predict(matrix)
+        if not np.all((found >= 0) & (found <= 1)):
+            raise RegularsError(f"model {self.name!r} answered {found.tolist()}, no probabilities")
+        return {
+            offer.offer_id: float(score) for offer, score in zip(offers, found, strict=True)
+        }
+
+    def _offer_vector(self, offer: Offer) -> np.ndarray:
+        known = self._offer_vectors.get(offer.offer_id)
+        if known is not None and known[0] is offer:
+            return known[1]
+        vector = offer_features(
+            self._offer_names,
+            valid_from=offer.valid_from,
+            valid_to=offer.valid_to,
+            products=offer.products,
+            reward=offer.reward,
+            min_spend=offer.min_spend,
+            cost=offer.cost,
+            campaign_kind=offer.campaign_kind,
+        )
+        self._offer_vectors[offer.offer_id] = (offer, vector)
+        return vector
