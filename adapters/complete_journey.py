@@ -25,7 +25,7 @@ from foundation.contracts import (
     STORES,
     Table,
 )
-from foundation.contracts.mapping import Chunk, add_local_time
+from foundation.contracts.mapping import Chunk, add_local_time, at_home
 from foundation.errors import RegularsError
 
 SOURCE = "completejourney"
@@ -107,7 +107,7 @@ class _Package:
 def _chunk(table: Table, frame: pd.DataFrame) -> Chunk:
     whole = frame.reindex(columns=list(table.names)).reset_index(drop=True)
     for column in table.columns:
-        if column.nullable and whole[column.name].isna().all():
+        if column.nullable and bool(whole[column.name].isna().to_numpy().all()):
             whole[column.name] = None
     lines = pd.Series(range(2, len(whole) + 2))
     return Chunk(table, whole, lines, [], SOURCE)
@@ -126,11 +126,8 @@ def _assumptions(shift_weeks: int) -> pd.DataFrame:
     )
 
 
-def _instants(wall: "pd.Series[Any]", shift_weeks: int) -> "pd.Series[Any]":
-    moved = wall + pd.Timedelta(weeks=shift_weeks)
-    first = pd.Series(True, index=wall.index).to_numpy()
-    local = moved.dt.tz_localize(ZONE, ambiguous=first, nonexistent="shift_forward")
-    return local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+def _instants(wall: pd.Series, shift_weeks: int) -> pd.Series:
+    return at_home(wall + pd.Timedelta(weeks=shift_weeks), ZONE)
 
 
 def _customers(tables: _Package, transactions: pd.DataFrame) -> pd.DataFrame:
@@ -179,13 +176,14 @@ def _offers(
 ) -> pd.DataFrame:
     named = coupons.merge(products[["product_id", "product_category"]], on="product_id", how="left")
     rows: list[dict[str, Any]] = []
-    for campaign in campaigns.sort_values("campaign_id").itertuples():
-        scope = named[named["campaign_id"] == campaign.campaign_id]
+    for campaign in campaigns.sort_values("campaign_id").to_dict("records"):
+        number = campaign["campaign_id"]
+        scope: Any = named[named["campaign_id"] == number]
         top = scope["product_category"].value_counts().index[:2].str.capitalize()
         rows.append(
             {
-                "offer_id": f"campaign-{campaign.campaign_id}",
-                "title": f"Coupons for {' and '.join(top)} (campaign {campaign.campaign_id})",
+                "offer_id": f"campaign-{number}",
+                "title": f"Coupons for {' and '.join(top)} (campaign {number})",
                 "kind": "amount",
                 "reward": float(REWARD_MINOR),
                 "min_spend": 0,
@@ -193,17 +191,17 @@ def _offers(
                 "channels": STATEMENTS["offer_channels"][0],
                 "placements": [],
                 "stores": [],
-                "starts": campaign.start_date,
+                "starts": campaign["start_date"],
                 # The last day counts in full.
-                "ends": campaign.end_date + pd.Timedelta(days=1),
+                "ends": campaign["end_date"] + pd.Timedelta(days=1),
                 "customer_cap": STATEMENTS["customer_cap"][0],
                 "cost": REWARD_MINOR,
                 "priority": 0,
                 "combinable": True,
-                "campaign_kind": campaign.campaign_type,
+                "campaign_kind": campaign["campaign_type"],
             }
         )
-    frame = pd.DataFrame(rows)
+    frame: Any = pd.DataFrame(rows)
     frame["valid_from"] = _instants(frame["starts"], shift_weeks)
     frame["valid_to"] = _instants(frame["ends"], shift_weeks)
     frame["customer_cap"] = frame["customer_cap"].astype("Int64")
@@ -211,7 +209,7 @@ def _offers(
 
 
 def _interactions(tables: _Package, shift_weeks: int) -> pd.DataFrame:
-    campaigns = tables.read("campaign_descriptions").set_index("campaign_id")
+    campaigns: Any = tables.read("campaign_descriptions").set_index("campaign_id")
     sent = tables.read("campaigns")
     redeemed = tables.read("coupon_redemptions")
     told = pd.DataFrame(
@@ -245,13 +243,13 @@ def _interactions(tables: _Package, shift_weeks: int) -> pd.DataFrame:
             "offer_id": "campaign-" + redeemed["campaign_id"].astype(str),
         }
     )
-    frame = pd.concat([told, used], ignore_index=True)
+    frame: Any = pd.concat([told, used], ignore_index=True)
     frame["at"] = _instants(frame["wall"], shift_weeks)
     return frame
 
 
 def _purchases(transactions: pd.DataFrame, shift_weeks: int) -> pd.DataFrame:
-    def cents(*columns: str) -> "pd.Series[int]":
+    def cents(*columns: str) -> pd.Series:
         return (transactions[list(columns)].sum(axis=1) * 100).round().astype("int64")
 
     written = transactions["transaction_timestamp"].dt.tz_localize("UTC")

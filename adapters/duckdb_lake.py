@@ -2,7 +2,8 @@
 
 A commit lists every file of every table. It appears under the next number by an atomic link, so
 a reader sees the old lake or the new one and a killed run leaves only files no commit names,
-which the next commit sweeps away.
+which the next commit sweeps away. A file is named by its content: writing the same again changes
+nothing.
 """
 
 import fcntl
@@ -19,7 +20,6 @@ from typing import Any
 import duckdb
 import ibis
 import pyarrow as arrow
-import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from foundation.contracts import TABLES, Table
@@ -74,8 +74,10 @@ class DuckDbLake:
 
     def digest(self, tables: Sequence[str]) -> str:
         commit = self._newest()
-        # A file's name is unique and its content never changes, so names identify content.
-        named = json.dumps({name: sorted(commit.files.get(name, [])) for name in sorted(tables)})
+        # Files are named by their content.
+        named = json.dumps(
+            {name: sorted(commit.files.get(_contract(name).name, [])) for name in sorted(tables)}
+        )
         return hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
 
     @contextmanager
@@ -84,9 +86,10 @@ class DuckDbLake:
             fcntl.flock(lock, fcntl.LOCK_EX)
             writing = DuckDbWrite(self._folder, self._newest())
             yield writing
-            if writing.changed:
+            newest = self._newest()
+            if (writing.commit.files, writing.commit.notes) != (newest.files, newest.notes):
                 self._publish(writing.commit)
-                self._sweep()
+            self._sweep()
 
     def _named(self, rows: arrow.Table) -> ibis.Table:
         return self._engine.create_table(f"memory_{uuid.uuid4().hex}", rows, temp=True)
@@ -126,7 +129,7 @@ class DuckDbLake:
         for path in self._folder.rglob("*.parquet"):
             if path not in named:
                 path.unlink()
-        for draft in self._commits.glob("*.draft"):
+        for draft in self._folder.rglob("*.draft"):
             draft.unlink()
 
 
@@ -136,7 +139,6 @@ class DuckDbWrite:
     def __init__(self, folder: Path, commit: Commit) -> None:
         self._folder = folder
         self.commit = commit
-        self.changed = False
 
     def merge(self, table: str, rows: arrow.Table, *, by_day: bool = False) -> Merged:
         contract = _contract(table)
@@ -170,10 +172,7 @@ class DuckDbWrite:
         )
         new = _count(engine, f"SELECT count(*) FROM fresh ANTI JOIN known USING ({key})")  # noqa: S608
         if contract.nature == "record":
-            replaced = _count(
-                engine,
-                f"SELECT count(*) FROM fresh i JOIN known r USING ({key}) WHERE NOT ({same})",  # noqa: S608
-            )
+            replaced = self._replaced(engine, contract)
             if new or replaced:
                 merged = engine.execute(
                     f"SELECT {columns} FROM existing ANTI JOIN fresh USING ({key}) "  # noqa: S608
@@ -194,21 +193,35 @@ class DuckDbWrite:
         repeated = rows.num_rows - new - len(other)
         return Merged(new, repeated, 0, tuple(int(row) for (row,) in other))
 
+    def _replaced(self, engine: duckdb.DuckDBPyConnection, contract: Table) -> int:
+        """Count rows that tell of their key something else than the telling before them."""
+        key = f'"{contract.key}"'
+        told = ", ".join(f'"{name}"' for name in contract.names)
+        return _count(
+            engine,
+            f"SELECT count(*) FROM (SELECT told, lag(told) OVER turns AS before, "  # noqa: S608
+            f"row_number() OVER turns AS turn FROM ("
+            f"SELECT {key} AS key, -1 AS turn, row({told}) AS told FROM known UNION ALL "
+            f"SELECT {key}, _row, row({told}) FROM incoming) "
+            f"WINDOW turns AS (PARTITION BY key ORDER BY turn)) "
+            f"WHERE turn > 1 AND told IS DISTINCT FROM before",
+        )
+
     def _append(
         self, engine: duckdb.DuckDBPyConnection, contract: Table, columns: str, by_day: bool
     ) -> None:
-        fresh = engine.execute(
-            f'SELECT {columns}, CAST("at" AS DATE) AS _day FROM fresh '  # noqa: S608
-            f'ANTI JOIN known USING ("{contract.key}") ORDER BY _row'
-            if by_day
-            else f"SELECT {columns}, NULL AS _day FROM fresh "  # noqa: S608
-            f'ANTI JOIN known USING ("{contract.key}") ORDER BY _row'
-        ).to_arrow_table()
+        day = 'CAST("at" AS DATE)' if by_day else "NULL"
+        engine.execute(
+            f"CREATE TEMP TABLE added AS SELECT *, {day} AS _day FROM fresh "  # noqa: S608
+            f'ANTI JOIN known USING ("{contract.key}")'
+        )
+        days = engine.execute("SELECT DISTINCT _day FROM added ORDER BY 1").fetchall()
         stored: list[str] = []
-        for day in fresh["_day"].unique().to_pylist():
-            part = (
-                fresh if day is None else fresh.filter(compute.equal(fresh["_day"], day))
-            ).drop_columns(["_day"])
+        for (day,) in days:
+            part = engine.execute(
+                f"SELECT {columns} FROM added WHERE _day IS NOT DISTINCT FROM ? ORDER BY _row",  # noqa: S608
+                [day],
+            ).to_arrow_table()
             stored.append(self._store(contract, part, day=day))
         self._set(contract.name, [*self.commit.files.get(contract.name, []), *stored])
 
@@ -216,27 +229,31 @@ class DuckDbWrite:
         self._set(_contract(table).name, [])
 
     def remember(self, name: str, value: str) -> None:
-        if self.commit.notes.get(name) != value:
-            self.commit.notes[name] = value
-            self.changed = True
+        self.commit.notes[name] = value
 
     def _paths(self, table: str) -> list[str]:
         return [str(self._folder / file) for file in self.commit.files.get(table, [])]
 
     def _set(self, table: str, files: list[str]) -> None:
-        if self.commit.files.get(table, []) != files:
-            self.commit.files[table] = files
-            self.changed = True
+        self.commit.files[table] = files
+        if not files:
+            del self.commit.files[table]
 
     def _store(self, contract: Table, rows: arrow.Table, day: Any = None) -> str:
         folder = Path(contract.name) if day is None else Path(contract.name) / f"day={day}"
         (self._folder / folder).mkdir(parents=True, exist_ok=True)
-        file = folder / f"{uuid.uuid4().hex}.parquet"
-        with (self._folder / file).open("wb") as target:
+        draft = self._folder / folder / f"{uuid.uuid4().hex}.draft"
+        with draft.open("w+b") as target:
             parquet.write_table(rows.cast(contract.arrow_schema), target, compression="zstd")
             target.flush()
             os.fsync(target.fileno())
-        _sync_folder(self._folder / folder)
+            target.seek(0)
+            content = hashlib.file_digest(target, lambda: hashlib.blake2b(digest_size=16))
+        file = folder / f"{content.hexdigest()}.parquet"
+        # Where a file of this name stands already, it is the same to the last byte.
+        draft.replace(self._folder / file)
+        for parent in (folder, *folder.parents):
+            _sync_folder(self._folder / parent)
         return file.as_posix()
 
 

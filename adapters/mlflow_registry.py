@@ -10,6 +10,10 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import logging
 
 import mlflow
+import mlflow.data.pandas_dataset
+import mlflow.lightgbm
+import mlflow.models
+import mlflow.sklearn
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
@@ -27,7 +31,8 @@ class MlflowRegistry:
     def __init__(self, uri: str, artifacts: Path) -> None:
         # Migrations of the first start would fill the screen with a line each.
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow.store").setLevel(logging.WARNING)
+        for chatty in ("mlflow.store", "mlflow.utils", "mlflow.tracking"):
+            logging.getLogger(chatty).setLevel(logging.ERROR)
         self._uri = uri
         self._artifacts = artifacts
         self._client = mlflow.MlflowClient(uri, uri)
@@ -119,7 +124,9 @@ class MlflowRegistry:
         mlflow.log_dict(dict(model.importance()), "feature_importance.json")
         mlflow.log_text(report.verdict(), "verdict.txt")
         frame = pd.DataFrame(columns=list(model.names), dtype="float64")
-        dataset = mlflow.data.from_pandas(frame, name="exposures", digest=data_digest)
+        dataset = mlflow.data.pandas_dataset.from_pandas(
+            frame, name="exposures", digest=data_digest
+        )
         mlflow.log_input(dataset, context="training")
         facts = {
             "kind": kind,

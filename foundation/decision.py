@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 import msgspec
 
+POLICY_KINDS = ("response", "popular", "random", "none")
+
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a slate is drawn: a ranking, mixed with a share of random slates.

@@ -24,3 +24,7 @@ class TooLittleData(RegularsError):
 
 class StoreUnavailable(RegularsError):
     """A database or store does not answer now; the same request may succeed later."""
+
+
+class EventChanged(RegularsError):
+    """An event came again under the same id with other content."""

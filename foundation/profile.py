@@ -30,3 +30,13 @@ class SnapshotFacts:
     names: tuple[str, ...]
     feature_hash: str
     customers: int
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """What happened to a customer since the snapshot that a decision must respect.
+
+    `redemptions` counts her redemptions by offer.
+    """
+
+    redemptions: dict[str, int]

@@ -96,7 +96,7 @@ class ResponseReport:
         return f"LightGBM wins, {sure}: against the logistic baseline {by}"
 
 
-def test_start(rows: pd.DataFrame, share: float = HELD_OUT_SHARE) -> datetime:
+def held_out_start(rows: pd.DataFrame, share: float = HELD_OUT_SHARE) -> datetime:
     """Return the latest exposure time that leaves at least `share` of the rows after it.
 
     Raises:
@@ -124,7 +124,7 @@ def train_response(
     Raises:
         TooLittleData: Too few responses before or after the split.
     """
-    test_from = test_from or test_start(frame.rows)
+    test_from = test_from or held_out_start(frame.rows)
     earlier, later = _split(frame, test_from)
     for part, word in ((earlier, "before"), (later, "from")):
         if part.outcome.sum() < FEWEST_RESPONSES:
@@ -135,9 +135,15 @@ def train_response(
     models: dict[Kind, ResponseModel] = {
         kind: _tuned(kind, earlier, feature_hash, seed) for kind in ("logistic", "lightgbm")
     }
-    scores = {kind: model.predict(later.matrix) for kind, model in models.items()}
+    scores: dict[Kind, np.ndarray] = {
+        kind: model.predict(later.matrix) for kind, model in models.items()
+    }
     comparison = compare_auc(
-        later.outcome, dict(scores), later.rows["customer_id"].to_numpy(), BASELINE, seed
+        later.outcome,
+        {str(k): v for k, v in scores.items()},
+        later.rows["customer_id"].to_numpy(),
+        BASELINE,
+        seed,
     )
     wins = comparison.gain["lightgbm"].value > 0
     return ResponseReport(
@@ -170,7 +176,7 @@ def _held_out(outcome: np.ndarray, probability: np.ndarray) -> HeldOut:
 def _tuned(kind: Kind, frame: TrainingFrame, feature_hash: str, seed: int) -> ResponseModel:
     """Choose settings on the latest part of the training period, then fit on all of it."""
     fit, grid = (_fit_lightgbm, _TREES) if kind == "lightgbm" else (_fit_logistic, _PENALTIES)
-    past, recent = _split(frame, test_start(frame.rows))
+    past, recent = _split(frame, held_out_start(frame.rows))
     if past.outcome.sum() and recent.outcome.sum():
         losses = [
             log_loss(recent.outcome, _wrap(kind, fit, past, "", seed, s).predict(recent.matrix))

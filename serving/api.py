@@ -12,10 +12,9 @@ from fastapi import FastAPI, Request, Response
 from prometheus_client import multiprocess
 from starlette.exceptions import HTTPException
 
-from foundation.errors import RegularsError, StoreUnavailable
+from foundation.access import Scope
+from foundation.errors import EventChanged, RegularsError, StoreUnavailable
 from serving import metrics
-from serving.journal import EventChanged
-from serving.keys import Scope, allowed
 from serving.messages import DecisionRequest, OutcomeRequest, schemas
 from serving.service import DecisionService
 
@@ -47,9 +46,7 @@ class Problem(Exception):
         headers = {"Retry-After": "1"} if self.status == 503 else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return Response(
-            msgspec.json.encode(body), self.status, headers, "application/problem+json"
-        )
+        return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
 
 
 def create_app(service: DecisionService) -> FastAPI:
@@ -77,17 +74,25 @@ def create_app(service: DecisionService) -> FastAPI:
 
 
 def _add_decisions(app: FastAPI, service: DecisionService) -> None:
-    @app.post("/v1/decisions", openapi_extra=_body("DecisionRequest"), responses=_answers("DecisionAnswer"))
+    @app.post(
+        "/v1/decisions",
+        openapi_extra=_body("DecisionRequest"),
+        responses=_answers("DecisionAnswer"),
+    )
     async def decisions(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Which offers for this customer, in this channel, now?"""
-        _authorise(service, request, "decide")
+        await _authorise(service, request, "decide")
         asked = await _read(request, DecisionRequest)
         return _json(await service.decide(asked))
 
-    @app.post("/v1/outcomes", openapi_extra=_body("OutcomeRequest"), responses=_answers("OutcomeAnswer", 409))
+    @app.post(
+        "/v1/outcomes",
+        openapi_extra=_body("OutcomeRequest"),
+        responses=_answers("OutcomeAnswer", 409),
+    )
     async def outcomes(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Tell what happened: seen, redeemed, bought, returned. Twice counts once."""
-        _authorise(service, request, "outcomes")
+        await _authorise(service, request, "outcomes")
         told = await _read(request, OutcomeRequest)
         return _json(await service.tell(told))
 
@@ -120,11 +125,11 @@ def _add_health(app: FastAPI, service: DecisionService) -> None:
         )
 
 
-def _authorise(service: DecisionService, request: Request, scope: Scope) -> None:
+async def _authorise(service: DecisionService, request: Request, scope: Scope) -> None:
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key:
         raise Problem(401, "no_key", "send the API key as 'Authorization: Bearer rgl_…'")
-    may = allowed(service.keys, key.strip(), scope)
+    may = await service.allows(key.strip(), scope)
     if may is None:
         raise Problem(401, "unknown_key", "this API key is unknown or revoked; make a new one")
     if not may:

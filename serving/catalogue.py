@@ -2,37 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from experiments.design import Experiment
 from foundation.errors import RegularsError
+from foundation.offer import Offer
 from foundation.rules import Rule, compile_rule
 
 SEGMENTATIONS = ("rfm", "lifecycle", "cluster")
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """An offer, ready to be judged. `products` counts the scope, 0 meaning all products."""
-
-    offer_id: str
-    title: str
-    valid_from: datetime
-    valid_to: datetime
-    channels: frozenset[str]
-    placements: frozenset[str]
-    stores: frozenset[str]
-    eligibility: Any
-    customer_cap: int | None
-    priority: int
-    exclusive_group: str | None
-    products: int
-    reward: float
-    min_spend: int
-    cost: int
-    campaign_kind: str | None
-    popularity: float
 
 
 @dataclass(frozen=True)
@@ -71,6 +48,6 @@ class CatalogueSource(Protocol):
         """Return the newest version's number."""
         ...
 
-    async def read(self) -> Catalogue:
-        """Return the newest catalogue."""
+    async def read(self) -> tuple[int, Sequence[Offer], Sequence[Experiment]]:
+        """Return the newest version: its number, all offers and the running experiments."""
         ...

@@ -20,12 +20,12 @@ from foundation.decision import (
     Versions,
 )
 from foundation.money import to_minor
-from foundation.profile import Profile
+from foundation.offer import Offer
+from foundation.profile import LiveState, Profile
 from foundation.rules import Facts
 from recommender.policies import Eligible, draw_slate
-from serving.catalogue import Catalogue, Offer
+from serving.catalogue import Catalogue
 from serving.eligibility import refusal
-from serving.journal import LiveState
 from serving.messages import DecisionRequest
 from serving.scoring import Scorer
 

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Literal
 
+from foundation.offer import Offer
+from foundation.profile import LiveState
 from foundation.rules import Facts
-from serving.catalogue import Catalogue, Offer
-from serving.journal import LiveState
+from serving.catalogue import Catalogue
 
 Reason = Literal[
     "not_started",

@@ -1,26 +1,11 @@
 """The journal port: decisions and outcomes, durable before they are acknowledged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from foundation.decision import DecisionRecord
-from foundation.errors import RegularsError
-from serving.messages import Outcome
-
-
-class EventChanged(RegularsError):
-    """An event_id came again with other content."""
-
-
-@dataclass(frozen=True, slots=True)
-class LiveState:
-    """What happened to a customer since the snapshot that a decision must respect.
-
-    `redemptions` counts her redemptions by offer.
-    """
-
-    redemptions: dict[str, int]
+from foundation.outcome import Outcome
+from foundation.profile import LiveState
 
 
 class Journal(Protocol):

@@ -1,18 +1,12 @@
 """What the service is asked and what it answers, as JSON. Money is decimal at this border."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-# Ids are opaque, but a control character is a mistake and NUL breaks text columns.
-Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-Text = Annotated[str, Meta(max_length=4000, pattern=r"^[^\x00]*$")]
-# The contract's channels and kinds, spelled out for the parser; a test holds them together.
-Channel = Literal["store", "app", "web", "email", "push", "mail", "till", "call"]
-Amount = Annotated[float, Meta(ge=-1e9, le=1e9)]
-Quantity = Annotated[float, Meta(ge=-1e6, le=1e6)]
+from foundation.outcome import Amount, Channel, Id, Outcome, Quantity
 
 
 class AskedPlacement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,43 +86,6 @@ class DecisionAnswer(msgspec.Struct, frozen=True):
     placements: list[AnsweredPlacement]
     experiments: list[AnsweredExperiment]
     versions: AnsweredVersions
-
-
-Kind = Literal[
-    "sent", "impression", "view", "activate", "redeem", "dismiss", "visit", "search", "purchase",
-    "return", "complaint", "ticket_opened", "ticket_answered", "ticket_resolved", "survey",
-]  # fmt: skip
-
-
-class BoughtLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A line of a receipt. `amount` is decimal net money, negative for a return."""
-
-    line_id: Id
-    product_id: Id
-    quantity: Quantity
-    amount: Amount
-    discount: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
-    offer_discount: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
-    offer_id: Id | None = None
-    returns_line_id: Id | None = None
-
-
-class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something that happened. A purchase or return carries its lines."""
-
-    event_id: Id
-    customer_id: Id
-    at: Annotated[datetime, Meta(tz=True)]
-    channel: Channel
-    kind: Kind
-    touchpoint: Id | None = None
-    offer_id: Id | None = None
-    decision_id: Id | None = None
-    order_id: Id | None = None
-    store_id: Id | None = None
-    value: Amount | None = None
-    text: Text | None = None
-    lines: Annotated[list[BoughtLine], Meta(max_length=500)] = []
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

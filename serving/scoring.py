@@ -9,9 +9,9 @@ import numpy as np
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.context import context_features
 from foundation.errors import RegularsError
+from foundation.offer import Offer
 from foundation.profile import SnapshotFacts
 from recommender.offer_features import offer_features
-from serving.catalogue import Offer
 
 
 class Model(Protocol):
@@ -80,9 +80,7 @@ class Scorer:
         found = self._model.predict(matrix)
         if not np.all((found >= 0) & (found <= 1)):
             raise RegularsError(f"model {self.name!r} answered {found.tolist()}, no probabilities")
-        return {
-            offer.offer_id: float(score) for offer, score in zip(offers, found, strict=True)
-        }
+        return {offer.offer_id: float(score) for offer, score in zip(offers, found, strict=True)}
 
     def _offer_vector(self, offer: Offer) -> np.ndarray:
         known = self._offer_vectors.get(offer.offer_id)

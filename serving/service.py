@@ -4,21 +4,25 @@ import asyncio
 import contextlib
 import os
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from foundation.access import KeyFacts, Scope, allowed
 from foundation.clock import Clock
 from foundation.decision import DecisionRecord, Policy
 from foundation.errors import RegularsError, StoreUnavailable
+from foundation.outcome import check_outcome
+from foundation.profile import LiveState
 from serving import metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
 from serving.decide import Knowledge, decide
-from serving.journal import Journal, LiveState
-from serving.keys import KeyFacts, KeyStore
+from serving.journal import Journal
+from serving.keys import KeyStore
 from serving.messages import (
     AnsweredExperiment,
     AnsweredOffer,
@@ -33,6 +37,7 @@ from serving.profiles import ProfileStore
 from serving.scoring import Model, Scorer
 
 REFRESH_SECONDS = 0.5
+KEY_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,26 @@ class DecisionService:
         self._log = structlog.get_logger("serving")
         self._known: Knowledge | None = None
         self._keys: dict[bytes, KeyFacts] = {}
+        self._keys_read = 0.0
+        self._keys_turn = asyncio.Lock()
         # Reads run beside each other; two commits at a time keep the disk busy and still group.
         self._states: Batcher[str, LiveState] = Batcher(parts.journal.live_states, lanes=4)
         self._records: Batcher[DecisionRecord, None] = Batcher(self._write, lanes=2)
         self._watch: asyncio.Task[None] | None = None
 
-    @property
-    def keys(self) -> dict[bytes, KeyFacts]:
-        return self._keys
+    async def allows(self, key: str, scope: Scope) -> bool | None:
+        """Whether a key may do something; None when nobody knows the key."""
+        may, asked = allowed(self._keys, key, scope), time.monotonic()
+        if may is not None:
+            return may
+        # The key may be younger than the last look. One look serves all who wait for it, and
+        # looks keep a distance, so that guessing at keys does not wear out the database.
+        async with self._keys_turn:
+            if self._keys_read < asked:
+                await asyncio.sleep(self._keys_read + KEY_SECONDS - asked)
+                self._keys_read = time.monotonic()
+                self._keys = await self._parts.keys.keys()
+        return allowed(self._keys, key, scope)
 
     async def start(self) -> None:
         """Load what is live; goes on without the database and comes back with it."""
@@ -98,7 +115,7 @@ class DecisionService:
         version = await parts.catalogue.version()
         if known is not None and not moved and version == known.catalogue.version:
             return
-        catalogue = await parts.catalogue.read()
+        catalogue = Catalogue(*await parts.catalogue.read())
         # Loading a model reads files: off the event loop, so that requests go on.
         self._known = await asyncio.to_thread(self._knowledge, catalogue)
         self._log.info(
@@ -134,7 +151,14 @@ class DecisionService:
         return _answer(record, known.catalogue)
 
     async def tell(self, request: OutcomeRequest) -> OutcomeAnswer:
-        """Write outcomes; those told before count once."""
+        """Write outcomes; those told before count once.
+
+        Raises:
+            RegularsError: A time or an amount breaks its rule; nothing is written.
+        """
+        now = self._parts.clock.now()
+        for outcome in request.events:
+            check_outcome(outcome, now)
         new = await self._parts.journal.tell(request.events)
         metrics.OUTCOMES.inc(new)
         return OutcomeAnswer(accepted=new, repeated=len(request.events) - new)

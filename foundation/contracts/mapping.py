@@ -1,20 +1,35 @@
 """How a retailer's own file becomes rows of a contract: which column, which unit, which zone."""
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import pyarrow as arrow
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from foundation.clock import known_zone
 from foundation.contracts.table import Column, Fault, Table
 from foundation.contracts.tables import TABLES
 from foundation.errors import RegularsError
-from foundation.money import MINOR_PER_MAJOR
+from foundation.money import LARGEST, NUMBER, InvalidAmount, to_minor
 
 # Filled from `at` and the local zone where a mapping does not name them.
 LOCAL_TIME_COLUMNS = ("local_day", "local_hour")
+
+# A source without discounts sold at the shelf price.
+NO_DISCOUNT = ("discount", "offer_discount")
+
+# Beyond it, neighbouring whole numbers are one float.
+LARGEST_EXACT_FLOAT = 2**53
+
+ZoneName = Annotated[str, AfterValidator(known_zone)]
 
 
 class SourceColumn(BaseModel):
@@ -24,7 +39,7 @@ class SourceColumn(BaseModel):
 
     source: list[str] = Field(alias="from", min_length=1)
     unit: Literal["major", "minor"] = "major"
-    time_zone: str | None = None
+    time_zone: ZoneName | None = None
     format: str | None = None
 
 
@@ -36,8 +51,8 @@ class Mapping(BaseModel):
     table: str
     columns: dict[str, SourceColumn]
     constants: dict[str, Any] = {}
-    time_zone: str = "UTC"
-    local_time_zone: str | None = None
+    time_zone: ZoneName = "UTC"
+    local_time_zone: ZoneName | None = None
 
     @property
     def contract(self) -> Table:
@@ -57,7 +72,7 @@ class Chunk:
 
     table: Table
     frame: pd.DataFrame
-    lines: "pd.Series[int]"
+    lines: pd.Series
     faults: list[Fault]
     source: str
 
@@ -66,7 +81,8 @@ def read_mapping(document: Any, name: str) -> Mapping:
     """Return the mapping that a YAML document describes.
 
     Raises:
-        RegularsError: The document names no contract or column, or lacks a needed column.
+        RegularsError: The document names no contract or column, lacks a needed column, or says
+            of a column what its kind does not have.
     """
     if isinstance(document, dict) and isinstance(document.get("columns"), dict):
         document = {
@@ -78,7 +94,8 @@ def read_mapping(document: Any, name: str) -> Mapping:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the whole file"
-        raise RegularsError(f"mapping {name}: {place}: {first['msg']}") from error
+        rule = first["msg"].removeprefix("Value error, ")
+        raise RegularsError(f"mapping {name}: {place}: {rule}") from error
     if mapping.table not in TABLES:
         known = ", ".join(TABLES)
         raise RegularsError(f"mapping {name}: table {mapping.table!r} is none of {known}")
@@ -89,14 +106,26 @@ def read_mapping(document: Any, name: str) -> Mapping:
             f"mapping {name}: {contract.name} has no column {stray[0]!r}; "
             f"its columns are {', '.join(contract.names)}"
         )
+    if twice := sorted(set(mapping.columns) & set(mapping.constants)):
+        raise RegularsError(
+            f"mapping {name}: {twice[0]!r} stands under columns and under constants; keep one"
+        )
     needed = [c.name for c in contract.columns if not c.nullable and c.name not in given]
     missing = [c for c in needed if not (c in LOCAL_TIME_COLUMNS and "at" in given)]
-    missing = [c for c in missing if c not in ("discount", "offer_discount")]
+    missing = [c for c in missing if c not in NO_DISCOUNT]
     if missing:
         raise RegularsError(
             f"mapping {name}: column {missing[0]!r} of {contract.name} has no source; "
             f"add it under columns or constants"
         )
+    if contract.key in mapping.constants:
+        raise RegularsError(
+            f"mapping {name}: {contract.key!r} tells rows apart and cannot be a constant; "
+            f"map it to a column, or to several as a list"
+        )
+    for column, source in mapping.columns.items():
+        _check_source(name, contract.column(column), source)
+    _check_constants(name, mapping)
     return mapping
 
 
@@ -110,6 +139,43 @@ def _long_form(value: Any) -> Any:
     return value
 
 
+def _check_source(name: str, column: Column, source: SourceColumn) -> None:
+    """Refuse what would otherwise be passed over in silence, or fail on every row."""
+    told = source.model_fields_set
+    for setting, kind in (("unit", "money"), ("time_zone", "time"), ("format", "time")):
+        if setting in told and column.kind != kind:
+            raise RegularsError(
+                f"mapping {name}: {column.name!r} is {column.kind}; {setting} is for {kind} columns"
+            )
+    if len(source.source) > 1 and column.kind not in ("string", "time"):
+        raise RegularsError(
+            f"mapping {name}: {column.name!r} is {column.kind} and comes from one column; "
+            f"only text and times are joined"
+        )
+    if source.format is not None:
+        sample = datetime(2017, 12, 31, 23, 59, 58, tzinfo=UTC)
+        try:
+            datetime.strptime(sample.strftime(source.format), source.format).replace(tzinfo=UTC)
+        except ValueError as error:
+            raise RegularsError(
+                f"mapping {name}: {column.name!r} has the format {source.format!r}: {error}; "
+                f"write it like %d.%m.%Y %H:%M"
+            ) from error
+
+
+def _check_constants(name: str, mapping: Mapping) -> None:
+    for column in mapping.contract.columns:
+        if column.name not in mapping.constants:
+            continue
+        faults: list[Fault] = []
+        value = mapping.constants[column.name]
+        _read(_repeated(value, 1), column, _AS_GIVEN, mapping.time_zone, faults)
+        if faults:
+            raise RegularsError(
+                f"mapping {name}: constant {column.name} {value!r} {faults[0].reason}"
+            )
+
+
 def convert(
     raw: pd.DataFrame, mapping: Mapping, local_zone: str
 ) -> tuple[pd.DataFrame, list[Fault]]:
@@ -119,7 +185,8 @@ def convert(
         raw: Source rows, index 0..n-1, with at least the mapping's source columns.
         local_zone: Zone of local days and hours where the mapping names none.
 
-    An unreadable value becomes null and a fault; the row keeps its place.
+    A value that is read is exact: no digit, no leading zero and no instant is lost. An unreadable
+    one becomes null and a fault; the row keeps its place. Blank text and NaN mean missing.
     """
     faults: list[Fault] = []
     typed: dict[str, Any] = {}
@@ -127,18 +194,20 @@ def convert(
         if column.name in mapping.columns:
             source = mapping.columns[column.name]
             values = _joined(raw, source.source)
-            reader = _READERS[column.kind]
-            typed[column.name] = reader(values, source, mapping, column, faults)
         elif column.name in mapping.constants:
-            typed[column.name] = mapping.constants[column.name]
-        elif column.name in ("discount", "offer_discount"):
-            # A source without discounts sold at the shelf price.
-            typed[column.name] = 0
+            source, values = _AS_GIVEN, _repeated(mapping.constants[column.name], len(raw))
         else:
-            typed[column.name] = None
+            typed[column.name] = 0 if column.name in NO_DISCOUNT else None
+            continue
+        zone = source.time_zone or mapping.time_zone
+        typed[column.name] = _read(values, column, source, zone, faults)
     frame = pd.DataFrame(typed, index=raw.index, columns=list(mapping.contract.names))
-    if "local_day" in frame and "local_day" not in mapping.columns:
-        add_local_time(frame, mapping.local_time_zone or local_zone)
+    given = {*mapping.columns, *mapping.constants}
+    derived = [c for c in LOCAL_TIME_COLUMNS if c in typed and c not in given]
+    if derived:
+        local = pd.DataFrame({"at": frame["at"]})
+        add_local_time(local, mapping.local_time_zone or local_zone)
+        frame[derived] = local[derived]
     return frame, faults
 
 
@@ -150,152 +219,246 @@ def add_local_time(frame: pd.DataFrame, zone: str) -> None:
     frame["local_hour"] = local.dt.hour.astype("Int64")
 
 
-def _joined(raw: pd.DataFrame, names: list[str]) -> "pd.Series[Any]":
-    first = raw[names[0]]
-    for name in names[1:]:
-        first = first.astype("string") + "-" + raw[name].astype("string")
-    return first
+def at_home(wall: pd.Series, zone: str) -> pd.Series:
+    """Return the instants, in UTC, at which clocks in `zone` showed these naive times.
+
+    The hour that the clocks repeat in autumn is taken the first time, the hour they skip in
+    spring at its end: both keep the row and are wrong by at most an hour.
+    """
+    first = np.ones(len(wall), dtype=bool)
+    local = wall.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
+    return local.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
 
 
-def _mark(
-    values: "pd.Series[Any]", bad: "pd.Series[bool]", column: Column, why: str, faults: list[Fault]
-) -> None:
-    rows: list[int] = bad.index[bad].tolist()
-    faults.extend(Fault(row, column.name, str(values.loc[row]), why) for row in rows)
+_AS_GIVEN = SourceColumn.model_validate({"from": ["constant"]})
 
 
-def _present(values: "pd.Series[Any]") -> "pd.Series[bool]":
-    return values.notna() & (values.astype("string").str.strip() != "").fillna(False)
+class _Unreadable(ValueError):
+    """A value that is not of its column's kind; the message follows the value."""
 
 
-def _string(
-    values: "pd.Series[Any]",
-    _source: SourceColumn,
-    _mapping: Mapping,
-    _column: Column,
-    _faults: list[Fault],
-) -> "pd.Series[Any]":
-    text = values.astype("string").str.strip()
-    return text.where(_present(values), None).astype(object).where(_present(values), None)
+def _repeated(value: Any, times: int) -> pd.Series:
+    return pd.Series([value] * times, dtype=object)
 
 
-def _number(
-    values: "pd.Series[Any]",
-    _source: SourceColumn,
-    _mapping: Mapping,
-    column: Column,
-    faults: list[Fault],
-) -> "pd.Series[Any]":
-    read = pd.to_numeric(values, errors="coerce")
-    finite = read.abs() < float("inf")
-    _mark(values, _present(values) & ~finite, column, "is not a number", faults)
-    return read.where(finite)
+def _joined(raw: Any, names: list[str]) -> pd.Series:
+    if len(names) == 1:
+        return _one(raw[names[0]])
+    # By the same reading as an id: 7.0 beside a null in one piece is 7 in the next.
+    parts = [[_part(value) for value in _one(raw[name]).tolist()] for name in names]
+    whole = [None if None in row else "-".join(row) for row in zip(*parts, strict=True)]
+    return pd.Series(whole, index=raw.index, dtype=object)
 
 
-def _whole(
-    values: "pd.Series[Any]",
-    source: SourceColumn,
-    mapping: Mapping,
-    column: Column,
-    faults: list[Fault],
-) -> "pd.Series[Any]":
-    read = _number(values, source, mapping, column, faults)
-    whole = read.isna() | (read == read.round())
-    _mark(values, ~whole, column, "is not a whole number", faults)
-    return read.where(whole).astype("Int64")
+def _part(value: Any) -> Any:
+    return None if _is_missing(value) else _text(value)
 
 
-def _money(
-    values: "pd.Series[Any]",
-    source: SourceColumn,
-    mapping: Mapping,
-    column: Column,
-    faults: list[Fault],
-) -> "pd.Series[Any]":
-    if source.unit == "minor":
-        return _whole(values, source, mapping, column, faults)
-    scaled = _number(values, source, mapping, column, faults) * MINOR_PER_MAJOR
-    exact = scaled.isna() | ((scaled - scaled.round()).abs() < 1e-6)
-    _mark(values, ~exact, column, "has more than two decimals", faults)
-    return scaled.where(exact).round().astype("Int64")
+def _one(values: pd.Series) -> pd.Series:
+    if values.dtype in ("float32", "float[pyarrow]"):
+        # The decimal that was written, not its neighbour in double precision.
+        written = [None if _is_missing(v) else float(str(np.float32(v))) for v in values.tolist()]
+        return pd.Series(written, index=values.index, dtype="float64")
+    return values
 
 
-def _time(
-    values: "pd.Series[Any]",
-    source: SourceColumn,
-    mapping: Mapping,
-    column: Column,
-    faults: list[Fault],
-) -> "pd.Series[Any]":
-    zone = source.time_zone or mapping.time_zone
-    pattern = source.format or "ISO8601"
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        read = values
-    elif pd.api.types.is_datetime64_any_dtype(values):
-        read = _at_home(values, zone)
-    else:
-        text = values.astype("string")
-        offset = text.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$", regex=True).fillna(False)
-        naive = pd.to_datetime(text.where(~offset), format=pattern, errors="coerce")
-        aware = pd.to_datetime(text.where(offset), format=pattern, errors="coerce", utc=True)
-        read = aware.where(offset, _at_home(naive, zone).dt.tz_convert("UTC"))
-    _mark(values, _present(values) & read.isna(), column, "is not a time", faults)
-    return read.dt.tz_convert("UTC").astype("datetime64[us, UTC]")
+def _is_missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or value is pd.NA or value is pd.NaT
 
 
-def _at_home(naive: "pd.Series[Any]", zone: str) -> "pd.Series[Any]":
-    # The hour that the clocks repeat in autumn is taken the first time, the hour they skip in
-    # spring at its end: both keep the row and are wrong by at most an hour.
-    first = pd.Series(True, index=naive.index).to_numpy()
-    return naive.dt.tz_localize(zone, ambiguous=first, nonexistent="shift_forward")
-
-
-def _flag(
-    values: "pd.Series[Any]",
-    _source: SourceColumn,
-    _mapping: Mapping,
-    column: Column,
-    faults: list[Fault],
-) -> "pd.Series[Any]":
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    read = values.astype("string").str.strip().str.lower().map(words)
-    _mark(values, _present(values) & read.isna(), column, "is neither true nor false", faults)
-    return read.astype("boolean")
-
-
-def _structure(
-    values: "pd.Series[Any]",
-    _source: SourceColumn,
-    _mapping: Mapping,
-    column: Column,
-    faults: list[Fault],
-) -> "pd.Series[Any]":
-    def read(value: Any) -> Any:
-        if column.kind == "json":
-            return json.dumps(json.loads(value)) if isinstance(value, str) else json.dumps(value)
-        items = json.loads(value) if isinstance(value, str) else value
-        return [str(item) if column.kind == "strings" else float(item) for item in items]
-
-    result: list[Any] = []
-    for row, value in enumerate(values):
-        empty = value is None or (isinstance(value, float) and pd.isna(value)) or value == ""
+def _read(
+    values: pd.Series, column: Column, source: SourceColumn, zone: str, faults: list[Fault]
+) -> pd.Series:
+    """Read each distinct value once; a source's columns repeat themselves."""
+    try:
+        places, found = pd.factorize(values)
+        distinct = found.tolist()
+    except (TypeError, arrow.ArrowException):
+        # Lists and structures cannot be told apart so cheaply.
+        distinct, places = values.tolist(), np.arange(len(values))
+    reader = _reader(column, source, zone)
+    read: list[Any] = []
+    reasons: dict[int, str] = {}
+    for place, value in enumerate(distinct):
         try:
-            result.append(None if empty else read(value))
-        except (TypeError, ValueError):
-            faults.append(Fault(row, column.name, str(value), "is not valid JSON of its kind"))
-            result.append(None)
-    return pd.Series(result, index=values.index, dtype=object)
+            told = None if _is_missing(value) else reader(value)
+            read.append(None if told == "" else told)
+        except _Unreadable as error:
+            reasons[place] = str(error)
+            read.append(None)
+    for row in np.flatnonzero(np.isin(places, list(reasons))).tolist():
+        place = int(places[row])
+        faults.append(Fault(row, column.name, str(distinct[place]), reasons[place]))
+    # Place -1 is a missing value.
+    whole = _typed([*read, None], column, zone).iloc[places]
+    return whole.set_axis(values.index)
 
 
-_Reader = Callable[["pd.Series[Any]", SourceColumn, Mapping, Column, list[Fault]], "pd.Series[Any]"]
-_READERS: dict[str, _Reader] = {
-    "string": _string,
+def _typed(read: list[Any], column: Column, zone: str) -> pd.Series:
+    if column.kind in ("int64", "money"):
+        return pd.Series(read, dtype="Int64")
+    if column.kind == "float64":
+        return pd.Series(read, dtype="float64")
+    if column.kind == "boolean":
+        return pd.Series(read, dtype="boolean")
+    if column.kind == "time":
+        aware = [value if value is not None and value.tzinfo else None for value in read]
+        naive = [value if value is not None and not value.tzinfo else None for value in read]
+        told = pd.Series(aware, dtype="datetime64[us, UTC]")
+        return told.where(told.notna(), at_home(pd.Series(naive, dtype="datetime64[us]"), zone))
+    return pd.Series(read, dtype=object)
+
+
+def _reader(column: Column, source: SourceColumn, zone: str) -> Callable[[Any], Any]:
+    if column.kind == "money":
+        return _whole if source.unit == "minor" else _money
+    if column.kind == "time":
+        return lambda value: _time(value, source.format, ZoneInfo(zone))
+    return _READERS[column.kind]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        # An integer column with a gap reaches us as floats: 1017.0 was the id 1017.
+        if not value.is_integer():
+            return repr(value)
+        if abs(value) > LARGEST_EXACT_FLOAT:
+            raise _Unreadable("is a float too large to be exact; write ids as text or int64")
+        return str(int(value))
+    if isinstance(value, bytes):
+        try:
+            return value.decode().strip()
+        except UnicodeDecodeError as error:
+            raise _Unreadable("is not text in UTF-8") from error
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    raise _Unreadable("is not text")
+
+
+def _decimal(value: Any) -> Decimal:
+    text = "" if isinstance(value, bool) else str(value).strip()
+    if not isinstance(value, str | int | float | Decimal) or not NUMBER.fullmatch(text):
+        raise _Unreadable("is not a number")
+    return Decimal(text)
+
+
+def _number(value: Any) -> float:
+    read = float(_decimal(value))
+    if abs(read) == float("inf"):
+        raise _Unreadable("is not a number")
+    return read
+
+
+def _whole(value: Any) -> int:
+    read = _decimal(value)
+    if read.adjusted() > 18 or abs(read) > LARGEST:
+        raise _Unreadable("is more than 64 bits hold")
+    if read != read.to_integral_value():
+        raise _Unreadable("is not a whole number")
+    if isinstance(value, float) and abs(value) > LARGEST_EXACT_FLOAT:
+        raise _Unreadable("is a float too large to be exact")
+    return int(read)
+
+
+def _money(value: Any) -> int:
+    try:
+        return to_minor(value)
+    except InvalidAmount as error:
+        raise _Unreadable(error.reason) from error
+
+
+def _time(value: Any, pattern: str | None, zone: ZoneInfo) -> datetime:
+    """Return an instant in UTC, or a naive time where the source names no offset."""
+    if isinstance(value, str):
+        read = _time_text(value.strip(), pattern)
+    elif isinstance(value, datetime):
+        # Of a pandas instant, which may have nanoseconds, what the lake keeps.
+        read = datetime.fromisoformat(value.isoformat(timespec="microseconds"))
+    elif isinstance(value, date):
+        read = datetime.combine(value, time.min)
+    else:
+        raise _Unreadable("is not a time")
+    try:
+        instant = (read if read.tzinfo else read.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError as error:
+        raise _Unreadable("is out of the years 1 to 9999 in UTC") from error
+    return instant if read.tzinfo else read
+
+
+def _time_text(text: str, pattern: str | None) -> datetime:
+    try:
+        if pattern is None:
+            return datetime.fromisoformat(text)
+        # A pattern without %z reads a wall clock, whose zone the mapping names.
+        return datetime.strptime(text, pattern)  # noqa: DTZ007
+    except ValueError as error:
+        like = pattern or "2017-12-31 23:59:59, with or without an offset"
+        raise _Unreadable(f"is not a time like {like}") from error
+
+
+def _flag(value: Any) -> bool:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    try:
+        return words[_text(value).lower()]
+    except KeyError as error:
+        raise _Unreadable("is neither true nor false") from error
+
+
+def _json(value: Any) -> str:
+    document = _document(value)
+    try:
+        return json.dumps(document, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise _Unreadable("is not valid JSON") from error
+
+
+def _strings(value: Any) -> list[str]:
+    return [_text(item) for item in _items(value, "text")]
+
+
+def _floats(value: Any) -> list[float]:
+    return [_number(item) for item in _items(value, "numbers")]
+
+
+def _items(value: Any, what: str) -> Sequence[Any]:
+    document = _document(value)
+    if not isinstance(document, list) or any(item is None for item in document):
+        raise _Unreadable(f"is not a JSON list of {what}")
+    return document
+
+
+def _document(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        # Arrow hands a map over as its pairs.
+        return dict(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise _Unreadable("is not valid JSON") from error
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "string": _text,
     "int64": _whole,
     "float64": _number,
-    "money": _money,
-    "time": _time,
     "boolean": _flag,
-    "json": _structure,
-    "strings": _structure,
-    "floats": _structure,
+    "json": _json,
+    "strings": _strings,
+    "floats": _floats,
 }

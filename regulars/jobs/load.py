@@ -7,8 +7,8 @@ from hashlib import blake2b
 import pandas as pd
 
 from foundation.clock import Clock
-from foundation.contracts import QUARANTINE, Fault
-from foundation.contracts.mapping import Chunk
+from foundation.contracts import QUARANTINE, WHOLE_ROW, Fault
+from foundation.contracts.mapping import LOCAL_TIME_COLUMNS, Chunk
 from foundation.lake import Lake, LakeWrite
 from regulars.progress import Progress
 
@@ -61,16 +61,9 @@ def load(
 def _load_chunk(
     write: LakeWrite, chunk: Chunk, counts: TableLoad, examples: list[str], clock: Clock
 ) -> None:
-    unreadable = {(fault.row, fault.column) for fault in chunk.faults}
-    # An unreadable value is null by now; say what was wrong with it, not that it is missing.
-    broken = [
-        fault
-        for fault in chunk.table.faults(chunk.frame)
-        if (fault.row, fault.column) not in unreadable
-    ]
-    faults = [*chunk.faults, *broken]
-    bad = chunk.frame.index.isin({fault.row for fault in faults})
-    good = chunk.frame[~bad]
+    faults = [*chunk.faults, *_broken_rules(chunk)]
+    bad = chunk.frame.index.isin([fault.row for fault in faults])
+    good = chunk.frame.loc[~bad]
     merged = write.merge(chunk.table.name, chunk.table.to_arrow(good))
     if merged.conflicts:
         faults += _conflicts(chunk, good, merged.conflicts)
@@ -85,6 +78,22 @@ def _load_chunk(
     counts.repeated += merged.repeated
     counts.replaced += merged.replaced
     counts.quarantined += int(bad.sum()) + len(merged.conflicts)
+
+
+def _broken_rules(chunk: Chunk) -> list[Fault]:
+    """Return the contract's faults that say more than what is already known of a row."""
+    known = {(fault.row, fault.column) for fault in chunk.faults}
+    broken = chunk.table.faults(chunk.frame)
+    timeless = {fault.row for fault in [*chunk.faults, *broken] if fault.column == "at"}
+    return [
+        fault
+        for fault in broken
+        # An unreadable value is null by now; say what was wrong with it, not that it is missing.
+        if (fault.row, fault.column) not in known
+        and (fault.row, WHOLE_ROW) not in known
+        # Nor that it has no day: days and hours are made from the time.
+        and not (fault.column in LOCAL_TIME_COLUMNS and fault.row in timeless)
+    ]
 
 
 def _conflicts(chunk: Chunk, good: pd.DataFrame, positions: tuple[int, ...]) -> list[Fault]:

@@ -1,0 +1,258 @@
+"""PostgreSQL off the hot path: what jobs and marketers change, and the feed into the lake."""
+
+import json
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from adapters import migrations
+from experiments.design import Experiment, content_hash, read_design
+from foundation.access import Scope, hash_key, new_key
+from foundation.errors import RegularsError, StoreUnavailable
+from foundation.feed import Window
+
+ROWS_A_PAGE = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredExperiment:
+    """An experiment and its life."""
+
+    design: Experiment
+    content_hash: str
+    started_at: datetime
+    stopped_at: datetime | None
+
+
+class PostgresAdmin:
+    """The operational database for jobs; migrates it when it is opened."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+        with _answering():
+            migrations.upgrade(self._engine)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def publish_offers(
+        self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]
+    ) -> bool:
+        """Make these the catalogue's offers; True when that changed anything.
+
+        Args:
+            offers: Rows of the offers contract, times in ISO 8601, eligibility decoded.
+            popularity: Smoothed past response by offer_id, in [0, 1].
+        """
+        with self._begin() as connection:
+            known = {
+                row.offer_id: (row.document, row.popularity)
+                for row in connection.execute(
+                    text("SELECT offer_id, document, popularity FROM offers FOR UPDATE")
+                )
+            }
+            wanted = {o["offer_id"]: (o, popularity[o["offer_id"]]) for o in offers}
+            if known == wanted:
+                return False
+            connection.execute(text("DELETE FROM offers"))
+            if wanted:
+                connection.execute(
+                    text(
+                        "INSERT INTO offers (offer_id, document, popularity) "
+                        "VALUES (:offer_id, CAST(:document AS jsonb), :popularity)"
+                    ),
+                    [
+                        {"offer_id": i, "document": json.dumps(o), "popularity": p}
+                        for i, (o, p) in wanted.items()
+                    ],
+                )
+            _move_catalogue(connection)
+            return True
+
+    def offer_ids(self) -> set[str]:
+        """Return the ids of every offer in the catalogue."""
+        with self._begin() as connection:
+            return set(connection.execute(text("SELECT offer_id FROM offers")).scalars())
+
+    def touch_catalogue(self) -> None:
+        """Tell running services that something they hold in memory changed."""
+        with self._begin() as connection:
+            _move_catalogue(connection)
+
+    def start_experiment(self, design: Experiment, now: datetime) -> StoredExperiment:
+        """Start an experiment; from now on its design cannot change.
+
+        Raises:
+            RegularsError: The key was used before, or another experiment runs: until layers
+                exist one experiment at a time keeps effects apart.
+        """
+        with self._begin() as connection:
+            connection.execute(text("LOCK TABLE experiments IN SHARE ROW EXCLUSIVE MODE"))
+            running = connection.execute(
+                text("SELECT key FROM experiments WHERE stopped_at IS NULL")
+            ).scalar()
+            if running is not None:
+                raise RegularsError(
+                    f"experiment {design.key!r} cannot start while {running!r} runs; "
+                    f"stop it first with 'regulars experiment stop {running}'"
+                )
+            try:
+                connection.execute(
+                    text(
+                        "INSERT INTO experiments (key, document, content_hash, started_at) "
+                        "VALUES (:key, CAST(:document AS jsonb), :hash, :now)"
+                    ),
+                    {
+                        "key": design.key,
+                        "document": msgspec.json.encode(design).decode(),
+                        "hash": content_hash(design),
+                        "now": now,
+                    },
+                )
+            except IntegrityError as error:
+                raise RegularsError(
+                    f"experiment {design.key!r} was run before; give the new one a key of its own"
+                ) from error
+            _move_catalogue(connection)
+        return self.experiment(design.key)
+
+    def stop_experiment(self, key: str, now: datetime) -> StoredExperiment:
+        """Stop a running experiment.
+
+        Raises:
+            RegularsError: No experiment of this key runs.
+        """
+        with self._begin() as connection:
+            stopped = connection.execute(
+                text(
+                    "UPDATE experiments SET stopped_at = greatest(:now, started_at) "
+                    "WHERE key = :key AND stopped_at IS NULL"
+                ),
+                {"key": key, "now": now},
+            )
+            if stopped.rowcount == 0:
+                raise RegularsError(
+                    f"experiment {key!r} does not run; see 'regulars experiment list'"
+                )
+            _move_catalogue(connection)
+        return self.experiment(key)
+
+    def experiments(self) -> list[StoredExperiment]:
+        """Return all experiments, the newest first."""
+        with self._begin() as connection:
+            rows = connection.execute(
+                text("SELECT * FROM experiments ORDER BY started_at DESC, key")
+            ).all()
+        return [
+            StoredExperiment(
+                read_design(row.document), row.content_hash, row.started_at, row.stopped_at
+            )
+            for row in rows
+        ]
+
+    def experiment(self, key: str) -> StoredExperiment:
+        """Return one experiment.
+
+        Raises:
+            RegularsError: There is none of this key.
+        """
+        for stored in self.experiments():
+            if stored.design.key == key:
+                return stored
+        raise RegularsError(f"experiment {key!r} does not exist; see 'regulars experiment list'")
+
+    def has_keys(self) -> bool:
+        """Whether any valid API key exists."""
+        with self._begin() as connection:
+            return bool(
+                connection.execute(
+                    text("SELECT EXISTS (SELECT FROM api_keys WHERE revoked_at IS NULL)")
+                ).scalar()
+            )
+
+    def make_key(self, name: str, scopes: Sequence[Scope]) -> str:
+        """Make an API key and return it; only its hash is kept."""
+        key = new_key()
+        with self._begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO api_keys (secret_hash, name, scopes) "
+                    "VALUES (:hash, :name, :scopes)"
+                ),
+                {"hash": hash_key(key), "name": name, "scopes": list(scopes)},
+            )
+        return key
+
+    def revoke_key(self, key: str) -> None:
+        """Make a key invalid."""
+        with self._begin() as connection:
+            connection.execute(
+                text("UPDATE api_keys SET revoked_at = now() WHERE secret_hash = :hash"),
+                {"hash": hash_key(key)},
+            )
+
+    def window(self, cursor: str | None) -> Window:
+        """Return what can be read after a cursor without ever missing a late commit.
+
+        Only transactions older than the oldest one still open are read: none of them can
+        become visible later.
+        """
+        with self._begin() as connection:
+            system, until = connection.execute(
+                text(
+                    "SELECT system_identifier::text, "
+                    "pg_snapshot_xmin(pg_current_snapshot())::text::bigint "
+                    "FROM pg_control_system()"
+                )
+            ).one()
+        read_by, _, since = (cursor or "").partition(":")
+        return Window(system, int(since) if read_by == system else 0, until)
+
+    def decisions(self, window: Window) -> Iterator[list[str]]:
+        """Yield the records written in a window, as JSON texts, a page at a time."""
+        return self._pages("SELECT record::text FROM decisions", window)
+
+    def outcomes(self, window: Window) -> Iterator[list[str]]:
+        """Yield the outcomes written in a window, as JSON texts, a page at a time."""
+        return self._pages("SELECT event::text FROM outcomes", window)
+
+    def count_decisions(self) -> int:
+        """Return how many decisions the database holds."""
+        with self._begin() as connection:
+            return int(connection.execute(text("SELECT count(*) FROM decisions")).scalar_one())
+
+    def _pages(self, select: str, window: Window) -> Iterator[list[str]]:
+        with self._begin() as connection:
+            rows = connection.execution_options(stream_results=True).execute(
+                text(
+                    f"{select} WHERE written_by >= CAST(:since AS text)::xid8 "
+                    "AND written_by < CAST(:until AS text)::xid8 ORDER BY written_by"
+                ),
+                {"since": str(window.since), "until": str(window.until)},
+            )
+            for page in rows.scalars().partitions(ROWS_A_PAGE):
+                yield list(page)
+
+    @contextmanager
+    def _begin(self) -> Generator[Connection]:
+        with _answering(), self._engine.begin() as connection:
+            yield connection
+
+
+@contextmanager
+def _answering() -> Generator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        line = str(error.orig).splitlines()[0]
+        raise StoreUnavailable(f"PostgreSQL does not answer ({line}); is it running?") from error
+
+
+def _move_catalogue(connection: Connection) -> None:
+    connection.execute(text("UPDATE catalogue SET version = version + 1"))

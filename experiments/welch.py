@@ -1,0 +1,172 @@
+"""Welch's comparison of two means: by how much do the variants differ, and how sure is that?
+
+The answer is the difference of the means with an interval that misses the truth in 5 % of
+experiments, and the chance of a difference this large if there is none. Decide on this absolute
+difference. The relative effect is for reading only: its bounds come from Fieller and are None
+where the control's mean may be zero, since any percentage is then possible.
+
+For whoever deepens inference: the 5 % need means near normal. On spend with few buyers and a
+lopsided split (500 against 9,500) a true null was rejected in 12.9 %; that case is not refused yet.
+"""
+
+import math
+from typing import Self
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from foundation.errors import RegularsError, TooLittleData
+
+# Fieller's interval takes Student's quantile below, the normal one from here on (.1 % apart).
+_MANY_DEGREES = 1000.0
+
+
+class InvalidMoments(RegularsError):
+    """Values or sums no comparison can be made from."""
+
+
+class Moments(msgspec.Struct, frozen=True):
+    """All a comparison of means needs to know of one variant.
+
+    `variance` is the sample's, with n - 1; it is 0 for a single value, which `difference`
+    refuses.
+    """
+
+    n: int
+    mean: float
+    variance: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a number: it would travel silently into the result."""
+        if not (math.isfinite(self.mean) and math.isfinite(self.variance) and self.variance >= 0):
+            raise InvalidMoments(
+                f"moments of {self.n} values are mean {self.mean} and variance {self.variance}; "
+                "both must be finite and the variance not negative, look for gaps in the values"
+            )
+
+    @classmethod
+    def from_values(cls, values: ArrayLike) -> Self:
+        """Return the moments of one value a unit, shape (n,)."""
+        array = np.asarray(values, dtype=np.float64)
+        if array.size == 0:
+            raise TooLittleData("there is no value to take a mean of; wait for the first unit")
+        if not bool(np.isfinite(array).all()):
+            raise InvalidMoments("a value is missing or infinite; write 0 where nothing happened")
+        # The rounded mean of equal values leaves a variance of rounding noise, which would pass
+        # for information.
+        if float(array.min()) == float(array.max()):
+            return cls(n=array.size, mean=float(array[0]), variance=0.0)
+        return cls(n=array.size, mean=float(array.mean()), variance=float(array.var(ddof=1)))
+
+    @classmethod
+    def from_sums(cls, total: float, squares: float, n: int) -> Self:
+        """Return the moments from a sum, a sum of squares and a count, as an engine adds them up.
+
+        Digits cancel where the mean is large beside the spread; prefer `from_values` there.
+        """
+        if n < 1:
+            raise TooLittleData("there is no value to take a mean of; wait for the first unit")
+        mean = total / n
+        spread = squares - total * mean
+        # Rounding may leave a trace below zero where all values are equal; more is a wrong sum.
+        if spread < 0 and spread > -1e-9 * squares:
+            spread = 0.0
+        return cls(n=n, mean=mean, variance=spread / (n - 1) if n > 1 else 0.0)
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Treatment minus control, with its interval and two-sided p-value."""
+
+    estimate: float
+    low: float
+    high: float
+    p: float
+    standard_error: float
+    df: float
+    confidence: float
+
+
+class Relative(msgspec.Struct, frozen=True):
+    """The difference as a share of the control's mean.
+
+    No estimate where that mean is not positive (a share of nothing, or of a loss); no bounds
+    where it may be zero.
+    """
+
+    estimate: float | None
+    low: float | None
+    high: float | None
+
+
+def difference(treatment: Moments, control: Moments, confidence: float = 0.95) -> Difference:
+    """Return the difference of two means without assuming equal variances.
+
+    Raises:
+        TooLittleData: An arm has fewer than 2 units, or no value in either arm differs.
+
+    Source: Welch 1947; degrees of freedom by Satterthwaite 1946.
+    """
+    error, df = _error(treatment, control, confidence)
+    estimate = treatment.mean - control.mean
+    margin = float(stats.t.isf((1 - confidence) / 2, df)) * error
+    return Difference(
+        estimate=estimate,
+        low=estimate - margin,
+        high=estimate + margin,
+        # From the survival function: 1 - cdf turns 2.7e-113 into 0.
+        p=float(2 * stats.t.sf(abs(estimate) / error, df)),
+        standard_error=error,
+        df=df,
+        confidence=confidence,
+    )
+
+
+def relative(treatment: Moments, control: Moments, confidence: float = 0.95) -> Relative:
+    """Return the relative effect with the set of ratios the data do not contradict.
+
+    Raises:
+        TooLittleData: As for `difference`.
+
+    Source: Fieller 1954, for independent means: the ratios r with
+    (treatment - r control)**2 <= q**2 (variance of treatment - r control).
+    """
+    _, df = _error(treatment, control, confidence)
+    if control.mean <= 0:
+        return Relative(estimate=None, low=None, high=None)
+    estimate = treatment.mean / control.mean - 1
+    tail = (1 - confidence) / 2
+    quantile = float(stats.t.isf(tail, df) if df < _MANY_DEGREES else stats.norm.isf(tail))
+    # The bounds solve a r**2 - 2 b r + c = 0, which is an interval only for a > 0: the control's
+    # mean is then away from zero. Divided by its square, so that tiny units do not underflow.
+    level = treatment.mean / control.mean
+    a = 1 - (quantile / control.mean) ** 2 * control.variance / control.n
+    if a <= 0:
+        return Relative(estimate=estimate, low=None, high=None)
+    c = level**2 - (quantile / control.mean) ** 2 * treatment.variance / treatment.n
+    root = math.sqrt(max(level**2 - a * c, 0.0))
+    return Relative(estimate=estimate, low=(level - root) / a - 1, high=(level + root) / a - 1)
+
+
+def _error(treatment: Moments, control: Moments, confidence: float) -> tuple[float, float]:
+    """Return the standard error of the difference and its degrees of freedom."""
+    if not 0 < confidence < 1:
+        raise InvalidMoments(f"confidence {confidence} must lie between 0 and 1; write .95")
+    for name, arm in (("treatment", treatment), ("control", control)):
+        if arm.n < 2:
+            raise TooLittleData(
+                f"{name} has {arm.n} unit(s), an interval needs at least 2; wait for more"
+            )
+    of_treatment = treatment.variance / treatment.n
+    of_control = control.variance / control.n
+    total = of_treatment + of_control
+    if total == 0:
+        raise TooLittleData(
+            f"every unit has the same value ({treatment.mean:g} in treatment, {control.mean:g} in "
+            "control), so there is no spread to judge a difference by; wait for more"
+        )
+    # Shares instead of squared variances: those underflow for small figures.
+    share = of_treatment / total
+    df = 1 / (share**2 / (treatment.n - 1) + (1 - share) ** 2 / (control.n - 1))
+    return math.sqrt(total), df

@@ -1,0 +1,83 @@
+"""An outcome: something that happened to a customer, as a channel tells it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from foundation.errors import RegularsError
+from foundation.money import to_minor
+
+# Ids are opaque, but a control character is a mistake and NUL breaks text columns.
+Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, Meta(max_length=4000, pattern=r"^[^\x00]*$")]
+# The contract's channels and kinds, spelled out for the parser; a test holds them together.
+Channel = Literal["store", "app", "web", "email", "push", "mail", "till", "call"]
+Amount = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Quantity = Annotated[float, Meta(ge=-1e6, le=1e6)]
+Kind = Literal[
+    "sent", "impression", "view", "activate", "redeem", "dismiss", "visit", "search", "purchase",
+    "return", "complaint", "ticket_opened", "ticket_answered", "ticket_resolved", "survey",
+]  # fmt: skip
+
+
+# Kinds whose value is money; any other value is a score.
+MONEY_KINDS = frozenset({"redeem", "purchase", "return"})
+
+
+class BoughtLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line of a receipt. `amount` is decimal net money, negative for a return."""
+
+    line_id: Id
+    product_id: Id
+    quantity: Quantity
+    amount: Amount
+    discount: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    offer_discount: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
+    offer_id: Id | None = None
+    returns_line_id: Id | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something that happened. A purchase or return carries its lines."""
+
+    event_id: Id
+    customer_id: Id
+    at: Annotated[datetime, Meta(tz=True)]
+    channel: Channel
+    kind: Kind
+    touchpoint: Id | None = None
+    offer_id: Id | None = None
+    decision_id: Id | None = None
+    order_id: Id | None = None
+    store_id: Id | None = None
+    value: Amount | None = None
+    text: Text | None = None
+    lines: Annotated[list[BoughtLine], Meta(max_length=500)] = []
+
+
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+CLOCK_SKEW = timedelta(days=1)
+
+
+def check_outcome(outcome: Outcome, now: datetime) -> None:
+    """Pass an outcome that the lake can take.
+
+    Raises:
+        RegularsError: Its time lies before 1970 or over a day ahead, or an amount has more than
+            two decimals.
+    """
+    if not EARLIEST <= outcome.at <= now + CLOCK_SKEW:
+        raise RegularsError(
+            f"event {outcome.event_id!r}: at {outcome.at.isoformat()} lies before 1970 or over a "
+            "day ahead of the service's clock; send the time it happened"
+        )
+    amounts = [a for b in outcome.lines for a in (b.amount, b.discount, b.offer_discount)]
+    if outcome.value is not None and outcome.kind in MONEY_KINDS:
+        amounts.append(outcome.value)
+    for amount in amounts:
+        try:
+            to_minor(amount)
+        except RegularsError as error:
+            raise RegularsError(f"event {outcome.event_id!r}: {error}") from error

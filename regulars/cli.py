@@ -1,0 +1,432 @@
+"""The command line: each command prints what it did, or with --json one object.
+
+Bad input ends with exit code 2 and one clear line.
+"""
+
+import json
+import os
+import signal
+import sys
+import warnings
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from foundation.access import SCOPES
+from foundation.errors import RegularsError
+from foundation.settings import load_settings
+
+# The heavy libraries load inside the commands, so that --help answers at once.
+app = typer.Typer(
+    name="regulars",
+    help="Turn customers into regulars: segments, offers, experiments.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+experiment = typer.Typer(help="A/B tests: start, stop, list, report.", no_args_is_help=True)
+app.add_typer(experiment, name="experiment")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Port = Annotated[int, typer.Option(help="Port of the API; the console takes the next one.")]
+out = Console()
+
+
+def main() -> None:
+    """Run the command line."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    try:
+        app()
+    except RegularsError as error:
+        Console(stderr=True).print(f"regulars: {error}", style="red", highlight=False, markup=False)
+        sys.exit(2)
+
+
+def _house() -> Any:
+    from regulars.wiring import House, quiet_logs
+
+    quiet_logs()
+    return House(load_settings())
+
+
+def _progress() -> Any:
+    from regulars.progress import Progress
+
+    return Progress()
+
+
+def _print_json(answer: Any) -> None:
+    print(json.dumps(answer, default=str))
+
+
+@app.command()
+def demo(
+    serve: Annotated[bool, typer.Option(help="Leave the service up at the end.")] = True,
+    port: Port = 8000,
+    seed: Annotated[int, typer.Option(help="Chance of the simulated shoppers.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """The whole loop on real data: load, segment, train, serve, experiment, report."""
+    from regulars.jobs import demo as job
+    from regulars.locks import only_one
+    from regulars.serve import running
+
+    house, progress = _house(), _progress()
+    with ExitStack() as stack:
+        stack.enter_context(only_one(house.settings.lock_folder, "demo"))
+        url = stack.enter_context(house.database())
+        admin = stack.enter_context(house.admin(url))
+        prepared = job.prepare(house, admin, progress)
+        with progress.step("serve") as step:
+            up = stack.enter_context(running(house, url, port, 1, console=serve))
+            step.show(up.url)
+        result = job.run(house, admin, up.url, prepared, seed, progress)
+        if as_json:
+            _print_json(result.figures())
+        else:
+            _show_sizes("Segments by recency, frequency and money", result.segments.rfm)
+            for line in result.told(house.settings.currency):
+                _say(line)
+        if serve:
+            _say(f"The service is up. Console: {up.console_url}   API: {up.url}/docs")
+            _say(f"API key: {admin.make_key('demo', SCOPES)}   (Ctrl-C stops everything)")
+            _watch(up)
+
+
+@app.command()
+def load(
+    source: Annotated[str, typer.Argument(help="A CSV or Parquet file, or completejourney.")],
+    mapping: Annotated[Path | None, typer.Option(help="YAML: which column means what.")] = None,
+    shift: Annotated[
+        bool, typer.Option(help="Move completejourney by whole weeks to end yesterday.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Load purchases, customers, offers or events into the lake, validated row by row."""
+    from adapters.complete_journey import SOURCE, read_complete_journey, weeks_to_yesterday
+    from adapters.source_files import open_mapping, read_source
+    from regulars.jobs.load import load as job
+    from regulars.locks import only_one
+
+    house, progress = _house(), _progress()
+    if source == SOURCE:
+        weeks = weeks_to_yesterday(house.clock.now()) if shift else 0
+        chunks = read_complete_journey(weeks)
+    elif mapping is None:
+        raise RegularsError(f"source {source} needs --mapping FILE, which says what each column is")
+    else:
+        chunks = read_source(Path(source), open_mapping(mapping), house.settings.time_zone)
+    with only_one(house.settings.lock_folder, "load"):
+        report = job(house.lake, chunks, house.clock, progress)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    for name, counts in report.tables.items():
+        _say(
+            f"{name}: {counts.read:,} read, {counts.new:,} new, {counts.repeated:,} known, "
+            f"{counts.replaced:,} replaced, {counts.quarantined:,} quarantined"
+        )
+    for example in report.examples:
+        _say(f"  quarantined: {example}")
+
+
+@app.command()
+def segment(
+    as_of: Annotated[
+        datetime | None, typer.Option(help="Knowledge up to this local time; now by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute features and segments, and publish the snapshot that the service reads."""
+    from regulars.jobs.segment import segment as job
+    from regulars.locks import only_one
+
+    house, progress = _house(), _progress()
+    instant = house.clock.now()
+    if as_of is not None:
+        instant = as_of.replace(tzinfo=as_of.tzinfo or house.settings.zone).astimezone(UTC)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(house.settings.lock_folder, "segment"))
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        report = job(house.lake, house.publish_snapshot, admin.publish_offers, instant, progress)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    _show_sizes("Recency, frequency and money", report.rfm)
+    _show_sizes("Lifecycle", report.lifecycle)
+    _show_sizes("Behaviour", report.cluster)
+    _say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
+
+
+@app.command()
+def train(
+    model: Annotated[
+        str, typer.Argument(help="Which model; response is the one there is.")
+    ] = "response",
+    test_from: Annotated[
+        datetime | None, typer.Option(help="First day held out; the latest quarter by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train an offer model and its baseline, evaluate both, register the better one."""
+    from regulars.jobs.train import train as job
+    from regulars.locks import only_one
+
+    _only_response(model)
+    house, progress = _house(), _progress()
+    split = None if test_from is None else test_from.replace(tzinfo=house.settings.zone)
+    with only_one(house.settings.lock_folder, "train"):
+        trained = job(house.lake, house.models, house.settings, progress, split)
+    report = trained.report
+    version = trained.versions[report.champion]
+    if as_json:
+        _print_json(
+            {
+                "model": f"response@{version}",
+                "alias": trained.alias,
+                "kind": report.champion,
+                "auc": {k: asdict(v) for k, v in report.comparison.auc.items()},
+                "gain_over_baseline": {k: asdict(v) for k, v in report.comparison.gain.items()},
+                "calibration_error": {k: h.calibration_error for k, h in report.held_out.items()},
+                "test_from": report.test_from,
+                "rows_trained": report.rows_trained,
+                "rows_held_out": report.rows_held_out,
+                "rows_straddling": report.rows_straddling,
+                "rows_censored": report.rows_censored,
+            }
+        )
+        return
+    _say(f"trained on {report.rows_trained:,} exposures, {report.responses_trained:,} responses")
+    _say(f"held out from {report.test_from:%Y-%m-%d}: {report.rows_held_out:,} exposures")
+    _say(
+        f"left out: {report.rows_straddling:,} straddle the split, "
+        f"{report.rows_censored:,} are not over"
+    )
+    for kind, area in report.comparison.auc.items():
+        _say(
+            f"  {kind:<9} AUC {area.value:.3f} [{area.low:.3f}, {area.high:.3f}], "
+            f"calibration error {report.held_out[kind].calibration_error:.3f}"
+        )
+    _say(report.verdict())
+    _say(f"registered: response@{version} is the {trained.alias}")
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="Which model.")] = "response",
+    force: Annotated[bool, typer.Option(help="Promote also a worse one.")] = False,
+) -> None:
+    """Make the challenger the champion, if it is at least as good; the service takes it over."""
+    from regulars.jobs.train import promote as job
+
+    _only_response(model)
+    house = _house()
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        promoted = job(house.models, force=force)
+        admin.touch_catalogue()
+    _say(f"response@{promoted.version} ({promoted.kind}) is the champion")
+
+
+@app.command()
+def serve(
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="API processes.")] = 1,
+    console: Annotated[bool, typer.Option(help="Start the console beside the API.")] = True,
+) -> None:
+    """Start the API and the console, and keep them and the database alive."""
+    from regulars.serve import running
+
+    house = _house()
+    with ExitStack() as stack:
+        url = stack.enter_context(house.database())
+        admin = stack.enter_context(house.admin(url))
+        if not admin.has_keys():
+            _say("first start: this API key is shown once and stored only as a hash")
+            _say(f"API key: {admin.make_key('first start', SCOPES)}")
+        up = stack.enter_context(running(house, url, port, workers, console=console))
+        _say(f"API {up.url}/docs")
+        if up.console_url:
+            _say(f"console {up.console_url}")
+        _watch(up)
+
+
+@app.command()
+def key(
+    name: Annotated[str, typer.Argument(help="Who or what will use it.")],
+) -> None:
+    """Make an API key; it is printed once and stored only as a hash."""
+    house = _house()
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        _say(f"API key: {admin.make_key(name, SCOPES)}")
+
+
+@app.command()
+def ingest(as_json: Json = False) -> None:
+    """Bring decisions and outcomes from the service into the lake, each exactly once."""
+    from regulars.jobs.ingest import ingest as job
+    from regulars.locks import only_one
+
+    house, progress = _house(), _progress()
+    with ExitStack() as stack:
+        stack.enter_context(only_one(house.settings.lock_folder, "ingest"))
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        report = job(house.lake, admin, house.clock, house.settings.time_zone, progress)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    _say(
+        f"new in the lake: {report.decisions:,} decisions, {report.outcomes:,} outcomes, "
+        f"{report.lines:,} purchase lines; {report.refused:,} refused"
+    )
+    for reason in report.reasons:
+        _say(f"  refused: {reason}")
+
+
+@app.command()
+def simulate(
+    url: Annotated[str, typer.Option(help="The running service.")] = "http://127.0.0.1:8000",
+    seed: Annotated[int, typer.Option(help="Chance of the shoppers.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Send shoppers of known true response to the running service; print report and truth."""
+    from regulars.jobs.measure import simulate_experiment
+
+    house, progress = _house(), _progress()
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        result = simulate_experiment(house, admin, url, seed, progress)
+    if as_json:
+        _print_json(result.figures())
+        return
+    for line in result.told(house.settings.currency):
+        _say(line)
+
+
+@experiment.command("start")
+def experiment_start(
+    design: Annotated[Path, typer.Argument(help="YAML: key, control, variants.")],
+) -> None:
+    """Start an experiment; its design is fixed from now on."""
+    from adapters.source_files import read_yaml
+    from experiments.design import read_design
+    from regulars.jobs.experiment import start_experiment
+
+    house = _house()
+    wanted = read_design(read_yaml(design, "experiment"))
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        stored = start_experiment(admin, wanted, house.clock.now())
+    _say(f"experiment {wanted.key} runs since {stored.started_at:%Y-%m-%d %H:%M} UTC")
+
+
+@experiment.command("stop")
+def experiment_stop(key: Annotated[str, typer.Argument(help="Which experiment.")]) -> None:
+    """Stop an experiment; nobody is assigned any more."""
+    house = _house()
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        admin.stop_experiment(key, house.clock.now())
+    _say(f"experiment {key} is stopped")
+
+
+@experiment.command("list")
+def experiment_list(as_json: Json = False) -> None:
+    """List all experiments, the newest first."""
+    house = _house()
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        stored = admin.experiments()
+    rows = [
+        {
+            "key": s.design.key,
+            "variants": [v.name for v in s.design.variants],
+            "started_at": s.started_at,
+            "stopped_at": s.stopped_at,
+        }
+        for s in stored
+    ]
+    if as_json:
+        _print_json({"experiments": rows})
+        return
+    if not rows:
+        _say("no experiment yet; start one with 'regulars experiment start FILE'")
+    for row in rows:
+        state = "running" if row["stopped_at"] is None else f"stopped {row['stopped_at']:%Y-%m-%d}"
+        _say(f"{row['key']}: {', '.join(row['variants'])}; {state}")
+
+
+@experiment.command("report")
+def experiment_report(
+    key: Annotated[str, typer.Argument(help="Which experiment.")], as_json: Json = False
+) -> None:
+    """Bring the newest outcomes in and say what an experiment earned."""
+    import msgspec
+
+    from experiments.report import summary_lines
+    from regulars.assumptions import statements
+    from regulars.jobs.ingest import ingest as bring_in
+    from regulars.jobs.report import experiment_report as job
+    from regulars.locks import only_one
+
+    house, progress = _house(), _progress()
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        stored = admin.experiment(key)
+        with only_one(house.settings.lock_folder, "ingest"):
+            bring_in(house.lake, admin, house.clock, house.settings.time_zone, progress)
+    report = job(house.lake, stored.design, stored.stopped_at or house.clock.now())
+    assumed = statements(house.lake)
+    if as_json:
+        _print_json({**msgspec.to_builtins(report), "assumptions": assumed})
+        return
+    for line in summary_lines(report, house.settings.currency.show):
+        _say(line)
+    for statement in assumed:
+        _say(f"assumed: {statement}")
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def benchmark(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Which benchmark.")],
+) -> None:
+    """Measure one of the README's numbers; further options are the benchmark's own."""
+    from benchmarks.run import run
+
+    sys.exit(run(name, context.args))
+
+
+def _only_response(model: str) -> None:
+    if model != "response":
+        raise RegularsError(f"model {model!r} does not exist; the one there is is 'response'")
+
+
+def _watch(up: Any) -> None:
+    # A supervisor is told to end by SIGTERM; ending like on Ctrl-C lets every child be stopped.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        up.watch()
+    except KeyboardInterrupt:
+        _say("stopped")
+
+
+def _say(line: str) -> None:
+    out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_sizes(title: str, sizes: dict[str, int]) -> None:
+    table = Table("group", "customers", "share", title=title, title_justify="left")
+    total = sum(sizes.values())
+    for name, size in sizes.items():
+        table.add_row(name, f"{size:,}", f"{size / total:.1%}")
+    out.print(table)

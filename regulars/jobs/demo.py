@@ -1,0 +1,100 @@
+"""Demo: the whole loop on a grocer's real year, from purchases to an A/B report."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from adapters.complete_journey import read_complete_journey, weeks_to_yesterday
+from adapters.postgres_admin import PostgresAdmin
+from experiments.design import Experiment, Variant
+from foundation.money import Currency
+from recommender.response import BASELINE
+from regulars.assumptions import assumed
+from regulars.jobs.experiment import start_experiment
+from regulars.jobs.load import load
+from regulars.jobs.measure import Measured, simulate_experiment
+from regulars.jobs.segment import SegmentReport, segment
+from regulars.jobs.train import TrainReport, promote, train
+from regulars.progress import Progress
+from regulars.wiring import House
+
+
+@dataclass(frozen=True)
+class DemoReport:
+    """What the loop came to, for people and as one JSON object."""
+
+    segments: SegmentReport
+    training: TrainReport
+    measured: Measured
+
+    def figures(self) -> dict[str, Any]:
+        """Return the demo's figures; money in minor units."""
+        response = self.training.report
+        champion = response.comparison.auc[response.champion]
+        return {
+            "customers": self.segments.customers,
+            "segments": self.segments.rfm,
+            "response": {
+                "champion": response.champion,
+                "auc": champion.value,
+                "auc_low": champion.low,
+                "auc_high": champion.high,
+                "baseline_auc": response.comparison.auc[BASELINE].value,
+            },
+            **self.measured.figures(),
+        }
+
+    def told(self, currency: Currency) -> list[str]:
+        """Return the result as people read it."""
+        verdict = f"offer model: {self.training.report.verdict()}"
+        return [verdict, *self.measured.told(currency)]
+
+
+def prepare(
+    house: House, admin: PostgresAdmin, progress: Progress
+) -> tuple[SegmentReport, TrainReport]:
+    """Load, segment, publish and train: everything that happens offline."""
+    lake, now = house.lake, house.clock.now()
+    weeks = weeks_to_yesterday(now)
+    known = assumed(lake, "shift_weeks", None)
+    # Data of another week would have other dates under the same ids: they are laid afresh.
+    afresh = known is not None and known != weeks
+    load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
+    segments = segment(lake, house.publish_snapshot, admin.publish_offers, now, progress)
+    training = train(lake, house.models, house.settings, progress)
+    if training.alias == "challenger":
+        promote(house.models)
+    admin.touch_catalogue()
+    return segments, training
+
+
+def run(
+    house: House,
+    admin: PostgresAdmin,
+    url: str,
+    prepared: tuple[SegmentReport, TrainReport],
+    seed: int,
+    progress: Progress,
+) -> DemoReport:
+    """Experiment on the running service, bring the outcomes back and report."""
+    _start(admin, house.clock.now())
+    return DemoReport(*prepared, simulate_experiment(house, admin, url, seed, progress))
+
+
+def _start(admin: PostgresAdmin, now: datetime) -> None:
+    stored = admin.experiments()
+    for old in stored:
+        if old.stopped_at is None and old.design.key.startswith("demo-"):
+            admin.stop_experiment(old.design.key, now)
+    key = f"demo-{1 + sum(old.design.key.startswith('demo-') for old in stored)}"
+    design = Experiment(
+        key=key,
+        salt=key,
+        variants=[
+            Variant("no-offers", 0.5, policy="none"),
+            Variant("offers", 0.5, policy="response"),
+        ],
+        control="no-offers",
+        hypothesis="personal offers earn more margin than they cost",
+    )
+    start_experiment(admin, design, now)

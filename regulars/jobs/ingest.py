@@ -1,0 +1,168 @@
+"""Ingest: decisions and outcomes from the operational database into the lake, exactly once.
+
+The cursor is committed together with the rows, and only transactions older than every open one
+are read, so that a killed run repeats nothing and a late commit is not missed.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC
+from typing import Any
+
+import msgspec
+import pandas as pd
+
+from foundation.clock import Clock
+from foundation.contracts import DECISIONS, INTERACTIONS, PURCHASES, QUARANTINE, Table
+from foundation.contracts.mapping import add_local_time
+from foundation.decision import DecisionRecord, decode_record, encode
+from foundation.feed import Feed
+from foundation.lake import Lake, LakeWrite
+from foundation.money import to_minor
+from foundation.outcome import MONEY_KINDS, Outcome
+from regulars.progress import Progress
+
+CURSOR = "ingested"
+
+
+@dataclass
+class IngestReport:
+    """How many rows were new to the lake, and how many could not be taken."""
+
+    decisions: int = 0
+    outcomes: int = 0
+    lines: int = 0
+    refused: int = 0
+    reasons: list[str] = field(default_factory=list[str])
+
+
+def ingest(
+    lake: Lake, feed: Feed, clock: Clock, time_zone: str, progress: Progress
+) -> IngestReport:
+    """Copy what was written since the last run; late rows merge into their day."""
+    report = IngestReport()
+    with progress.step("ingest") as step, lake.write() as write:
+        window = feed.window(lake.note(CURSOR))
+        zones = _zones(lake)
+        for page in feed.decisions(window):
+            rows = [_decision(decode_record(text)) for text in page]
+            report.decisions += _merge(write, DECISIONS, rows, report, clock)
+            step.show(f"{report.decisions:,} decisions")
+        for page in feed.outcomes(window):
+            told = [msgspec.json.decode(text, type=Outcome) for text in page]
+            events = [_interaction(outcome) for outcome in told]
+            report.outcomes += _merge(write, INTERACTIONS, events, report, clock)
+            lines = [line for outcome in told for line in _lines(outcome)]
+            report.lines += _merge(
+                write, PURCHASES, lines, report, clock, lambda f: _localise(f, zones, time_zone)
+            )
+            step.show(f"{report.decisions:,} decisions, {report.outcomes:,} outcomes")
+        write.remember(CURSOR, f"{window.system}:{window.until}")
+    return report
+
+
+def _merge(
+    write: LakeWrite,
+    table: Table,
+    rows: list[dict[str, Any]],
+    report: IngestReport,
+    clock: Clock,
+    complete: Callable[[pd.DataFrame], None] = lambda _: None,
+) -> int:
+    if not rows:
+        return 0
+    frame = pd.DataFrame(rows).reindex(columns=list(table.names))
+    complete(frame)
+    merged = write.merge(table.name, table.to_arrow(frame), by_day=True)
+    if merged.conflicts:
+        _refuse(write, table, frame.iloc[list(merged.conflicts)][table.key].tolist(), report, clock)
+    return merged.new
+
+
+def _refuse(
+    write: LakeWrite, table: Table, keys: list[str], report: IngestReport, clock: Clock
+) -> None:
+    why = "was told before with other content; an event does not change"
+    report.refused += len(keys)
+    report.reasons += [f"{table.key} {key!r} {why}" for key in keys[: 5 - len(report.reasons)]]
+    faults = [
+        {
+            "fault_id": f"outcomes|{table.name}|{key}",
+            "source": "outcomes",
+            "table": table.name,
+            "source_line": 1,
+            "column": table.key,
+            "value": key,
+            "reason": why,
+            "at": clock.now(),
+        }
+        for key in keys
+    ]
+    write.merge(QUARANTINE.name, QUARANTINE.from_rows(faults))
+
+
+def _decision(record: DecisionRecord) -> dict[str, Any]:
+    return {
+        "decision_id": record.decision_id,
+        "customer_id": record.customer_id,
+        "at": record.at,
+        "channel": record.channel,
+        "known": record.known,
+        "propensity_valid": record.propensity_valid,
+        "policy": record.policy.kind,
+        "experiments": encode(record.assignments).decode(),
+        "slates": encode(record.slates).decode(),
+        "record": encode(record).decode(),
+    }
+
+
+def _interaction(outcome: Outcome) -> dict[str, Any]:
+    money = outcome.value is not None and outcome.kind in MONEY_KINDS
+    return {
+        "event_id": outcome.event_id,
+        "customer_id": outcome.customer_id,
+        "at": outcome.at.astimezone(UTC),
+        "channel": outcome.channel,
+        "touchpoint": outcome.touchpoint,
+        "kind": outcome.kind,
+        "offer_id": outcome.offer_id,
+        "decision_id": outcome.decision_id,
+        "order_id": outcome.order_id,
+        "value": float(to_minor(outcome.value)) if money else outcome.value,
+        "text": outcome.text,
+    }
+
+
+def _lines(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    for line in outcome.lines:
+        yield {
+            "line_id": line.line_id,
+            "customer_id": outcome.customer_id,
+            "order_id": outcome.order_id or outcome.event_id,
+            "product_id": line.product_id,
+            "store_id": outcome.store_id,
+            "channel": outcome.channel,
+            "at": outcome.at.astimezone(UTC),
+            "quantity": line.quantity,
+            "amount": to_minor(line.amount),
+            "discount": to_minor(line.discount),
+            "offer_discount": to_minor(line.offer_discount),
+            "offer_id": line.offer_id,
+            "returns_line_id": line.returns_line_id,
+        }
+
+
+def _zones(lake: Lake) -> dict[str, str]:
+    rows = lake.fetch(lake.table("stores").select("store_id", "time_zone")).to_pylist()
+    return {row["store_id"]: row["time_zone"] for row in rows}
+
+
+def _localise(frame: pd.DataFrame, zones: dict[str, str], otherwise: str) -> None:
+    zone = frame["store_id"].map(zones).fillna(otherwise)
+    days, hours = frame["local_day"].astype("Int64"), frame["local_hour"].astype("Int64")
+    for name in zone.unique():
+        part = frame[zone == name].copy()
+        add_local_time(part, name)
+        days.loc[part.index] = part["local_day"]
+        hours.loc[part.index] = part["local_hour"]
+    frame["local_day"], frame["local_hour"] = days, hours

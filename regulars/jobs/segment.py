@@ -1,0 +1,176 @@
+"""Segment: features as of an instant, who is in which group, and the published snapshot."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import ibis
+import numpy as np
+import pandas as pd
+
+from foundation.contracts import SEGMENTS
+from foundation.errors import NothingToDo
+from foundation.features import Feature, definitions, feature_hash, features_as_of
+from foundation.lake import Lake
+from foundation.profile import Profile, SnapshotFacts
+from regulars.assumptions import assumed
+from regulars.progress import Progress
+from segmentation.clusters import behaviour_clusters
+from segmentation.lifecycle import lifecycle_states
+from segmentation.rfm import rfm_groups
+
+SEED = 7
+# Weight of the average redemption rate in an offer's own, in exposures: a new offer starts there.
+PRIOR_EXPOSURES = 50
+
+
+class SnapshotPublisher(Protocol):
+    """Writes a snapshot and makes it live."""
+
+    def __call__(
+        self,
+        profiles: Iterator[Profile],
+        *,
+        as_of: datetime,
+        names: tuple[str, ...],
+        feature_hash: str,
+    ) -> SnapshotFacts: ...
+
+
+class OfferPublisher(Protocol):
+    """Makes offers the catalogue's; True when that changed anything."""
+
+    def __call__(self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]) -> bool: ...
+
+
+@dataclass(frozen=True)
+class SegmentReport:
+    """Sizes of the groups of each segmentation, and the snapshot that is live now."""
+
+    run_id: str
+    customers: int
+    rfm: dict[str, int]
+    lifecycle: dict[str, int]
+    cluster: dict[str, int]
+    silhouette: float
+    snapshot: SnapshotFacts
+    offers: int
+
+
+def registry(lake: Lake) -> tuple[Feature, ...]:
+    """Return this deployment's feature definitions."""
+    return definitions(assumed(lake, "feature_categories", []))
+
+
+def customer_features(lake: Lake, as_of: datetime) -> pd.DataFrame:
+    """Return every known customer's features as of an instant, one row each, by customer_id."""
+    known = lake.table("customers").select("customer_id")
+    bought = lake.table("purchases").select("customer_id")
+    everyone = known.union(bought, distinct=True)
+    spine = everyone.mutate(as_of=ibis.literal(as_of).cast("timestamp('UTC')"))
+    values = lake.fetch(features_as_of(lake, spine, registry(lake)).order_by("customer_id"))
+    return values.to_pandas().drop(columns="as_of").set_index("customer_id")
+
+
+def segment(
+    lake: Lake,
+    publish_snapshot: SnapshotPublisher,
+    publish_offers: OfferPublisher,
+    as_of: datetime,
+    progress: Progress,
+) -> SegmentReport:
+    """Segment every customer and publish what the service needs.
+
+    Raises:
+        NothingToDo: The lake holds no customers.
+    """
+    with progress.step("segment") as step:
+        step.show("features")
+        features = registry(lake)
+        values = customer_features(lake, as_of)
+        if values.empty:
+            raise NothingToDo("the lake holds no customers; load some with 'regulars load'")
+        step.show("groups")
+        groups = rfm_groups(values)
+        groups["lifecycle"] = lifecycle_states(values)
+        clusters = behaviour_clusters(values, SEED)
+        groups["cluster"] = clusters.labels
+        run_id = as_of.isoformat(timespec="seconds")
+        rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
+        rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
+        with lake.write() as write:
+            write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
+        step.show("snapshot")
+        snapshot = publish_snapshot(
+            _profiles(lake, values[[f.name for f in features]], groups),
+            as_of=as_of,
+            names=tuple(f.name for f in features),
+            feature_hash=feature_hash(features),
+        )
+        offers = _offers(lake)
+        publish_offers(offers, _popularity(lake, offers, as_of))
+        step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
+    return SegmentReport(
+        run_id=run_id,
+        customers=len(values),
+        rfm=_sizes(groups["rfm"]),
+        lifecycle=_sizes(groups["lifecycle"]),
+        cluster=_sizes(groups["cluster"]),
+        silhouette=clusters.silhouette,
+        snapshot=snapshot,
+        offers=len(offers),
+    )
+
+
+def _sizes(labels: "pd.Series[str]") -> dict[str, int]:
+    return {str(name): int(size) for name, size in labels.value_counts().items()}
+
+
+def _profiles(lake: Lake, values: pd.DataFrame, groups: pd.DataFrame) -> Iterator[Profile]:
+    known = lake.table("customers").select("customer_id", "household_id", "time_zone")
+    facts = {row["customer_id"]: row for row in lake.fetch(known).to_pylist()}
+    matrix = values.to_numpy(dtype=np.float64)
+    names = groups[["rfm", "lifecycle", "cluster"]].to_dict("records")
+    for customer_id, vector, segments in zip(values.index, matrix, names, strict=True):
+        fact = facts.get(customer_id, {})
+        yield Profile(
+            customer_id=customer_id,
+            household_id=fact.get("household_id"),
+            time_zone=fact.get("time_zone"),
+            vector=vector,
+            segments={str(k): str(v) for k, v in segments.items()},
+        )
+
+
+def _offers(lake: Lake) -> list[dict[str, Any]]:
+    rows = lake.fetch(lake.table("offers").order_by("offer_id")).to_pylist()
+    for row in rows:
+        row["valid_from"] = row["valid_from"].isoformat()
+        row["valid_to"] = row["valid_to"].isoformat()
+        row["eligibility"] = None if row["eligibility"] is None else json.loads(row["eligibility"])
+    return rows
+
+
+def _popularity(lake: Lake, offers: list[dict[str, Any]], as_of: datetime) -> dict[str, float]:
+    """Return each offer's past redemption rate, drawn towards the average where data are few."""
+    seen = lake.table("interactions").filter(lambda t: t["at"] < ibis.literal(as_of))
+    counts = seen.group_by("offer_id").aggregate(
+        sent=seen.customer_id.nunique(where=seen.kind == "sent"),
+        redeemed=seen.customer_id.nunique(where=seen.kind == "redeem"),
+    )
+    found = {row["offer_id"]: row for row in lake.fetch(counts).to_pylist()}
+    sent = sum(row["sent"] for row in found.values())
+    redeemed = sum(row["redeemed"] for row in found.values())
+    average = (redeemed + 1) / (sent + redeemed + 2)
+    nothing = {"sent": 0, "redeemed": 0}
+    return {
+        offer["offer_id"]: min(
+            1.0, (row["redeemed"] + PRIOR_EXPOSURES * average) / (shown + PRIOR_EXPOSURES)
+        )
+        for offer in offers
+        for row in [found.get(offer["offer_id"], nothing)]
+        # Redeemed without a recorded exposure counts as shown: a rate stays at most 1.
+        for shown in [max(row["sent"], row["redeemed"])]
+    }

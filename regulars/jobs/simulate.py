@@ -1,0 +1,200 @@
+"""Simulate: shoppers of known true response call the running service over HTTP.
+
+Time is compressed: each shopper comes to the checkout once, and what she buys because of it, or
+anyway, is told as of the same minute.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import numpy as np
+
+from foundation.clock import Clock
+from foundation.errors import StoreUnavailable
+from foundation.money import MINOR_PER_MAJOR
+from regulars.progress import Progress, Step
+from regulars.shoppers import Shoppers, Visit, true_effect, visit
+
+AT_ONCE = 16
+PLACEMENT = "checkout"
+LIMIT = 3
+CHANNELS = ("app", "till")
+TRIES = 20
+
+
+@dataclass
+class Simulated:
+    """What happened: decisions, redemptions, and each shopper's variant and true effect."""
+
+    decisions: int = 0
+    redemptions: int = 0
+    fallbacks: int = 0
+    # By variant: the planted effect of the slate each shopper got, in minor units.
+    effects: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    def mean_effect(self, variant: str) -> float | None:
+        """Return the mean true effect of the slates that a variant's shoppers got."""
+        found = self.effects.get(variant)
+        return float(np.mean(found)) if found else None
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What the simulation knows beside the service: costs, margins, what can be bought."""
+
+    costs: Mapping[str, int]
+    margin_rate: float
+    product_id: str
+    experiment: str
+
+
+def simulate(
+    url: str,
+    key: str,
+    shoppers: Shoppers,
+    shop: Shop,
+    clock: Clock,
+    seed: int,
+    progress: Progress,
+) -> Simulated:
+    """Send every shopper to the checkout once.
+
+    Raises:
+        StoreUnavailable: The service does not answer, also after several tries.
+    """
+    with progress.step("simulate") as step:
+        step.expect(len(shoppers.customer_ids))
+        result = asyncio.run(_run(url, key, shoppers, shop, clock, seed, step))
+        step.show(f"{result.decisions:,} decisions, {result.redemptions:,} redemptions")
+    return result
+
+
+async def _run(
+    url: str, key: str, shoppers: Shoppers, shop: Shop, clock: Clock, seed: int, step: Step
+) -> Simulated:
+    result = Simulated()
+    seeds = np.random.SeedSequence(seed).spawn(len(shoppers.customer_ids))
+    queue = iter(range(len(shoppers.customer_ids)))
+    headers = {"Authorization": f"Bearer {key}"}
+    limits = httpx.Limits(max_connections=AT_ONCE)
+
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, limits=limits, timeout=30
+    ) as client:
+
+        async def shop_on() -> None:
+            for i in queue:
+                draw = np.random.default_rng(seeds[i])
+                await _checkout(client, shoppers, i, shop, clock, draw, result)
+                step.advance()
+
+        tasks = [asyncio.create_task(shop_on()) for _ in range(AT_ONCE)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            # After one shopper's error the others end with it, before the client closes.
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return result
+
+
+async def _checkout(
+    client: httpx.AsyncClient,
+    shoppers: Shoppers,
+    i: int,
+    shop: Shop,
+    clock: Clock,
+    draw: np.random.Generator,
+    result: Simulated,
+) -> None:
+    customer_id = str(shoppers.customer_ids[i])
+    mean_basket, liking = float(shoppers.mean_basket[i]), float(shoppers.liking[i])
+    channel = CHANNELS[int(draw.integers(len(CHANNELS)))]
+    answer = await _post(
+        client,
+        "/v1/decisions",
+        {
+            "customer_id": customer_id,
+            "channel": channel,
+            "placements": [{"name": PLACEMENT, "limit": LIMIT}],
+        },
+    )
+    placement = answer["placements"][0]
+    slate = [offer["offer_id"] for offer in placement["offers"]]
+    did = visit(mean_basket, liking, slate, draw)
+    result.decisions += 1
+    result.fallbacks += int(placement["fallback"])
+    result.redemptions += len(did.redemptions)
+    for assigned in answer["experiments"]:
+        if assigned["key"] == shop.experiment:
+            effect = true_effect(mean_basket, liking, slate, shop.costs, shop.margin_rate)
+            result.effects.setdefault(assigned["variant"], []).append(effect)
+    events = _events(answer["decision_id"], customer_id, channel, did, shop, clock)
+    await _post(client, "/v1/outcomes", {"events": events})
+
+
+def _events(
+    decision_id: str, customer_id: str, channel: str, did: Visit, shop: Shop, clock: Clock
+) -> list[dict[str, Any]]:
+    shared = {
+        "customer_id": customer_id,
+        "channel": channel,
+        "at": clock.now().isoformat(),
+        "decision_id": decision_id,
+        "touchpoint": PLACEMENT,
+    }
+    events: list[dict[str, Any]] = [
+        {**shared, "event_id": f"{decision_id}-view-{offer}", "kind": "view", "offer_id": offer}
+        for offer in did.seen
+    ]
+    events += [
+        {
+            **shared,
+            "event_id": f"{decision_id}-redeem-{redeemed.offer_id}",
+            "kind": "redeem",
+            "offer_id": redeemed.offer_id,
+        }
+        for redeemed in did.redemptions
+    ]
+    amounts = [did.basket, *(r.extra for r in did.redemptions if r.extra)]
+    events.append(
+        {
+            **shared,
+            "event_id": f"{decision_id}-purchase",
+            "kind": "purchase",
+            "order_id": f"order-{decision_id}",
+            "value": sum(amounts) / MINOR_PER_MAJOR,
+            "lines": [
+                {
+                    "line_id": f"{decision_id}-{n}",
+                    "product_id": shop.product_id,
+                    "quantity": 1,
+                    "amount": amount / MINOR_PER_MAJOR,
+                }
+                for n, amount in enumerate(amounts)
+            ],
+        }
+    )
+    return events
+
+
+async def _post(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Post, and try again while the service or its database restarts."""
+    last = "no answer"
+    for attempt in range(TRIES):
+        try:
+            response = await client.post(path, json=body)
+        except httpx.TransportError as error:
+            last = f"{type(error).__name__}: {error}"
+        else:
+            if response.status_code == 200:
+                return response.json()
+            last = f"{response.status_code} {response.text[:200]}"
+            if response.status_code != 503:
+                break
+        await asyncio.sleep(0.1 * (attempt + 1))
+    raise StoreUnavailable(f"service {client.base_url}{path} does not answer: {last}")

@@ -1,0 +1,87 @@
+"""Train: an offer response model on loaded history, tracked, registered, promoted by a gate."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from foundation.errors import NothingToDo, RegularsError
+from foundation.features import feature_hash
+from foundation.lake import Lake
+from foundation.settings import Settings
+from recommender.exposures import TrainingFrame, exposures
+from recommender.registry import ModelRegistry, Registered
+from recommender.response import ResponseReport, train_response
+from regulars.jobs.segment import SEED, registry
+from regulars.progress import Progress
+
+TRAINED_ON = ("purchases", "products", "interactions", "offers", "assumptions")
+# A challenger may be this much worse, in AUC, and still be called as good.
+MARGIN = 0.01
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What was trained, and where it is registered."""
+
+    report: ResponseReport
+    versions: dict[str, int]
+    alias: str
+
+
+def training_frame(lake: Lake, settings: Settings) -> TrainingFrame:
+    """Return the exposures of loaded history with what was known at each.
+
+    Raises:
+        NothingToDo: There are no purchases to tell how far outcomes are known.
+    """
+    latest = lake.table("purchases").aggregate(at=lambda t: t["at"].max())
+    observed_until = lake.fetch(latest)["at"][0].as_py()
+    if observed_until is None:
+        raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
+    return exposures(
+        lake, registry(lake), observed_until, settings.time_zone, settings.publish_hour
+    )
+
+
+def train(
+    lake: Lake,
+    models: ModelRegistry,
+    settings: Settings,
+    progress: Progress,
+    test_from: datetime | None = None,
+) -> TrainReport:
+    """Train the response model and its baseline; the better one becomes the challenger.
+
+    The first model ever becomes the champion at once: there is nothing to beat.
+    """
+    with progress.step("train") as step:
+        step.show("exposures as of their publication")
+        frame = training_frame(lake, settings)
+        step.show(f"{len(frame.rows):,} exposures: LightGBM and logistic regression")
+        report = train_response(frame, feature_hash(registry(lake)), SEED, test_from)
+        step.show("tracking in MLflow")
+        versions = models.register(report, lake.digest(TRAINED_ON))
+        alias = "challenger" if models.described("champion") else "champion"
+        models.point(alias, versions[report.champion])
+        step.show(report.verdict())
+    return TrainReport(report, versions, alias)
+
+
+def promote(models: ModelRegistry, *, force: bool = False) -> Registered:
+    """Make the challenger the champion, if it is at least as good.
+
+    Raises:
+        RegularsError: There is no challenger, or it is worse than the champion.
+    """
+    challenger, champion = models.described("challenger"), models.described("champion")
+    if challenger is None:
+        raise RegularsError("model 'response' has no challenger; run 'regulars train response'")
+    if champion is not None and not force:
+        ours, theirs = challenger.metrics["auc"], champion.metrics["auc"]
+        if ours < theirs - MARGIN:
+            raise RegularsError(
+                f"model 'response@{challenger.version}' has a held-out AUC of {ours:.3f}, the "
+                f"champion {theirs:.3f}: it may be at most {MARGIN} worse; keep the champion, or "
+                "promote with --force"
+            )
+    models.point("champion", challenger.version)
+    return challenger

@@ -1,0 +1,116 @@
+"""Where parts are put together: the one file that chooses adapters."""
+
+import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cached_property, partial
+
+import structlog
+from fastapi import FastAPI
+
+from adapters.duckdb_lake import DuckDbLake
+from adapters.embedded_postgres import EmbeddedPostgres, supervise
+from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.mlflow_registry import MlflowRegistry
+from adapters.postgres_admin import PostgresAdmin
+from adapters.postgres_journal import PostgresJournal
+from foundation.clock import Clock, SystemClock
+from foundation.decision import Policy
+from foundation.lake import Lake
+from foundation.settings import Settings, load_settings
+from recommender.registry import RESPONSE, ModelRegistry
+from serving.api import create_app
+from serving.service import DecisionService, LiveModel, Parts
+
+
+class House:
+    """One deployment's parts, made when first asked for."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        settings.home.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def lake(self) -> Lake:
+        return DuckDbLake(self.settings.lake_folder)
+
+    @cached_property
+    def models(self) -> ModelRegistry:
+        return MlflowRegistry(self.settings.mlflow_uri, self.settings.artifact_folder)
+
+    @cached_property
+    def publish_snapshot(self) -> "partial[object]":
+        return partial(publish_snapshot, self.settings.snapshot_folder)
+
+    @contextmanager
+    def database(self) -> Generator[str]:
+        """Lend the operational database's URL; starts and watches the embedded one if need be."""
+        if self.settings.database_url is not None:
+            yield self.settings.database_url
+            return
+        with EmbeddedPostgres(self.settings.postgres_folder) as server:
+            stop = threading.Event()
+            watcher = supervise(server, stop)
+            try:
+                yield server.url
+            finally:
+                stop.set()
+                watcher.join()
+
+    @contextmanager
+    def admin(self, url: str) -> Generator[PostgresAdmin]:
+        """Lend a running database to a job."""
+        admin = PostgresAdmin(url)
+        try:
+            yield admin
+        finally:
+            admin.close()
+
+    def service(self, url: str) -> DecisionService:
+        """Return a decision service on a running database."""
+        journal = PostgresJournal(url)
+        return DecisionService(
+            Parts(
+                clock=self.clock,
+                catalogue=journal,
+                journal=journal,
+                keys=journal,
+                profiles=LmdbProfiles(self.settings.snapshot_folder),
+                champion=self._champion,
+                policy=Policy("response", self.settings.exploration),
+                time_zone=self.settings.time_zone,
+            )
+        )
+
+    def _champion(self) -> LiveModel | None:
+        described, model = self.models.described("champion"), self.models.load("champion")
+        if described is None or model is None:
+            return None
+        return LiveModel(f"{RESPONSE}@{described.version}", model)
+
+
+def api() -> FastAPI:
+    """Return the HTTP application of one worker process; `regulars serve` starts these.
+
+    The parent process runs the database and names it in REGULARS_DATABASE_URL.
+    """
+    quiet_logs()
+    settings = load_settings()
+    if settings.database_url is None:
+        raise RuntimeError("a worker needs REGULARS_DATABASE_URL; start it by 'regulars serve'")
+    return create_app(House(settings).service(settings.database_url))
+
+
+def quiet_logs() -> None:
+    """Write structured logs, one JSON object a line, to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )

@@ -1,0 +1,78 @@
+"""Settings come from the environment; a wrong one is named in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from foundation.errors import RegularsError
+from foundation.settings import load_settings
+
+
+def test_without_an_environment_everything_lives_in_one_folder(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path / "home")
+
+    folders = (
+        settings.lake_folder,
+        settings.snapshot_folder,
+        settings.postgres_folder,
+        settings.lock_folder,
+        settings.artifact_folder,
+    )
+    assert all(folder.parent == tmp_path / "home" for folder in folders)
+    assert len(set(folders)) == len(folders)
+    assert settings.mlflow_uri == f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
+    assert settings.host == "127.0.0.1"
+
+
+def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REGULARS_HOME", "/data")
+    monkeypatch.setenv("REGULARS_TIME_ZONE", "Europe/Vienna")
+    monkeypatch.setenv("REGULARS_CURRENCY_CODE", "EUR")
+    monkeypatch.setenv("REGULARS_PUBLISH_HOUR", "4")
+    monkeypatch.setenv("REGULARS_MLFLOW_TRACKING_URI", "http://mlflow:5000")
+
+    settings = load_settings()
+
+    assert settings.lake_folder == Path("/data/lake")
+    assert settings.zone.key == "Europe/Vienna"
+    assert settings.currency.show(450) == "4.50 EUR"
+    assert settings.publish_hour == 4
+    assert settings.mlflow_uri == "http://mlflow:5000"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        ("REGULARS_TIME_ZONE", "Mars/Base", "'Mars/Base' is no IANA time zone"),
+        ("REGULARS_PUBLISH_HOUR", "24", "less than or equal to 23"),
+        ("REGULARS_PUBLISH_HOUR", "three", "valid integer"),
+        ("REGULARS_CURRENCY_CODE", "euro", "match pattern"),
+        # Yen have no hundredths (ISO 4217), and amounts here are kept in hundredths.
+        ("REGULARS_CURRENCY_CODE", "JPY", "JPY has no cents"),
+        ("REGULARS_CURRENCY_CODE", "KWD", "KWD has no cents"),
+        ("REGULARS_EXPLORATION", "0", "greater than 0"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_value_and_rule_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, rule: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(RegularsError) as refusal:
+        load_settings()
+
+    line = str(refusal.value)
+    assert line.startswith(f"setting {variable}={value!r}: ")
+    assert rule in line
+    assert "\n" not in line
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Compose files pass variables on that are not set.
+    monkeypatch.setenv("REGULARS_DATABASE_URL", "")
+    monkeypatch.setenv("REGULARS_HOME", "")
+
+    settings = load_settings()
+
+    assert settings.database_url is None
+    assert settings.home == Path(".regulars")
