@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -15,7 +14,7 @@ from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.decision import DecisionRecord, encode
 from foundation.errors import EventChanged, StoreUnavailable
-from foundation.offer import Offer
+from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
 
@@ -129,7 +128,7 @@ class PostgresJournal:
             )
         return (
             version,
-            [_offer(json.loads(row["document"]), row["popularity"]) for row in offers],
+            [read_offer(json.loads(row["document"]), row["popularity"]) for row in offers],
             [read_design(json.loads(row["document"])) for row in experiments],
         )
 
@@ -175,25 +174,3 @@ def _changed(event_id: str) -> EventChanged:
 def _digest(outcome: Outcome) -> bytes:
     told = msgspec.json.encode(outcome, order="deterministic")
     return hashlib.blake2b(told, digest_size=16).digest()
-
-
-def _offer(document: dict[str, Any], popularity: float) -> Offer:
-    return Offer(
-        offer_id=document["offer_id"],
-        title=document["title"],
-        valid_from=datetime.fromisoformat(document["valid_from"]),
-        valid_to=datetime.fromisoformat(document["valid_to"]),
-        channels=frozenset(document["channels"]),
-        placements=frozenset(document["placements"]),
-        stores=frozenset(document["stores"]),
-        eligibility=document["eligibility"],
-        customer_cap=document["customer_cap"],
-        priority=document["priority"],
-        exclusive_group=document["exclusive_group"],
-        products=len(document["scope"]),
-        reward=document["reward"],
-        min_spend=document["min_spend"],
-        cost=document["cost"],
-        campaign_kind=document["campaign_kind"],
-        popularity=popularity,
-    )

@@ -1,0 +1,1 @@
+"""Every number the README claims, reproducible by `regulars benchmark NAME`."""

@@ -1,5 +1,6 @@
 """An offer as the service holds it in memory, ready to be judged."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,3 +27,30 @@ class Offer:
     cost: int
     campaign_kind: str | None
     popularity: float
+
+
+def read_offer(document: Mapping[str, Any], popularity: float) -> Offer:
+    """Return the offer in a row of the offers contract, its times written in ISO 8601.
+
+    Args:
+        popularity: Past response to it, in [0, 1]; ranks offers where nothing is known of her.
+    """
+    return Offer(
+        offer_id=document["offer_id"],
+        title=document["title"],
+        valid_from=datetime.fromisoformat(document["valid_from"]),
+        valid_to=datetime.fromisoformat(document["valid_to"]),
+        channels=frozenset(document["channels"]),
+        placements=frozenset(document["placements"]),
+        stores=frozenset(document["stores"]),
+        eligibility=document["eligibility"],
+        customer_cap=document["customer_cap"],
+        priority=document["priority"],
+        exclusive_group=document["exclusive_group"],
+        products=len(document["scope"]),
+        reward=document["reward"],
+        min_spend=document["min_spend"],
+        cost=document["cost"],
+        campaign_kind=document["campaign_kind"],
+        popularity=popularity,
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foundation.errors import TooLittleData
+from foundation.errors import RegularsError, TooLittleData
 
 BINS = 10
 
@@ -41,6 +41,7 @@ def auc(outcome: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None
 
     Raises:
         TooLittleData: Only one of the two outcomes occurs.
+        RegularsError: A score is missing.
 
     Source: Mann-Whitney; Hanley and McNeil 1982.
     """
@@ -59,6 +60,11 @@ class _Ranking:
     """A score's order, sorted once for all bootstrap rounds."""
 
     def __init__(self, score: np.ndarray) -> None:
+        if missing := int(np.isnan(score).sum()):
+            raise RegularsError(
+                f"{missing} of {len(score)} scores are missing (NaN), so they have no order; "
+                "look at the model that gave them"
+            )
         self._order = np.argsort(score, kind="stable")
         ordered = score[self._order]
         self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
@@ -94,6 +100,7 @@ def compare_auc(
 
     Raises:
         TooLittleData: Fewer than 10 customers on either side.
+        RegularsError: A score is missing.
     """
     codes = np.unique(customers, return_inverse=True)[1]
     n_customers = int(codes.max()) + 1 if len(codes) else 0
@@ -153,6 +160,12 @@ def equal_count_bins(outcome: np.ndarray, probability: np.ndarray, bins: int = B
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """Return the expected calibration error: mean |observed - predicted| weighted by count."""
+    """Return the expected calibration error: mean |observed - predicted| weighted by count.
+
+    Raises:
+        TooLittleData: The bins hold no rows.
+    """
     total = sum(b.n for b in bins)
+    if total == 0:
+        raise TooLittleData("a calibration error needs at least one row; there is none")
     return sum(b.n * abs(b.observed - b.predicted) for b in bins) / total

@@ -5,7 +5,7 @@ offer's own attribution window; an exposure whose window is not over is left out
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import ibis
@@ -27,7 +27,8 @@ class TrainingFrame:
 
     `rows` has customer_id, offer_id, at, ends (when its window closed), outcome (0 or 1) and
     propensity (NaN where it was not recorded); `matrix` has shape (len(rows), len(names)).
-    `censored` counts exposures left out because their window was not over at `observed_until`.
+    `censored` counts exposures left out because their window was not over at `observed_until`,
+    `unanswerable` those of offers that the lake does not know or that were over when shown.
     """
 
     rows: pd.DataFrame
@@ -35,13 +36,12 @@ class TrainingFrame:
     names: tuple[str, ...]
     censored: int
     observed_until: datetime
+    unanswerable: int = 0
 
     def take(self, chosen: np.ndarray) -> "TrainingFrame":
         """Return the rows where `chosen` (booleans, shape (len(rows),)) holds."""
         kept = self.rows[chosen].reset_index(drop=True)
-        return TrainingFrame(
-            kept, self.matrix[chosen], self.names, self.censored, self.observed_until
-        )
+        return replace(self, rows=kept, matrix=self.matrix[chosen])
 
     @property
     def outcome(self) -> np.ndarray:
@@ -65,8 +65,10 @@ def exposures(
         time_zone, publish_hour: When the nightly publication goes live.
     """
     shown = _shown(lake)
+    # Nobody can answer inside an empty window; such a row would also lie on both sides of a split.
+    answerable = shown["at"] < shown["ends"]
     over = shown["ends"] <= observed_until
-    rows = shown[over].reset_index(drop=True)
+    rows = shown[answerable & over].reset_index(drop=True)
     rows["outcome"] = _answered(lake, rows)
     rows["propensity"] = np.nan
     # Distinct instants are few (a campaign is sent at once): look each up only once.
@@ -77,20 +79,26 @@ def exposures(
     rows["as_of"] = pd.to_datetime(rows["at"].map(live), utc=True).astype("datetime64[us, UTC]")
     customer = _customer_matrix(lake, features, rows)
     offer_names, offer = _offer_matrix(lake, rows["offer_id"])
-    context = np.vstack(
-        # The hour of a letter says when it was posted, not when it was read.
-        [np.empty((0, len(CONTEXT_NAMES)))]
-        + [context_features(channel, None, time_zone, None)[None, :] for channel in rows["channel"]]
-    )
+    # The hour of a letter says when it was posted, not when it was read.
+    said = {c: context_features(c, None, time_zone, None) for c in rows["channel"].unique()}
+    context = np.array([said[c] for c in rows["channel"]]).reshape(-1, len(CONTEXT_NAMES))
     names = (*(f.name for f in features), *offer_names, *CONTEXT_NAMES)
     matrix = np.hstack([customer, offer, context])
-    return TrainingFrame(rows, matrix, names, int((~over).sum()), observed_until)
+    return TrainingFrame(
+        rows,
+        matrix,
+        names,
+        censored=int((answerable & ~over).sum()),
+        observed_until=observed_until,
+        unanswerable=int((~answerable).sum()),
+    )
 
 
 def _shown(lake: Lake) -> pd.DataFrame:
     sent = lake.table("interactions").filter(lambda t: t.kind == "sent")
     offers = lake.table("offers").select("offer_id", ends="valid_to")
-    joined = sent.join(offers, "offer_id").select(
+    # An unknown offer has no end; its exposures are counted, so they must not fall out here.
+    joined = sent.left_join(offers, "offer_id").select(
         "event_id", "customer_id", "offer_id", "at", "channel", "ends"
     )
     return lake.fetch(joined.order_by("at", "event_id")).to_pandas()

@@ -20,6 +20,11 @@ def offer_feature_names(campaign_kinds: Sequence[str]) -> tuple[str, ...]:
     return (*PLAIN, *(f"{_KIND}{kind}" for kind in sorted(set(campaign_kinds))))
 
 
+def is_offer_feature(name: str) -> bool:
+    """Whether `offer_features` knows how to compute a feature of this name."""
+    return name in PLAIN or name.startswith(_KIND)
+
+
 def offer_features(
     names: Sequence[str],
     *,

@@ -4,7 +4,7 @@ LightGBM against a logistic baseline, split by time and tuned on earlier periods
 model keeps the title unless the other one beats it on the same held-out rows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -32,6 +32,7 @@ Kind = Literal["lightgbm", "logistic"]
 BASELINE: Kind = "logistic"
 HELD_OUT_SHARE = 0.25
 FEWEST_RESPONSES = 50
+FEW_ROWS = 100_000
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class ResponseReport:
     rows_censored: int
     responses_trained: int
     responses_held_out: int
+    rows_unanswerable: int = 0
 
     def verdict(self) -> str:
         """Say in one sentence which model won and how sure that is."""
@@ -122,16 +124,19 @@ def train_response(
         test_from: First instant of the held-out period; by default the latest quarter.
 
     Raises:
-        TooLittleData: Too few responses before or after the split.
+        TooLittleData: Too few responses, or too few exposures without one, before or after the
+            split.
     """
     test_from = test_from or held_out_start(frame.rows)
     earlier, later = _split(frame, test_from)
     for part, word in ((earlier, "before"), (later, "from")):
-        if part.outcome.sum() < FEWEST_RESPONSES:
-            raise TooLittleData(
-                f"{int(part.outcome.sum())} responses {word} {test_from:%Y-%m-%d}; "
-                f"an offer model needs {FEWEST_RESPONSES} on either side of the split"
-            )
+        for outcome, what in ((1, "responses"), (0, "exposures without a response")):
+            found = int((part.outcome == outcome).sum())
+            if found < FEWEST_RESPONSES:
+                raise TooLittleData(
+                    f"{found} {what} {word} {test_from:%Y-%m-%d}; an offer model needs "
+                    f"{FEWEST_RESPONSES} on either side of the split"
+                )
     models: dict[Kind, ResponseModel] = {
         kind: _tuned(kind, earlier, feature_hash, seed) for kind in ("logistic", "lightgbm")
     }
@@ -158,6 +163,7 @@ def train_response(
         rows_censored=frame.censored,
         responses_trained=int(earlier.outcome.sum()),
         responses_held_out=int(later.outcome.sum()),
+        rows_unanswerable=frame.unanswerable,
     )
 
 
@@ -176,19 +182,26 @@ def _held_out(outcome: np.ndarray, probability: np.ndarray) -> HeldOut:
 def _tuned(kind: Kind, frame: TrainingFrame, feature_hash: str, seed: int) -> ResponseModel:
     """Choose settings on the latest part of the training period, then fit on all of it."""
     fit, grid = (_fit_lightgbm, _TREES) if kind == "lightgbm" else (_fit_logistic, _PENALTIES)
-    past, recent = _split(frame, held_out_start(frame.rows))
-    if past.outcome.sum() and recent.outcome.sum():
-        losses = [
-            log_loss(recent.outcome, _wrap(kind, fit, past, "", seed, s).predict(recent.matrix))
-            for s in grid
-        ]
-        best = grid[int(np.argmin(losses))]
-    else:
-        best = grid[0]
-    return _wrap(kind, fit, frame, feature_hash, seed, best)
+    return _wrap(kind, fit, frame, feature_hash, seed, _best(kind, fit, grid, frame, seed))
 
 
 _Fit = Callable[[TrainingFrame, dict[str, float], int], Any]
+
+
+def _best(
+    kind: Kind, fit: _Fit, grid: list[dict[str, float]], frame: TrainingFrame, seed: int
+) -> dict[str, float]:
+    try:
+        past, recent = _split(frame, held_out_start(frame.rows))
+    except TooLittleData:
+        return grid[0]
+    if len(np.unique(past.outcome)) < 2 or not recent.outcome.any():
+        return grid[0]
+    losses = [
+        log_loss(recent.outcome, _wrap(kind, fit, past, "", seed, s).predict(recent.matrix))
+        for s in grid
+    ]
+    return grid[int(np.argmin(losses))]
 
 
 def _wrap(
@@ -210,9 +223,7 @@ _PENALTIES: list[dict[str, float]] = [{"C": c} for c in (0.001, 0.003, 0.01, 0.0
 
 
 def _fit_lightgbm(frame: TrainingFrame, settings: dict[str, float], seed: int) -> Any:
-    data = lightgbm.Dataset(
-        frame.matrix, frame.outcome, feature_name=[_plain(name) for name in frame.names]
-    )
+    data = lightgbm.Dataset(frame.matrix, frame.outcome, feature_name=_tree_names(frame.names))
     return lightgbm.train(
         {
             "objective": "binary",
@@ -225,6 +236,8 @@ def _fit_lightgbm(frame: TrainingFrame, settings: dict[str, float], seed: int) -
             "seed": seed,
             "deterministic": True,
             "force_row_wise": True,
+            # On few rows threads wait for each other longer than they work.
+            "num_threads": 1 if len(frame.rows) < FEW_ROWS else 0,
             "verbose": -1,
         },
         data,
@@ -232,9 +245,12 @@ def _fit_lightgbm(frame: TrainingFrame, settings: dict[str, float], seed: int) -
     )
 
 
-def _plain(name: str) -> str:
-    # LightGBM refuses JSON's special characters in names.
-    return "".join(c if c.isalnum() or c in "_=-" else "_" for c in name)
+def _tree_names(names: Sequence[str]) -> list[str]:
+    # LightGBM refuses JSON's special characters in names, and names that occur twice.
+    plain = ["".join(c if c.isalnum() or c in "_=-" else "_" for c in name) for name in names]
+    if len(set(plain)) == len(plain):
+        return plain
+    return [f"{place}_{name}" for place, name in enumerate(plain)]
 
 
 def _fit_logistic(frame: TrainingFrame, settings: dict[str, float], _seed: int) -> Pipeline:

@@ -18,6 +18,7 @@ from adapters.postgres_journal import PostgresJournal
 from foundation.clock import Clock, SystemClock
 from foundation.decision import Policy
 from foundation.lake import Lake
+from foundation.profile import SnapshotFacts
 from foundation.settings import Settings, load_settings
 from recommender.registry import RESPONSE, ModelRegistry
 from serving.api import create_app
@@ -41,8 +42,12 @@ class House:
         return MlflowRegistry(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @cached_property
-    def publish_snapshot(self) -> "partial[object]":
+    def publish_snapshot(self) -> "partial[SnapshotFacts]":
         return partial(publish_snapshot, self.settings.snapshot_folder)
+
+    def profiles(self) -> LmdbProfiles:
+        """Return the published snapshot, open for reading."""
+        return LmdbProfiles(self.settings.snapshot_folder)
 
     @contextmanager
     def database(self) -> Generator[str]:
@@ -77,7 +82,7 @@ class House:
                 catalogue=journal,
                 journal=journal,
                 keys=journal,
-                profiles=LmdbProfiles(self.settings.snapshot_folder),
+                profiles=self.profiles(),
                 champion=self._champion,
                 policy=Policy("response", self.settings.exploration),
                 time_zone=self.settings.time_zone,

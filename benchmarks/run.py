@@ -1,0 +1,76 @@
+"""Run one benchmark: its figures, and whether they hold their bars."""
+
+import argparse
+import importlib
+import json
+import os
+import pkgutil
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import benchmarks
+from foundation.errors import RegularsError
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A figure and the bar it is held to, as written in the benchmark's own file."""
+
+    name: str
+    value: float
+    bar: str
+    holds: bool
+
+
+def names() -> list[str]:
+    """Return the benchmarks there are."""
+    found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    return sorted(name.replace("_", "-") for name in found if name != "run")
+
+
+def run(name: str, options: Sequence[str]) -> int:
+    """Measure, print, and return the exit code: 1 when a bar does not hold.
+
+    A benchmark is a module with `add_options(parser)`, `measure(options) -> figures` and
+    `bars(figures)`.
+
+    Raises:
+        RegularsError: There is no benchmark of this name.
+    """
+    if name not in names():
+        raise RegularsError(
+            f"benchmark {name!r} does not exist; choose one of {', '.join(names())}"
+        )
+    module: Any = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(f"regulars benchmark {name}", description=module.__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    module.add_options(parser)
+    chosen = parser.parse_args(list(options))
+    figures: dict[str, Any] = module.measure(chosen)
+    bars: list[Bar] = module.bars(figures)
+    if chosen.json:
+        answer = {
+            "benchmark": name,
+            "machine": machine(),
+            "figures": figures,
+            "bars": [asdict(bar) for bar in bars],
+        }
+        print(json.dumps(answer))
+    else:
+        for figure, value in figures.items():
+            print(f"{figure}: {value}")
+        for bar in bars:
+            print(f"{'holds' if bar.holds else 'FAILS'}: {bar.name} {bar.value:.4g}, bar {bar.bar}")
+    return 0 if all(bar.holds for bar in bars) else 1
+
+
+def machine() -> dict[str, Any]:
+    """Say what the figures were measured on."""
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
