@@ -31,14 +31,19 @@ class _Piece:
     faults: list[Fault]
 
 
-def read_yaml(path: Path, subject: str) -> Any:
+def read_yaml(path: Path, subject: str, *, as_text: bool = False) -> Any:
     """Return a YAML file's content.
+
+    Args:
+        as_text: Leave every value the text it is; YAML by itself makes 7 of 007, False of off.
 
     Raises:
         RegularsError: No such file, or no YAML; the line begins with the subject.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        # Both loaders make plain values only.
+        return yaml.load(text, Loader=yaml.BaseLoader if as_text else yaml.SafeLoader)  # noqa: S506
     except OSError as error:
         raise RegularsError(f"{subject} {path}: {error.strerror}; name an existing file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -52,7 +57,7 @@ def open_mapping(path: Path) -> Mapping:
     Raises:
         RegularsError: No such file, no YAML, or a mapping that fits no contract.
     """
-    return read_mapping(read_yaml(path, "mapping"), str(path))
+    return read_mapping(read_yaml(path, "mapping", as_text=True), str(path))
 
 
 def read_source(path: Path, mapping: Mapping, local_zone: str) -> Iterator[Chunk]:

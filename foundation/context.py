@@ -28,13 +28,14 @@ def context_features(
     Args:
         channel: Channel that asks.
         at: Aware instant of the exposure; None where only its day is known.
-        time_zone: The store's or customer's own zone, for hour and weekend.
+        time_zone: The store's or customer's own zone, for hour and weekend; they are unknown
+            where it is no IANA name.
         basket_amounts: Amount of each basket line in minor units; None where there is no basket.
 
     Returns:
         Floats, shape (len(NAMES),); what is unknown is NaN.
     """
-    local = None if at is None else at.astimezone(ZoneInfo(time_zone))
+    local = None if at is None else _local(at, time_zone)
     return np.array(
         [
             *(float(channel == known) for known in CHANNELS),
@@ -44,3 +45,11 @@ def context_features(
             np.nan if basket_amounts is None else float(len(basket_amounts)),
         ]
     )
+
+
+def _local(at: datetime, time_zone: str) -> datetime | None:
+    try:
+        return at.astimezone(ZoneInfo(time_zone))
+    except (KeyError, ValueError, OSError):
+        # One customer's misspelt zone must not cost her the answer.
+        return None

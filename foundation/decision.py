@@ -22,6 +22,11 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Literal["response", "popular", "random", "none"]
     exploration: float = 0.0
 
+    def __post_init__(self) -> None:
+        # Outside of it, every propensity drawn by this policy would be wrong.
+        if not 0 <= self.exploration <= 1:
+            raise ValueError(f"exploration is a share from 0 to 1, not {self.exploration}")
+
 
 class BasketLine(msgspec.Struct, frozen=True):
     """A line of the basket at the till; `amount` in minor units."""
@@ -63,7 +68,10 @@ class Shown(msgspec.Struct, frozen=True):
 
 
 class Slate(msgspec.Struct, frozen=True):
-    """The offers of one placement; `slate_propensity` is the probability of exactly these."""
+    """The offers of one placement; `slate_propensity` is the probability of exactly these.
+
+    A later placement's is given the slates of the placements before it.
+    """
 
     placement: str
     offers: list[Shown]

@@ -261,7 +261,9 @@ def _purchases() -> tuple[Feature, ...]:
     found += [
         Feature(
             "spend_trend", "float64", "ratio", 90, "lines", None,
-            lambda t: _ratio(t.amount.sum(where=t.age < 30) * 3, t.amount.sum(where=t.age < 90)),
+            lambda t: _ratio(
+                t.amount.sum(where=t.age < 30).fill_null(0) * 3, t.amount.sum(where=t.age < 90)
+            ),
         ),
         Feature(
             "orders_trend", "float64", "ratio", 90, "orders", None,

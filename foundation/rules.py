@@ -3,7 +3,8 @@
     {"all": [{"feature": "recency_days", "is": "<", "value": 30},
              {"not": {"segment": "lifecycle", "in": ["lost"]}}]}
 
-A comparison with a missing value is false, also under `is: "!="`; `not` turns it to true.
+A comparison with a missing value is false, also under `is: "!="`; `not` turns it to true. The
+same holds for a segmentation in which she has no group.
 """
 
 import math
@@ -24,8 +25,16 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 
 
+# Deeper ones are mistakes, and would exhaust the interpreter's stack.
+DEEPEST = 50
+
+
 class InvalidRule(RegularsError):
     """A rule is not of the language; the line gives the path of the fault."""
+
+
+class UnknownName(InvalidRule):
+    """A rule asks for a feature or a segmentation that is not known here, perhaps not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +56,17 @@ def compile_rule(document: Any, features: Collection[str], segments: Collection[
         features, segments: Names that may be asked about.
 
     Raises:
-        InvalidRule: The path of the fault, and what is allowed there.
+        InvalidRule: The path of the fault, and what is allowed there; UnknownName where the rule
+            is well formed up to a name that may not be asked about.
     """
-    return _compile(document, "rule", features, segments)
+    return _compile(document, "rule", 1, frozenset(features), frozenset(segments))
 
 
-def _compile(node: Any, path: str, features: Collection[str], segments: Collection[str]) -> Rule:
+def _compile(
+    node: Any, path: str, depth: int, features: frozenset[str], segments: frozenset[str]
+) -> Rule:
+    if depth > DEEPEST:
+        raise InvalidRule(f"{path[:60]}…: rules lie in rules at most {DEEPEST} deep; flatten it")
     if not isinstance(node, dict):
         raise InvalidRule(f"{path}: {node!r} is no object; write all, any, not or a comparison")
     keys = set(node)
@@ -62,12 +76,12 @@ def _compile(node: Any, path: str, features: Collection[str], segments: Collecti
             if not isinstance(parts, list) or not parts:
                 raise InvalidRule(f"{path}.{word}: give a list of at least one rule")
             rules = [
-                _compile(part, f"{path}.{word}[{i}]", features, segments)
+                _compile(part, f"{path}.{word}[{i}]", depth + 1, features, segments)
                 for i, part in enumerate(parts)
             ]
             return lambda facts, combine=combine, rules=rules: combine(r(facts) for r in rules)
     if keys == {"not"}:
-        inner = _compile(node["not"], f"{path}.not", features, segments)
+        inner = _compile(node["not"], f"{path}.not", depth + 1, features, segments)
         return lambda facts: not inner(facts)
     if keys == {"feature", "is", "value"}:
         return _comparison(node, path, features)
@@ -79,15 +93,14 @@ def _compile(node: Any, path: str, features: Collection[str], segments: Collecti
     )
 
 
-def _comparison(node: dict[str, Any], path: str, features: Collection[str]) -> Rule:
-    name, word, value = node["feature"], node["is"], node["value"]
-    if name not in features:
-        raise InvalidRule(f"{path}.feature: {name!r} is none of {', '.join(sorted(features))}")
-    if word not in _COMPARISONS:
+def _comparison(node: dict[str, Any], path: str, features: frozenset[str]) -> Rule:
+    name, word, bound = node["feature"], node["is"], _number(node["value"])
+    if not isinstance(word, str) or word not in _COMPARISONS:
         raise InvalidRule(f"{path}.is: {word!r} is none of {' '.join(_COMPARISONS)}")
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise InvalidRule(f"{path}.value: {value!r} is not a number")
-    compare, bound = _COMPARISONS[word], float(value)
+    if bound is None:
+        raise InvalidRule(f"{path}.value: {node['value']!r} is no finite number; write it like 30")
+    _check_name(name, f"{path}.feature", features)
+    compare = _COMPARISONS[word]
 
     def holds(facts: Facts) -> bool:
         found = facts.features.get(name, math.nan)
@@ -96,11 +109,31 @@ def _comparison(node: dict[str, Any], path: str, features: Collection[str]) -> R
     return holds
 
 
-def _membership(node: dict[str, Any], path: str, segments: Collection[str]) -> Rule:
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _membership(node: dict[str, Any], path: str, segments: frozenset[str]) -> Rule:
     name, allowed = node["segment"], node["in"]
-    if name not in segments:
-        raise InvalidRule(f"{path}.segment: {name!r} is none of {', '.join(sorted(segments))}")
-    if not isinstance(allowed, list) or not all(isinstance(item, str) for item in allowed):
-        raise InvalidRule(f"{path}.in: give a list of group names")
+    if (
+        not isinstance(allowed, list)
+        or not allowed
+        or not all(isinstance(item, str) for item in allowed)
+    ):
+        raise InvalidRule(f"{path}.in: {allowed!r} is no list of group names; give at least one")
+    _check_name(name, f"{path}.segment", segments)
     groups = frozenset(allowed)
     return lambda facts: facts.segments.get(name) in groups
+
+
+def _check_name(name: Any, path: str, known: frozenset[str]) -> None:
+    if not isinstance(name, str):
+        raise InvalidRule(f"{path}: {name!r} is no name; write one in quotes")
+    if name not in known:
+        raise UnknownName(f"{path}: {name!r} is none of {', '.join(sorted(known)) or 'none known'}")

@@ -1,6 +1,7 @@
 """What tests of several files need: a lake of one's own, and the real data loaded once."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,9 @@ from adapters.duckdb_lake import DuckDbLake
 from foundation.clock import SystemClock
 from regulars.jobs.load import load
 from regulars.progress import Progress
+
+if TYPE_CHECKING:
+    from regulars.wiring import House
 
 
 @pytest.fixture
@@ -31,3 +35,16 @@ def journey_lake(tmp_path_factory: pytest.TempPathFactory, silent: Progress) -> 
     lake = DuckDbLake(tmp_path_factory.mktemp("journey") / "lake")
     load(lake, read_complete_journey(weeks_to_yesterday(clock.now())), clock, silent)
     return lake
+
+
+@pytest.fixture(scope="session")
+def small_house(tmp_path_factory: pytest.TempPathFactory) -> "House":
+    """A small deployment, segmented, trained and published, made once a session.
+
+    `with small_house.database() as url` starts its database. Who changes it, makes their own by
+    `small_deployment`.
+    """
+    # Imported late: MLflow takes seconds, which most tests need not wait for.
+    from tests.deployment import small_deployment
+
+    return small_deployment(tmp_path_factory.mktemp("small"))

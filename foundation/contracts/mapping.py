@@ -169,6 +169,11 @@ def _check_constants(name: str, mapping: Mapping) -> None:
             continue
         faults: list[Fault] = []
         value = mapping.constants[column.name]
+        if column.kind == "json" and not isinstance(value, str):
+            raise RegularsError(
+                f"mapping {name}: constant {column.name} {value!r} is no text; "
+                f"write it as JSON between single quotes"
+            )
         _read(_repeated(value, 1), column, _AS_GIVEN, mapping.time_zone, faults)
         if faults:
             raise RegularsError(

@@ -67,6 +67,7 @@ def _load_chunk(
     merged = write.merge(chunk.table.name, chunk.table.to_arrow(good))
     if merged.conflicts:
         faults += _conflicts(chunk, good, merged.conflicts)
+    faults.sort(key=lambda fault: fault.row)
     _quarantine(write, chunk, faults, clock)
     examples += [
         f"{chunk.source}, line {chunk.lines.iloc[fault.row]}: "
@@ -98,24 +99,27 @@ def _broken_rules(chunk: Chunk) -> list[Fault]:
 
 def _conflicts(chunk: Chunk, good: pd.DataFrame, positions: tuple[int, ...]) -> list[Fault]:
     key = chunk.table.key
-    told = good.iloc[list(positions)][key]
+    rows: list[int] = good.index.tolist()
+    told = good[key].tolist()
     why = "was loaded before with other content; an event does not change"
-    return [Fault(int(row), key, str(value), why) for row, value in told.items()]
+    return [Fault(rows[place], key, str(told[place]), why) for place in positions]
 
 
 def _quarantine(write: LakeWrite, chunk: Chunk, faults: list[Fault], clock: Clock) -> None:
     if not faults:
         return
+    lines: list[int] = chunk.lines.tolist()
+    now = clock.now()
     rows = [
         {
-            "fault_id": _fault_id(chunk, fault),
+            "fault_id": _fault_id(chunk, lines[fault.row], fault),
             "source": chunk.source,
             "table": chunk.table.name,
-            "source_line": int(chunk.lines.iloc[fault.row]),
+            "source_line": lines[fault.row],
             "column": fault.column,
             "value": fault.value,
             "reason": fault.reason,
-            "at": clock.now(),
+            "at": now,
         }
         for fault in faults
     ]
@@ -123,7 +127,6 @@ def _quarantine(write: LakeWrite, chunk: Chunk, faults: list[Fault], clock: Cloc
     write.merge(QUARANTINE.name, QUARANTINE.from_rows(rows))
 
 
-def _fault_id(chunk: Chunk, fault: Fault) -> str:
-    line = chunk.lines.iloc[fault.row]
+def _fault_id(chunk: Chunk, line: int, fault: Fault) -> str:
     told = f"{chunk.source}|{line}|{fault.column}|{fault.value}|{fault.reason}"
     return blake2b(told.encode(), digest_size=12).hexdigest()

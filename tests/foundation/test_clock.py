@@ -64,7 +64,9 @@ def test_live_publication_is_the_last_one_by_the_local_clock_also_when_it_is_tur
 
 
 instants = some.datetimes(
-    min_value=datetime(2005, 1, 1), max_value=datetime(2035, 1, 1), timezones=some.just(UTC)
+    datetime(2005, 1, 1),  # noqa: DTZ001
+    datetime(2035, 1, 1),  # noqa: DTZ001
+    timezones=some.just(UTC),
 )
 
 

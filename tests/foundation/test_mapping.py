@@ -1,4 +1,4 @@
-"""A retailer's values become a contract's, exactly; what cannot be read is a fault with a reason."""
+"""A retailer's values become a contract's, exactly; an unreadable one is a fault with a reason."""
 
 import json
 from datetime import UTC, date, datetime
@@ -371,7 +371,14 @@ def test_a_time_that_the_calendar_of_utc_does_not_reach_is_refused() -> None:
 zones = some.sampled_from(["America/New_York", "Europe/Vienna", "Australia/Lord_Howe", "UTC"])
 
 
-@given(some.datetimes(datetime(1930, 1, 1), datetime(2060, 1, 1), timezones=some.just(UTC)), zones)
+instants = some.datetimes(
+    datetime(1930, 1, 1),  # noqa: DTZ001
+    datetime(2060, 1, 1),  # noqa: DTZ001
+    timezones=some.just(UTC),
+)
+
+
+@given(instants, zones)
 def test_an_instant_written_with_its_offset_survives_any_zone(at: datetime, zone: str) -> None:
     read, reasons = one("interactions", "at", at.isoformat(), time_zone=zone)
 
@@ -522,6 +529,14 @@ def columns(**changes: Any) -> dict[str, Any]:
         (
             {**PURCHASES, "constants": {"channel": "store", "margin": "much"}},
             "constant margin 'much' is not a number",
+        ),
+        (
+            {
+                "table": "customers",
+                "columns": {"customer_id": "c"},
+                "constants": {"attributes": {"kids": "2"}},
+            },
+            "is no text; write it as JSON between single quotes",
         ),
         (
             {
