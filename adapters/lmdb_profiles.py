@@ -4,13 +4,19 @@ A snapshot is written into a folder of its own and becomes live when the file CU
 atomically, names it. Readers see the old one or the new one, whole.
 """
 
+import fcntl
+import hashlib
 import os
+import re
 import shutil
+import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import lmdb
 import msgspec
@@ -19,10 +25,10 @@ import numpy as np
 from foundation.errors import RegularsError
 from foundation.profile import Profile, SnapshotFacts
 
+POINTER = "CURRENT"
 FACTS = b"\x00facts"
-# Workers may still read the one before; older ones go.
-SNAPSHOTS_KEPT = 2
 LARGEST_KEY = 511
+_VERSION = re.compile(r"\d{4}-\d\d-\d\d\.(\d+)")
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -48,32 +54,27 @@ def publish_snapshot(
     names: tuple[str, ...],
     feature_hash: str,
 ) -> SnapshotFacts:
-    """Write a snapshot and make it live.
+    """Write a snapshot and make it live; a publication that runs already is waited for.
 
     Raises:
-        RegularsError: A vector has another length than `names`, or an id is too long for a key.
+        RegularsError: A vector has another length than `names`, or a customer comes twice.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    draft = folder / f"draft-{uuid.uuid4().hex}"
-    draft.mkdir()
-    try:
-        count = _fill(draft, profiles, len(names))
-        version = _next_version(folder, as_of)
-        facts = _Facts(version, as_of, list(names), feature_hash, count)
-        with _open(draft, writing=True) as environment, environment.begin(write=True) as write:
-            write.put(FACTS, msgspec.msgpack.encode(facts))
-        draft.rename(folder / version)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
-    pointer = folder / f"CURRENT-{uuid.uuid4().hex}"
-    with pointer.open("w") as file:
-        file.write(version)
-        file.flush()
-        os.fsync(file.fileno())
-    pointer.replace(folder / "CURRENT")
-    _sync(folder)
-    _sweep(folder, version)
+    with _alone(folder):
+        before, version = _current(folder), _next_version(folder, as_of)
+        facts = _Facts(version, as_of, list(names), feature_hash, customers=0)
+        draft = folder / f"draft-{uuid.uuid4().hex}"
+        draft.mkdir()
+        try:
+            _fill(draft, profiles, facts)
+            draft.rename(folder / version)
+            _sync(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        _point(folder, version)
+        # Workers may still open the one before; older ones go.
+        _sweep(folder, {version, before})
     return _public(facts)
 
 
@@ -90,13 +91,13 @@ class LmdbProfiles:
 
     def get(self, customer_id: str) -> Profile | None:
         live = self._live
-        key = customer_id.encode()
-        if live is None or len(key) > LARGEST_KEY or key == FACTS:
+        if live is None:
             return None
         with live.environment.begin(buffers=True) as read:
-            found = read.get(key)
+            found = read.get(_key(customer_id))
             if found is None:
                 return None
+            # Decoding copies: the buffer is the file's own, and gone after the transaction.
             stored = msgspec.msgpack.decode(found, type=_Stored)
         return Profile(
             customer_id=customer_id,
@@ -107,32 +108,43 @@ class LmdbProfiles:
         )
 
     def refresh(self) -> bool:
-        try:
-            version = (self._folder / "CURRENT").read_text()
-        except FileNotFoundError:
-            return False
-        if self._live is not None and self._live.facts.version == version:
-            return False
-        # The old environment stays open while a request may read it, and is closed with it.
-        self._live = _Live.open(self._folder / version)
-        return True
+        """See serving.profiles.ProfileStore.
+
+        Raises:
+            RegularsError: The newest snapshot is damaged; the one that was live stays live.
+        """
+        while True:
+            version = _current(self._folder)
+            if version is None or (self._live is not None and self._live.version == version):
+                return False
+            try:
+                # The old environment stays open while a request reads it, and is closed with it.
+                self._live = _Live.open(self._folder, version)
+                return True
+            except RegularsError:
+                # Swept away by newer publications between the look and the opening: look again.
+                if _current(self._folder) == version:
+                    raise
 
 
 @dataclass(frozen=True)
 class _Live:
+    version: str
     environment: lmdb.Environment
     facts: SnapshotFacts
 
     @staticmethod
-    def open(folder: Path) -> "_Live":
-        environment = _open(folder, writing=False)
-        with environment.begin() as read:
-            found = read.get(FACTS)
-        if found is None:
+    def open(folder: Path, version: str) -> "_Live":
+        try:
+            environment = _shared(folder / version)
+            with environment.begin() as read:
+                facts = msgspec.msgpack.decode(read.get(FACTS) or b"", type=_Facts)
+        except (lmdb.Error, msgspec.MsgspecError, OSError, ValueError) as error:
             raise RegularsError(
-                f"snapshot {folder.name} is not whole; publish it again with 'regulars segment'"
-            )
-        return _Live(environment, _public(msgspec.msgpack.decode(found, type=_Facts)))
+                f"snapshot {version!r} in {folder} is not whole ({error}); publish it again with "
+                "'regulars segment'"
+            ) from error
+        return _Live(version, environment, _public(facts))
 
 
 def _public(facts: _Facts) -> SnapshotFacts:
@@ -153,44 +165,110 @@ def _open(folder: Path, *, writing: bool) -> lmdb.Environment:
     )
 
 
-def _fill(folder: Path, profiles: Iterable[Profile], length: int) -> int:
-    count = 0
-    with _open(folder, writing=True) as environment, environment.begin(write=True) as write:
-        for profile in profiles:
-            key = profile.customer_id.encode()
-            if len(key) > LARGEST_KEY or profile.vector.shape != (length,):
-                raise RegularsError(
-                    f"customer {profile.customer_id!r}: an id has at most {LARGEST_KEY} bytes and "
-                    f"a vector {length} values, this one {len(key)} and {len(profile.vector)}"
-                )
-            stored = _Stored(
-                profile.household_id,
-                profile.time_zone,
-                profile.segments,
-                np.ascontiguousarray(profile.vector, dtype=np.float64).tobytes(),
-            )
-            write.put(key, msgspec.msgpack.encode(stored))
-            count += 1
-    return count
+# LMDB opens a file only once a process; all stores of a process share it while one reads it.
+_opened: WeakValueDictionary[tuple[int, int], lmdb.Environment] = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def _shared(folder: Path) -> lmdb.Environment:
+    data = (folder / "data.mdb").stat()
+    with _opening:
+        environment = _opened.get((data.st_dev, data.st_ino))
+        if environment is None:
+            environment = _open(folder, writing=False)
+            # LMDB would read on past the end of a cut file, and the kernel end the process.
+            if data.st_size < _bytes(environment):
+                environment.close()
+                raise lmdb.CorruptedError("the file is cut short")
+            _opened[data.st_dev, data.st_ino] = environment
+        return environment
+
+
+def _bytes(environment: lmdb.Environment) -> int:
+    return environment.stat()["psize"] * (environment.info()["last_pgno"] + 1)
+
+
+def _key(customer_id: str) -> bytes:
+    """Return the key of an id: itself, or its hash where LMDB or the facts leave no room."""
+    key = customer_id.encode()
+    if 0 < len(key) <= LARGEST_KEY and key[0] != 0:
+        return key
+    return b"\x00" + hashlib.blake2b(key, digest_size=32).digest()
+
+
+def _fill(folder: Path, profiles: Iterable[Profile], facts: _Facts) -> None:
+    """Write a snapshot's file, and count its customers into the facts."""
+    with _open(folder, writing=True) as environment:
+        with environment.begin(write=True) as write:
+            for profile in profiles:
+                key, value = _key(profile.customer_id), _stored(profile, facts)
+                if not write.put(key, value, overwrite=False):
+                    raise RegularsError(
+                        f"customer {profile.customer_id!r} comes twice; a snapshot has her once"
+                    )
+                facts.customers += 1
+            write.put(FACTS, msgspec.msgpack.encode(facts))
+        whole = _bytes(environment)
+    with (folder / "data.mdb").open("r+b") as data:
+        # Pages that were taken and given back at the end are counted, but not always written.
+        data.truncate(max(whole, os.fstat(data.fileno()).st_size))
+        os.fsync(data.fileno())
+    _sync(folder)
+
+
+def _stored(profile: Profile, facts: _Facts) -> bytes:
+    if profile.vector.shape != (len(facts.names),):
+        raise RegularsError(
+            f"customer {profile.customer_id!r} has a vector of shape {profile.vector.shape}, the "
+            f"snapshot names {len(facts.names)} features; give one value for each"
+        )
+    vector = np.ascontiguousarray(profile.vector, dtype=np.float64).tobytes()
+    return msgspec.msgpack.encode(
+        _Stored(profile.household_id, profile.time_zone, profile.segments, vector)
+    )
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Hold the folder's lock, so that nobody sweeps away what another is just writing."""
+    with (folder / "publish.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _current(folder: Path) -> str | None:
+    try:
+        return (folder / POINTER).read_text(errors="replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _point(folder: Path, version: str) -> None:
+    pointer = folder / f"{POINTER}-{uuid.uuid4().hex}"
+    with pointer.open("w") as file:
+        file.write(version)
+        file.flush()
+        os.fsync(file.fileno())
+    pointer.replace(folder / POINTER)
+    _sync(folder)
 
 
 def _versions(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.is_dir() and path.name[:1].isdigit()]
-    return sorted(found, key=lambda path: path.name)
+    return [path for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
 
 
 def _next_version(folder: Path, as_of: datetime) -> str:
-    day = as_of.date().isoformat()
-    taken = [int(p.name.rpartition(".")[2]) for p in _versions(folder) if p.name.startswith(day)]
-    return f"{day}.{max(taken, default=0) + 1:04}"
+    # Counted through all days: a number used again would look like the old snapshot to a worker.
+    taken = [int(path.name.rpartition(".")[2]) for path in _versions(folder)]
+    return f"{as_of.date().isoformat()}.{max(taken, default=0) + 1:04}"
 
 
-def _sweep(folder: Path, live: str) -> None:
-    by_age = sorted(_versions(folder), key=lambda path: path.stat().st_mtime)
-    for old in [path for path in by_age if path.name != live][: -(SNAPSHOTS_KEPT - 1)]:
-        shutil.rmtree(old)
-    for draft in folder.glob("draft-*"):
-        shutil.rmtree(draft)
+def _sweep(folder: Path, kept: Collection[str | None]) -> None:
+    drafts = [*folder.glob("draft-*"), *(p for p in _versions(folder) if p.name not in kept)]
+    for left in drafts:
+        shutil.rmtree(left)
+    for pointer in folder.glob(f"{POINTER}-*"):
+        pointer.unlink()
 
 
 def _sync(folder: Path) -> None:

@@ -11,9 +11,9 @@ import logging
 
 import mlflow
 import mlflow.data.pandas_dataset
-import mlflow.lightgbm
+import mlflow.lightgbm as lightgbm_flavor
 import mlflow.models
-import mlflow.sklearn
+import mlflow.sklearn as sklearn_flavor
 import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
@@ -71,7 +71,7 @@ class MlflowRegistry:
         uri = f"models:/{RESPONSE}/{found.version}"
         facts: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
         kind: Kind = facts["kind"]
-        flavor = mlflow.lightgbm if kind == "lightgbm" else mlflow.sklearn
+        flavor = lightgbm_flavor if kind == "lightgbm" else sklearn_flavor
         return ResponseModel(
             kind=kind,
             estimator=flavor.load_model(uri),
@@ -114,6 +114,7 @@ class MlflowRegistry:
             "rows_held_out": report.rows_held_out,
             "rows_straddling": report.rows_straddling,
             "rows_censored": report.rows_censored,
+            "rows_unanswerable": report.rows_unanswerable,
         }
         if kind != BASELINE:
             gain = report.comparison.gain[kind]
@@ -145,10 +146,10 @@ class MlflowRegistry:
             "registered_model_name": RESPONSE,
         }
         if kind == "lightgbm":
-            logged = mlflow.lightgbm.log_model(model.estimator, **shared)
+            logged = lightgbm_flavor.log_model(model.estimator, **shared)
         else:
             # Stored by skops, not pickle: loading it runs no code but these types.
-            logged = mlflow.sklearn.log_model(
+            logged = sklearn_flavor.log_model(
                 model.estimator, skops_trusted_types=["numpy.dtype"], **shared
             )
         return int(logged.registered_model_version or 0)

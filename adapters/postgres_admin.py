@@ -8,8 +8,14 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+)
 
 from adapters import migrations
 from experiments.design import Experiment, content_hash, read_design
@@ -18,6 +24,7 @@ from foundation.errors import RegularsError, StoreUnavailable
 from foundation.feed import Window
 
 ROWS_A_PAGE = 5_000
+CONNECT_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +41,23 @@ class PostgresAdmin:
     """The operational database for jobs; migrates it when it is opened."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
-        with _answering():
-            migrations.upgrade(self._engine)
+        self._engine = create_engine(
+            _address(url),
+            # A job outlives restarts of the database: a dead connection is found before its use.
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_SECONDS,
+                "application_name": "regulars job",
+            },
+        )
+        try:
+            with _answering():
+                migrations.upgrade(self._engine)
+        except ProgrammingError as error:
+            raise RegularsError(
+                f"setting REGULARS_DATABASE_URL: PostgreSQL refuses ({_first_line(error)}); its "
+                "user must own the schema, and every option of the address must exist"
+            ) from error
 
     def close(self) -> None:
         self._engine.dispose()
@@ -51,10 +72,12 @@ class PostgresAdmin:
             popularity: Smoothed past response by offer_id, in [0, 1].
         """
         with self._begin() as connection:
+            # One publication after the other, also where there is no offer yet to lock.
+            connection.execute(text("SELECT FROM catalogue FOR UPDATE"))
             known = {
                 row.offer_id: (row.document, row.popularity)
                 for row in connection.execute(
-                    text("SELECT offer_id, document, popularity FROM offers FOR UPDATE")
+                    text("SELECT offer_id, document, popularity FROM offers")
                 )
             }
             wanted = {o["offer_id"]: (o, popularity[o["offer_id"]]) for o in offers}
@@ -201,18 +224,21 @@ class PostgresAdmin:
         """Return what can be read after a cursor without ever missing a late commit.
 
         Only transactions older than the oldest one still open are read: none of them can
-        become visible later.
+        become visible later. A cluster that was restored or failed over counts transactions from
+        an earlier point: it has another timeline, or is behind the cursor, and is read anew.
         """
         with self._begin() as connection:
             system, until = connection.execute(
                 text(
-                    "SELECT system_identifier::text, "
+                    "SELECT system_identifier || '.' || left(pg_walfile_name("
+                    "pg_current_wal_lsn()), 8), "
                     "pg_snapshot_xmin(pg_current_snapshot())::text::bigint "
                     "FROM pg_control_system()"
                 )
             ).one()
-        read_by, _, since = (cursor or "").partition(":")
-        return Window(system, int(since) if read_by == system else 0, until)
+        read_by, _, until_then = (cursor or "").partition(":")
+        since = int(until_then) if read_by == system else 0
+        return Window(system, since if since <= until else 0, until)
 
     def decisions(self, window: Window) -> Iterator[list[str]]:
         """Yield the records written in a window, as JSON texts, a page at a time."""
@@ -245,13 +271,35 @@ class PostgresAdmin:
             yield connection
 
 
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        # Without the value: it may hold a password.
+        raise RegularsError(
+            "setting REGULARS_DATABASE_URL is no address; write it like "
+            "postgresql://user:password@host:5432/database"
+        ) from error
+    if address.drivername not in ("postgresql", "postgres"):
+        raise RegularsError(
+            f"setting REGULARS_DATABASE_URL names {address.drivername!r}; Regulars keeps its "
+            "operations in PostgreSQL: write postgresql://user:password@host:5432/database"
+        )
+    return address.set(drivername="postgresql+psycopg")
+
+
 @contextmanager
 def _answering() -> Generator[None]:
     try:
         yield
     except OperationalError as error:
-        line = str(error.orig).splitlines()[0]
-        raise StoreUnavailable(f"PostgreSQL does not answer ({line}); is it running?") from error
+        raise StoreUnavailable(
+            f"PostgreSQL does not answer ({_first_line(error)}); is it running?"
+        ) from error
+
+
+def _first_line(error: DBAPIError) -> str:
+    return next(iter(str(error.orig).splitlines()), "no reason given")
 
 
 def _move_catalogue(connection: Connection) -> None:

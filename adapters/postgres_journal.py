@@ -4,7 +4,8 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC
 from typing import Any
 
 import asyncpg
@@ -20,22 +21,26 @@ from foundation.profile import LiveState
 
 # A decision waits this long for the database, no longer.
 PATIENCE_SECONDS = 5.0
+# What pg_stat_activity calls these connections.
+APPLICATION = "regulars service"
 
+# What passes when the server is back, has room again, or a rival transaction is over.
 _AWAY = (
+    TimeoutError,
     OSError,
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 
 
 class PostgresJournal:
     """See serving.journal.Journal, serving.catalogue.CatalogueSource and serving.keys.KeyStore."""
 
-    def __init__(self, url: str, connections: int = 8) -> None:
+    def __init__(self, url: str, connections: int = 10) -> None:
         self._url = url
         self._connections = connections
         self._pool: asyncpg.Pool | None = None
@@ -145,13 +150,21 @@ class PostgresJournal:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 pool = await self._opened()
                 connection = await pool.acquire()
-            try:
-                yield connection
-            finally:
-                await pool.release(connection)
-        except (TimeoutError, *_AWAY) as error:
-            what = f"{type(error).__name__}: {error}".rstrip(": ")
-            raise StoreUnavailable(f"PostgreSQL does not answer ({what}); try again") from error
+        # Whatever refuses a connection, a password just rotated too, is no fault of the request.
+        except (*_AWAY, asyncpg.PostgresError) as error:
+            raise _unavailable(error) from error
+        try:
+            yield connection
+        except _AWAY as error:
+            # A value that PostgreSQL cannot take is no outage.
+            if isinstance(error, ValueError):
+                raise
+            raise _unavailable(error) from error
+        finally:
+            # What was committed stays so: a server that dies now is no reason to refuse it. The
+            # pool drops a connection that it cannot take back.
+            with suppress(Exception):
+                await pool.release(connection, timeout=PATIENCE_SECONDS)
 
     async def _opened(self) -> asyncpg.Pool:
         async with self._opening:
@@ -160,9 +173,21 @@ class PostgresJournal:
                     self._url,
                     min_size=1,
                     max_size=self._connections,
+                    timeout=PATIENCE_SECONDS,
                     command_timeout=PATIENCE_SECONDS,
+                    reset=_leave_as_it_is,
+                    server_settings={"application_name": APPLICATION},
                 )
             return self._pool
+
+
+async def _leave_as_it_is(_connection: Any) -> None:
+    """Reset nothing: no statement here leaves a setting behind, and asking is a round trip."""
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    return StoreUnavailable(f"PostgreSQL does not answer ({what}); try again")
 
 
 def _changed(event_id: str) -> EventChanged:
@@ -172,5 +197,7 @@ def _changed(event_id: str) -> EventChanged:
 
 
 def _digest(outcome: Outcome) -> bytes:
-    told = msgspec.json.encode(outcome, order="deterministic")
+    # A client that repeats itself may write the same instant in another zone.
+    same = msgspec.structs.replace(outcome, at=outcome.at.astimezone(UTC))
+    told = msgspec.json.encode(same, order="deterministic")
     return hashlib.blake2b(told, digest_size=16).digest()

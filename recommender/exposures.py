@@ -108,8 +108,8 @@ def _answered(lake: Lake, rows: pd.DataFrame) -> np.ndarray:
     keys = arrow.table(
         {
             "row": np.arange(len(rows)),
-            "customer_id": rows["customer_id"].to_numpy(dtype=object),
-            "offer_id": rows["offer_id"].to_numpy(dtype=object),
+            "customer_id": arrow.array(rows["customer_id"], type=arrow.string()),
+            "offer_id": arrow.array(rows["offer_id"], type=arrow.string()),
             "shown_at": arrow.array(rows["at"], type=arrow.timestamp("us", tz="UTC")),
             "ends": arrow.array(rows["ends"], type=arrow.timestamp("us", tz="UTC")),
         }
@@ -129,7 +129,7 @@ def _customer_matrix(lake: Lake, features: Sequence[Feature], rows: pd.DataFrame
     spine = lake.memory(
         arrow.table(
             {
-                "customer_id": pairs["customer_id"].to_numpy(dtype=object),
+                "customer_id": arrow.array(pairs["customer_id"], type=arrow.string()),
                 "as_of": arrow.array(pairs["as_of"], type=arrow.timestamp("us", tz="UTC")),
             }
         )

@@ -3,7 +3,6 @@
 Bad input ends with exit code 2 and one clear line.
 """
 
-import json
 import os
 import signal
 import sys
@@ -28,26 +27,57 @@ from foundation.settings import load_settings
 app = typer.Typer(
     name="regulars",
     help="Turn customers into regulars: segments, offers, experiments.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-experiment = typer.Typer(help="A/B tests: start, stop, list, report.", no_args_is_help=True)
+experiment = typer.Typer(help="A/B tests: start, stop, list, report.")
 app.add_typer(experiment, name="experiment")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Port = Annotated[int, typer.Option(help="Port of the API; the console takes the next one.")]
+Port = Annotated[
+    int,
+    typer.Option(min=1, max=65534, help="Port of the API; the console takes the next one."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Chance of the simulated shoppers.")]
 out = Console()
+beside = Console(stderr=True)
 
 
 def main() -> None:
     """Run the command line."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    _end_orderly()
+    arguments = sys.argv[1:] or ["--help"]
     try:
-        app()
+        code = app(arguments, prog_name="regulars", standalone_mode=False)
     except RegularsError as error:
-        Console(stderr=True).print(f"regulars: {error}", style="red", highlight=False, markup=False)
-        sys.exit(2)
+        sys.exit(_refuse(str(error)))
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = "regulars" if context is None else context.command_path
+        told = error.format_message().rstrip(".")
+        sys.exit(_refuse(f"{told}; see '{command} --help'"))
+    except typer.Abort:
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_orderly() -> None:
+    """On SIGTERM (a supervisor) or SIGHUP (a closed terminal) unwind, so that children stop."""
+
+    def end(number: int, _frame: Any) -> None:
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    # Under nohup it is ignored on purpose.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, end)
+
+
+def _refuse(told: str) -> int:
+    line = "; ".join(told.split("\n"))
+    beside.print(f"regulars: {line}", style="red", highlight=False, markup=False, soft_wrap=True)
+    return 2
 
 
 def _house() -> Any:
@@ -64,14 +94,20 @@ def _progress() -> Any:
 
 
 def _print_json(answer: Any) -> None:
-    print(json.dumps(answer, default=str))
+    import msgspec
+
+    # What is no JSON (NaN) becomes null, and a NumPy number a number.
+    plain = msgspec.json.encode(
+        answer, enc_hook=lambda v: v.item() if hasattr(v, "item") else str(v)
+    )
+    print(plain.decode())
 
 
 @app.command()
 def demo(
     serve: Annotated[bool, typer.Option(help="Leave the service up at the end.")] = True,
     port: Port = 8000,
-    seed: Annotated[int, typer.Option(help="Chance of the simulated shoppers.")] = 1,
+    seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
     """The whole loop on real data: load, segment, train, serve, experiment, report."""
@@ -96,9 +132,11 @@ def demo(
             for line in result.told(house.settings.currency):
                 _say(line)
         if serve:
-            _say(f"The service is up. Console: {up.console_url}   API: {up.url}/docs")
-            _say(f"API key: {admin.make_key('demo', SCOPES)}   (Ctrl-C stops everything)")
-            _watch(up)
+            # Beside a JSON answer these lines would make it unreadable.
+            told = beside if as_json else out
+            _say(f"The service is up. Console: {up.console_url}   API: {up.url}/docs", told)
+            _say(f"API key: {admin.make_key('demo', SCOPES)}   (Ctrl-C stops everything)", told)
+            _watch(up, told)
 
 
 @app.command()
@@ -185,6 +223,10 @@ def train(
     split = None if test_from is None else test_from.replace(tzinfo=house.settings.zone)
     with only_one(house.settings.lock_folder, "train"):
         trained = job(house.lake, house.models, house.settings, progress, split)
+    if trained.alias == "champion":
+        with ExitStack() as stack:
+            url = stack.enter_context(house.database())
+            stack.enter_context(house.admin(url)).touch_catalogue()
     report = trained.report
     version = trained.versions[report.champion]
     if as_json:
@@ -201,6 +243,7 @@ def train(
                 "rows_held_out": report.rows_held_out,
                 "rows_straddling": report.rows_straddling,
                 "rows_censored": report.rows_censored,
+                "rows_unanswerable": report.rows_unanswerable,
             }
         )
         return
@@ -208,12 +251,13 @@ def train(
     _say(f"held out from {report.test_from:%Y-%m-%d}: {report.rows_held_out:,} exposures")
     _say(
         f"left out: {report.rows_straddling:,} straddle the split, "
-        f"{report.rows_censored:,} are not over"
+        f"{report.rows_censored:,} are not over, {report.rows_unanswerable:,} had no offer to take"
     )
-    for kind, area in report.comparison.auc.items():
+    for kind, held_out in report.held_out.items():
+        area = report.comparison.auc[kind]
         _say(
             f"  {kind:<9} AUC {area.value:.3f} [{area.low:.3f}, {area.high:.3f}], "
-            f"calibration error {report.held_out[kind].calibration_error:.3f}"
+            f"calibration error {held_out.calibration_error:.3f}"
         )
     _say(report.verdict())
     _say(f"registered: response@{version} is the {trained.alias}")
@@ -223,6 +267,7 @@ def train(
 def promote(
     model: Annotated[str, typer.Argument(help="Which model.")] = "response",
     force: Annotated[bool, typer.Option(help="Promote also a worse one.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Make the challenger the champion, if it is at least as good; the service takes it over."""
     from regulars.jobs.train import promote as job
@@ -233,7 +278,11 @@ def promote(
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
         promoted = job(house.models, force=force)
         admin.touch_catalogue()
-    _say(f"response@{promoted.version} ({promoted.kind}) is the champion")
+    champion = f"response@{promoted.version}"
+    if as_json:
+        _print_json({"champion": champion, "kind": promoted.kind})
+        return
+    _say(f"{champion} ({promoted.kind}) is the champion")
 
 
 @app.command()
@@ -256,18 +305,23 @@ def serve(
         _say(f"API {up.url}/docs")
         if up.console_url:
             _say(f"console {up.console_url}")
-        _watch(up)
+        _watch(up, out)
 
 
 @app.command()
 def key(
     name: Annotated[str, typer.Argument(help="Who or what will use it.")],
+    as_json: Json = False,
 ) -> None:
     """Make an API key; it is printed once and stored only as a hash."""
     house = _house()
     with ExitStack() as stack:
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
-        _say(f"API key: {admin.make_key(name, SCOPES)}")
+        made = admin.make_key(name, SCOPES)
+    if as_json:
+        _print_json({"name": name, "key": made, "scopes": SCOPES})
+        return
+    _say(f"API key: {made}")
 
 
 @app.command()
@@ -295,7 +349,7 @@ def ingest(as_json: Json = False) -> None:
 @app.command()
 def simulate(
     url: Annotated[str, typer.Option(help="The running service.")] = "http://127.0.0.1:8000",
-    seed: Annotated[int, typer.Option(help="Chance of the shoppers.")] = 1,
+    seed: Seed = 1,
     as_json: Json = False,
 ) -> None:
     """Send shoppers of known true response to the running service; print report and truth."""
@@ -315,6 +369,7 @@ def simulate(
 @experiment.command("start")
 def experiment_start(
     design: Annotated[Path, typer.Argument(help="YAML: key, control, variants.")],
+    as_json: Json = False,
 ) -> None:
     """Start an experiment; its design is fixed from now on."""
     from adapters.source_files import read_yaml
@@ -326,16 +381,24 @@ def experiment_start(
     with ExitStack() as stack:
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
         stored = start_experiment(admin, wanted, house.clock.now())
+    if as_json:
+        _print_json({"key": wanted.key, "started_at": stored.started_at})
+        return
     _say(f"experiment {wanted.key} runs since {stored.started_at:%Y-%m-%d %H:%M} UTC")
 
 
 @experiment.command("stop")
-def experiment_stop(key: Annotated[str, typer.Argument(help="Which experiment.")]) -> None:
+def experiment_stop(
+    key: Annotated[str, typer.Argument(help="Which experiment.")], as_json: Json = False
+) -> None:
     """Stop an experiment; nobody is assigned any more."""
     house = _house()
     with ExitStack() as stack:
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
-        admin.stop_experiment(key, house.clock.now())
+        stored = admin.stop_experiment(key, house.clock.now())
+    if as_json:
+        _print_json({"key": key, "stopped_at": stored.stopped_at})
+        return
     _say(f"experiment {key} is stopped")
 
 
@@ -411,17 +474,16 @@ def _only_response(model: str) -> None:
         raise RegularsError(f"model {model!r} does not exist; the one there is is 'response'")
 
 
-def _watch(up: Any) -> None:
-    # A supervisor is told to end by SIGTERM; ending like on Ctrl-C lets every child be stopped.
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+def _watch(up: Any, told: Console) -> None:
     try:
         up.watch()
-    except KeyboardInterrupt:
-        _say("stopped")
+    except (KeyboardInterrupt, SystemExit):
+        # Told to stop is what a service ends with when all is well.
+        _say("stopping", told)
 
 
-def _say(line: str) -> None:
-    out.print(line, highlight=False, markup=False, soft_wrap=True)
+def _say(line: str, told: Console = out) -> None:
+    told.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_sizes(title: str, sizes: dict[str, int]) -> None:

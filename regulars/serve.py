@@ -1,28 +1,43 @@
-"""Serve: the API workers and the console as processes of their own, watched and restarted."""
+"""Serve: the API workers and the console as processes of their own, watched and restarted.
 
+This process holds the listening socket and the workers take connections from it: callers of a
+worker that died wait until it is back, instead of being refused. The processes hang on this one by
+a pipe and end with it, however it ends.
+"""
+
+import errno
+import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import httpx
 import structlog
+import uvicorn
 
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.settings import Settings
 from regulars.wiring import House
 
 START_SECONDS = 60
-WATCH_SECONDS = 0.3
-# A child that dies sooner than this after its start is not restarted for ever.
+WATCH_SECONDS = 0.2
+# The port may be held a moment longer by the workers of a service that was just killed.
+PORT_SECONDS = 5
+# A child that dies sooner than this after its start is restarted slower each time.
 HEALTHY_SECONDS = 5
-FAST_DEATHS = 5
+SLOWEST_RESTART_SECONDS = 30
+# Requests under way may end; then a stopped child is killed.
+GRACE_SECONDS = 5
+STOP_SECONDS = 10
 
 
 @dataclass
@@ -32,45 +47,55 @@ class Child:
     name: str
     command: list[str]
     environment: dict[str, str]
+    descriptors: tuple[int, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     fast_deaths: int = 0
 
     def start(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
         self.process = subprocess.Popen(
-            self.command, env=self.environment, stdin=subprocess.DEVNULL, stdout=sys.stderr
+            self.command,
+            env=self.environment,
+            # The pipe it hangs on: closed by the kernel when this process ends.
+            stdin=subprocess.PIPE,
+            stdout=2,
+            pass_fds=self.descriptors,
         )
         self.started = time.monotonic()
 
-    def check(self) -> None:
-        """Start the process again if it died.
+    def dead(self) -> int | None:
+        """Return the exit code if the process ended."""
+        return None if self.process is None else self.process.poll()
 
-        Raises:
-            RegularsError: It dies each time right after its start.
-        """
-        if self.process is None or self.process.poll() is None:
+    def check(self) -> None:
+        """Start the process again if it died; one that dies at once, not at once."""
+        code, lived = self.dead(), time.monotonic() - self.started
+        if code is None:
             return
-        fast = time.monotonic() - self.started < HEALTHY_SECONDS
-        self.fast_deaths = self.fast_deaths + 1 if fast else 0
-        if self.fast_deaths >= FAST_DEATHS:
-            raise RegularsError(
-                f"{self.name} stops right after its start (exit code {self.process.returncode}); "
-                "its last lines above say why"
-            )
-        structlog.get_logger("serve").warning(
-            "restarting", process=self.name, exit_code=self.process.returncode
-        )
+        pause = min(SLOWEST_RESTART_SECONDS, 2.0**self.fast_deaths - 1)
+        if lived < pause:
+            return
+        self.fast_deaths = self.fast_deaths + 1 if lived < HEALTHY_SECONDS + pause else 0
+        structlog.get_logger("serve").warning("restarting", process=self.name, exit_code=code)
         self.start()
 
+    def tell_to_stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None:
             return
-        self.process.send_signal(signal.SIGTERM)
+        self.tell_to_stop()
         try:
-            self.process.wait(10)
+            self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.process.stdin is not None:
+            self.process.stdin.close()
 
 
 @dataclass
@@ -82,10 +107,8 @@ class Running:
     children: list[Child] = field(default_factory=list[Child])
 
     def watch(self) -> None:
-        """Keep the processes alive until this one is told to stop."""
-        while True:
-            self.check()
-            time.sleep(WATCH_SECONDS)
+        """Wait until this process is told to stop; the others are kept alive meanwhile."""
+        threading.Event().wait()
 
     def check(self) -> None:
         for child in self.children:
@@ -96,7 +119,7 @@ class Running:
 def running(
     house: House, database_url: str, port: int, workers: int, *, console: bool
 ) -> Generator[Running]:
-    """Run the service while the block runs.
+    """Run the service while the block runs, and restart what dies.
 
     Args:
         port: Of the API; the console listens on the next one.
@@ -112,74 +135,149 @@ def running(
             f"setting REGULARS_HOST={settings.host!r}: the console has no login yet and listens "
             "on loopback only; start with --no-console, or keep REGULARS_HOST=127.0.0.1"
         )
-    for wanted in (port, port + 1) if console else (port,):
-        _check_port(settings.host, wanted)
-    with tempfile.TemporaryDirectory(prefix="regulars-metrics-") as figures:
-        environment = _environment(settings, database_url)
-        api = Child(
-            "api",
-            [
-                sys.executable, "-m", "uvicorn", "regulars.wiring:api", "--factory",
-                "--host", settings.host, "--port", str(port), "--workers", str(workers),
-                "--log-level", "warning", "--no-access-log",
-            ],
-            {**environment, "PROMETHEUS_MULTIPROC_DIR": figures},
-        )  # fmt: skip
-        children = [api]
+    with ExitStack() as stack:
+        listening = stack.enter_context(_listen(settings.host, port))
         if console:
-            children.append(
-                Child(
-                    "console",
-                    [sys.executable, "-m", "regulars.console", str(port + 1)],
-                    environment,
-                )
+            _listen(settings.host, port + 1).close()
+        figures = stack.enter_context(tempfile.TemporaryDirectory(prefix="regulars-metrics-"))
+        environment = _environment(settings, database_url)
+        children = [
+            Child(
+                f"api worker {number}",
+                [sys.executable, "-m", "regulars.serve", "api", str(listening.fileno())],
+                {**environment, "PROMETHEUS_MULTIPROC_DIR": figures},
+                (listening.fileno(),),
             )
+            for number in range(1, workers + 1)
+        ]
+        if console:
+            command = [sys.executable, "-m", "regulars.serve", "console", str(port + 1)]
+            children.append(Child("console", command, environment))
         up = Running(
-            f"http://{settings.host}:{port}",
-            f"http://{settings.host}:{port + 1}" if console else None,
+            _address(settings.host, port),
+            _address(settings.host, port + 1) if console else None,
             children,
         )
-        try:
-            for child in children:
-                child.start()
-            _await_ready(up)
-            yield up
-        finally:
-            for child in children:
-                child.stop()
+        stack.callback(_stop, children)
+        for child in children:
+            child.start()
+        _await_ready(up)
+        stack.enter_context(_watching(up))
+        yield up
+
+
+@contextmanager
+def _watching(up: Running) -> Generator[None]:
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(WATCH_SECONDS):
+            try:
+                up.check()
+            except OSError as error:
+                # No process to be had now: the next round tries again.
+                structlog.get_logger("serve").error("not restarted", reason=str(error))
+
+    thread = threading.Thread(target=watch, name="service-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _stop(children: list[Child]) -> None:
+    for child in children:
+        child.tell_to_stop()
+    for child in children:
+        child.stop()
 
 
 def _environment(settings: Settings, database_url: str) -> dict[str, str]:
-    own = {
-        f"REGULARS_{name.upper()}": str(value)
-        for name, value in settings.model_dump().items()
-        if value is not None
-    }
-    return {**os.environ, **own, "REGULARS_DATABASE_URL": database_url}
+    """Return the environment in which a child reads exactly these settings."""
+    environment = dict(os.environ)
+    for name, value in settings.model_dump(mode="json").items():
+        variable = f"REGULARS_{name.upper()}"
+        # What is not set here must not come back from our own environment.
+        environment.pop(variable, None)
+        if value is not None:
+            environment[variable] = value if isinstance(value, str) else json.dumps(value)
+    return {**environment, "REGULARS_DATABASE_URL": database_url}
 
 
-def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+def _listen(host: str, port: int) -> socket.socket:
+    deadline = time.monotonic() + PORT_SECONDS
+    while True:
         try:
-            probe.bind((host, port))
+            family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            return socket.create_server((host, place[1]), family=family, backlog=2048)
         except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(WATCH_SECONDS)
+                continue
             raise RegularsError(
                 f"port {port} on {host}: {error.strerror}; choose another one with --port"
             ) from error
 
 
+def _address(host: str, port: int) -> str:
+    # Everywhere is nowhere to go to: this machine's own address reaches it, too.
+    own = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{own}]:{port}" if ":" in own else f"http://{own}:{port}"
+
+
 def _await_ready(up: Running) -> None:
     deadline = time.monotonic() + START_SECONDS
     waiting = [f"{up.url}/health/ready", *([up.console_url] if up.console_url else [])]
-    while waiting:
-        up.check()
-        try:
-            if httpx.get(waiting[0], timeout=2).status_code == 200:
-                waiting.pop(0)
-                continue
-        except httpx.TransportError:
-            pass  # Not listening yet; the deadline below ends the wait.
-        if time.monotonic() > deadline:
-            raise StoreUnavailable(f"{waiting[0]} is not ready after {START_SECONDS} s")
-        time.sleep(0.1)
+    # Not through a proxy that the environment names: these are our own processes.
+    with httpx.Client(timeout=2, trust_env=False) as client:
+        while waiting:
+            for child in up.children:
+                if child.dead() is not None:
+                    raise RegularsError(
+                        f"{child.name} stops right after its start (exit code {child.dead()}); "
+                        "its last lines above say why"
+                    )
+            try:
+                if client.get(waiting[0]).status_code == 200:
+                    waiting.pop(0)
+                    continue
+            except httpx.TransportError:
+                pass  # Nobody answers yet; the deadline below ends the wait.
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"{waiting[0]} is not ready after {START_SECONDS} s")
+            time.sleep(0.1)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, however it ended."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS + 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
+
+
+def _child(kind: str, number: str) -> None:
+    _end_with_parent()
+    if kind == "console":
+        sys.argv = ["regulars.console", number]
+        runpy.run_module("regulars.console", run_name="__main__", alter_sys=True)
+        return
+    config = uvicorn.Config(
+        "regulars.wiring:api",
+        factory=True,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(number))])
+
+
+if __name__ == "__main__":
+    _child(*sys.argv[1:])

@@ -71,7 +71,9 @@ def shoppers_from(features: pd.DataFrame) -> Shoppers:
 def appeal(offer_id: str) -> float:
     """Return an offer's own appeal: a normal draw fixed by its id."""
     digest = blake2b(f"appeal|{offer_id}".encode(), digest_size=8).digest()
-    return float(stats.norm.ppf((int.from_bytes(digest, "big") + 0.5) / 2**64)) * APPEAL_SPREAD
+    # 52 bits and a half, so that rounding never reaches 0 or 1, whose quantiles are infinite.
+    share = ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52
+    return float(stats.norm.ppf(share)) * APPEAL_SPREAD
 
 
 def redeem_chance(liking: float, offer_id: str) -> float:

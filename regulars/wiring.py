@@ -8,19 +8,23 @@ from functools import cached_property, partial
 
 import structlog
 from fastapi import FastAPI
+from structlog.tracebacks import ExceptionDictTransformer
 
 from adapters.duckdb_lake import DuckDbLake
 from adapters.embedded_postgres import EmbeddedPostgres, supervise
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.mlflow_cards import MlflowCards
 from adapters.mlflow_registry import MlflowRegistry
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
 from foundation.clock import Clock, SystemClock
 from foundation.decision import Policy
+from foundation.errors import RegularsError
 from foundation.lake import Lake
 from foundation.profile import SnapshotFacts
 from foundation.settings import Settings, load_settings
 from recommender.registry import RESPONSE, ModelRegistry
+from regulars.desk import HouseDesk
 from serving.api import create_app
 from serving.service import DecisionService, LiveModel, Parts
 
@@ -31,10 +35,21 @@ class House:
     def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
-        settings.home.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RegularsError(
+                f"setting REGULARS_HOME={str(settings.home)!r}: {error.strerror}; name a folder "
+                "that can be made and written"
+            ) from error
+        self._live: LiveModel | None = None
 
     @cached_property
     def lake(self) -> Lake:
+        return self.open_lake()
+
+    def open_lake(self) -> Lake:
+        """Return a lake for one thread alone."""
         return DuckDbLake(self.settings.lake_folder)
 
     @cached_property
@@ -89,11 +104,36 @@ class House:
             )
         )
 
+    @cached_property
+    def cards(self) -> MlflowCards:
+        return MlflowCards(self.settings.mlflow_uri)
+
+    def desk(self, admin: PostgresAdmin) -> HouseDesk:
+        """Return what the console shows, read from a running database and the rest of the house."""
+        return HouseDesk(
+            self.settings,
+            self.clock,
+            self.open_lake,
+            # MLflow is slow to open: only once somebody looks.
+            lambda: self.cards,
+            self.profiles(),
+            admin,
+        )
+
     def _champion(self) -> LiveModel | None:
-        described, model = self.models.described("champion"), self.models.load("champion")
-        if described is None or model is None:
-            return None
-        return LiveModel(f"{RESPONSE}@{described.version}", model)
+        """Return the champion; one that is loaded already is not loaded again."""
+        named = self._champion_name()
+        while named is not None and (self._live is None or self._live.name != named):
+            model, loaded = self.models.load("champion"), named
+            # The alias may have moved between the two: a model never goes by another's name.
+            named = self._champion_name()
+            if model is not None and named == loaded:
+                self._live = LiveModel(loaded, model)
+        return None if named is None else self._live
+
+    def _champion_name(self) -> str | None:
+        described = self.models.described("champion")
+        return None if described is None else f"{RESPONSE}@{described.version}"
 
 
 def api() -> FastAPI:
@@ -114,7 +154,8 @@ def quiet_logs() -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            # Without local variables: among them are keys, bodies and customers.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

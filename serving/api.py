@@ -1,7 +1,9 @@
 """HTTP: the service under /v1, health and metrics. Errors are problem+json (RFC 9457)."""
 
+import asyncio
+import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,14 +13,19 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from prometheus_client import multiprocess
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from foundation.access import Scope
 from foundation.errors import EventChanged, RegularsError, StoreUnavailable
 from serving import metrics
 from serving.messages import DecisionRequest, OutcomeRequest, schemas
-from serving.service import DecisionService
+from serving.service import DecisionService, InvalidField
 
 LARGEST_BODY = 2_000_000
+# msgspec names the field that is missing or too much in its sentence, not in the path.
+_NAMED = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
 
 Message = TypeVar("Message")
 
@@ -54,9 +61,11 @@ def create_app(service: DecisionService) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
-        await service.start()
-        yield
-        await service.stop()
+        try:
+            await service.start()
+            yield
+        finally:
+            await service.stop()
 
     app = FastAPI(
         title="Regulars",
@@ -66,7 +75,7 @@ def create_app(service: DecisionService) -> FastAPI:
         redoc_url=None,
     )
     _add_errors(app)
-    _add_timing(app)
+    app.add_middleware(Watched)
     _add_decisions(app, service)
     _add_health(app, service)
     _describe(app)
@@ -103,26 +112,33 @@ def _add_health(app: FastAPI, service: DecisionService) -> None:
         """The process answers."""
         return {"status": "live"}
 
-    @app.get("/health/ready", responses={503: {"description": "Not now"}})
+    @app.get("/health/ready", responses={503: _refused("Not now")})
     async def ready() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
         """A decision could be made and recorded now."""
         if not await service.ready():
             raise Problem(503, "not_ready", "the database or the catalogue is not there yet")
         return {"status": "ready"}
 
-    @app.get("/metrics", response_class=Response)
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
         """Figures for Prometheus, of all workers together."""
-        registry = prometheus_client.CollectorRegistry()
-        try:
-            multiprocess.MultiProcessCollector(registry)
-        except ValueError:
-            # One process without a shared folder: its own figures are all there are.
-            registry = prometheus_client.REGISTRY
-        return Response(
-            prometheus_client.generate_latest(registry),
-            media_type=prometheus_client.CONTENT_TYPE_LATEST,
-        )
+        # Off the event loop: it reads a file of every worker.
+        figures = await asyncio.to_thread(_figures)
+        return Response(figures, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def _figures() -> bytes:
+    registry = prometheus_client.CollectorRegistry()
+    try:
+        multiprocess.MultiProcessCollector(registry)
+    except ValueError:
+        # One process without a shared folder: its own figures are all there are.
+        registry = prometheus_client.REGISTRY
+    return prometheus_client.generate_latest(registry)
 
 
 async def _authorise(service: DecisionService, request: Request, scope: Scope) -> None:
@@ -138,21 +154,30 @@ async def _authorise(service: DecisionService, request: Request, scope: Scope) -
 
 async def _read(request: Request, message: type[Message]) -> Message:
     length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > LARGEST_BODY:
-        raise Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
+    too_large = Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
+    if not length.isdecimal() or int(length) > LARGEST_BODY:
+        raise too_large
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > LARGEST_BODY:
-            raise Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
+            raise too_large
     try:
         return msgspec.json.decode(body, type=message)
     except msgspec.ValidationError as error:
-        text, _, place = str(error).partition(" - at `")
-        field = place.rstrip("`").removeprefix("$").lstrip(".") or None
-        raise Problem(422, "invalid_request", text, field) from error
+        raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "not_json", str(error)) from error
+
+
+def _invalid(said: str) -> Problem:
+    """Return what msgspec said of a body, with the whole path of the field it is about."""
+    text, _, place = said.partition(" - at `")
+    path = place.rstrip("`").removeprefix("$").lstrip(".")
+    named = _NAMED.search(text)
+    if named is not None:
+        path = f"{path}.{named[2]}".lstrip(".")
+    return Problem(422, "invalid_request", text, path or None)
 
 
 def _json(answer: Any) -> Response:
@@ -160,8 +185,6 @@ def _json(answer: Any) -> Response:
 
 
 def _add_errors(app: FastAPI) -> None:
-    log = structlog.get_logger("serving")
-
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> Response:  # pyright: ignore[reportUnusedFunction]
         return error.response()
@@ -174,6 +197,14 @@ def _add_errors(app: FastAPI) -> None:
     async def changed(_: Request, error: EventChanged) -> Response:  # pyright: ignore[reportUnusedFunction]
         return Problem(409, "event_changed", str(error), "events").response()
 
+    @app.exception_handler(InvalidField)
+    async def invalid(_: Request, error: InvalidField) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(422, "invalid_value", str(error), error.field).response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(*_: object) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(400, "client_gone", "the caller left in the middle of its body").response()
+
     @app.exception_handler(RegularsError)
     async def refused(_: Request, error: RegularsError) -> Response:  # pyright: ignore[reportUnusedFunction]
         return Problem(422, "refused", str(error)).response()
@@ -185,24 +216,40 @@ def _add_errors(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
-    @app.exception_handler(Exception)
-    async def fault(request: Request, error: Exception) -> Response:  # pyright: ignore[reportUnusedFunction]
-        log.error("fault", path=request.url.path, exc_info=error)
-        return Problem(500, "fault", "the service failed; its log says why").response()
 
+class Watched:
+    """Times every request, and answers a fault of our own as a problem that the log explains."""
 
-def _add_timing(app: FastAPI) -> None:
-    @app.middleware("http")
-    async def timed(  # pyright: ignore[reportUnusedFunction]
-        request: Request, call_next: Callable[[Request], Awaitable[Response]]
-    ) -> Response:
-        started = time.perf_counter()
-        response = await call_next(request)
-        route = request.scope.get("route")
-        path = route.path if route is not None else "other"
-        seconds = time.perf_counter() - started
-        metrics.SECONDS.labels(path, str(response.status_code)).observe(seconds)
-        return response
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._log = structlog.get_logger("serving")
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def sent(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sent)
+        except Exception as error:
+            self._log.error("fault", path=scope["path"], exc_info=error)
+            if status:
+                raise
+            fault = Problem(500, "fault", "the service failed; its log says why").response()
+            await fault(scope, receive, sent)
+        finally:
+            # Not the path itself: a scanner would make as many series as it has guesses.
+            route = scope.get("route")
+            path = "other" if route is None else route.path
+            seconds = time.perf_counter() - started
+            metrics.SECONDS.labels(path, str(status or 499)).observe(seconds)
 
 
 def _body(name: str) -> dict[str, Any]:
@@ -229,13 +276,15 @@ def _answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
         422: "A field breaks its rule",
         503: "The database does not answer; try again",
     }
-    problem = {"application/problem+json": {"schema": _reference("Problem")}}
     statuses = sorted({400, 401, 403, 413, 422, 503, *more})
-    refused: dict[int | str, dict[str, Any]] = {
-        status: {"description": words[status], "content": problem} for status in statuses
-    }
+    refused: dict[int | str, dict[str, Any]] = {s: _refused(words[s]) for s in statuses}
     good = {"description": "Done", "content": {"application/json": {"schema": _reference(name)}}}
     return {200: good, **refused}
+
+
+def _refused(description: str) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": _reference("Problem")}}
+    return {"description": description, "content": content}
 
 
 def _describe(app: FastAPI) -> None:

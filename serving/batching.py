@@ -43,13 +43,21 @@ class Batcher(Generic[Item, Result]):
     async def _run(self, batch: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
         try:
             results = await self._work([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(batch)} items were given, {len(results)} results came")
             for (_, future), result in zip(batch, results, strict=True):
+                # A request that gave up meanwhile has no ear any more.
                 if not future.done():
                     future.set_result(result)
         except Exception as error:  # Every waiting request must hear of it, whatever it is.
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
+        except BaseException:
+            # The work was cancelled: who waits for it would wait for ever.
+            for _, future in batch:
+                future.cancel()
+            raise
         finally:
             self._free += 1
             self._start()

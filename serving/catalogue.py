@@ -1,13 +1,12 @@
 """The catalogue: offers and running experiments as the service holds them in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from experiments.design import Experiment
-from foundation.errors import RegularsError
 from foundation.offer import Offer
-from foundation.rules import Rule, compile_rule
+from foundation.rules import InvalidRule, Rule, UnknownName, compile_rule
 
 SEGMENTATIONS = ("rfm", "lifecycle", "cluster")
 
@@ -19,26 +18,31 @@ class Catalogue:
     version: int
     offers: Sequence[Offer]
     experiments: Sequence[Experiment]
-    # Compiled for one snapshot's features; an offer whose rule does not fit has none here.
+    # Compiled for one snapshot's features; an offer whose rule does not fit has none here, and is
+    # pending or invalid.
     rules: Mapping[str, Rule] = field(default_factory=dict[str, Rule])
     pending: frozenset[str] = frozenset()
+    invalid: frozenset[str] = frozenset()
 
     def compiled(self, features: Sequence[str]) -> "Catalogue":
         """Return the catalogue with its rules compiled for a snapshot's features.
 
-        A rule that asks for a feature this snapshot lacks leaves its offer pending: refused with
-        its own reason, never silently false.
+        A rule that asks for a feature this snapshot lacks leaves its offer pending, a broken one
+        makes it invalid: both are refused with a reason of their own, never silently false.
         """
         rules: dict[str, Rule] = {}
         pending: set[str] = set()
+        invalid: set[str] = set()
         for offer in self.offers:
             if offer.eligibility is None:
                 continue
             try:
                 rules[offer.offer_id] = compile_rule(offer.eligibility, features, SEGMENTATIONS)
-            except RegularsError:
+            except UnknownName:
                 pending.add(offer.offer_id)
-        return Catalogue(self.version, self.offers, self.experiments, rules, frozenset(pending))
+            except InvalidRule:
+                invalid.add(offer.offer_id)
+        return replace(self, rules=rules, pending=frozenset(pending), invalid=frozenset(invalid))
 
 
 class CatalogueSource(Protocol):

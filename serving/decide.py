@@ -19,6 +19,7 @@ from foundation.decision import (
     Slate,
     Versions,
 )
+from foundation.errors import RegularsError
 from foundation.money import to_minor
 from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
@@ -85,11 +86,18 @@ def decide(
         else:
             refusals[offer.offer_id] = reason
     context = _context(request)
-    # Without a profile or a model nothing can be chosen for her: the popular offers, and the
+    causes = list(known.causes)
+    responses = None
+    if policy.kind == "response":
+        try:
+            responses = _responses(profile, eligible, known, request, context, at)
+        except RegularsError as error:
+            causes.append(str(error))
+    # Without a profile or a sound model nothing can be chosen for her: the popular offers, and the
     # answer says so. A holdout's empty slate needs neither.
-    fallback = policy.kind == "response" and (profile is None or known.scorer is None)
+    fallback = policy.kind == "response" and responses is None
     drawn_by = Policy("popular") if fallback else policy
-    scores = _scores(drawn_by, profile, eligible, known, request, context, at)
+    scores = {o.offer_id: o.popularity for o in eligible} if responses is None else responses
     slates = _slates(request, drawn_by, eligible, scores, fallback, Random(seed))  # noqa: S311
     return DecisionRecord(
         decision_id=decision_id,
@@ -107,7 +115,7 @@ def decide(
         slates=slates,
         seed=seed,
         propensity_valid=not fallback,
-        causes=list(known.causes),
+        causes=causes,
         versions=Versions(
             catalogue=known.catalogue.version,
             model=None if known.scorer is None else known.scorer.name,
@@ -179,27 +187,25 @@ def _context(request: DecisionRequest) -> Context:
     )
 
 
-def _scores(
-    policy: Policy,
+def _responses(
     profile: Profile | None,
     eligible: list[Offer],
     known: Knowledge,
     request: DecisionRequest,
     context: Context,
     at: datetime,
-) -> dict[str, float]:
-    if policy.kind == "response" and profile is not None and known.scorer is not None:
-        return known.scorer.scores(
-            profile.vector,
-            eligible,
-            channel=request.channel,
-            at=at,
-            time_zone=profile.time_zone or known.time_zone,
-            basket_amounts=None
-            if context.basket is None
-            else [line.amount for line in context.basket],
-        )
-    return {offer.offer_id: offer.popularity for offer in eligible}
+) -> dict[str, float] | None:
+    """Return how likely she is to respond to each; None where she or the model is unknown."""
+    if profile is None or known.scorer is None:
+        return None
+    return known.scorer.scores(
+        profile.vector,
+        eligible,
+        channel=request.channel,
+        at=at,
+        time_zone=profile.time_zone or known.time_zone,
+        basket_amounts=None if context.basket is None else [line.amount for line in context.basket],
+    )
 
 
 def _slates(

@@ -16,6 +16,7 @@ Reason = Literal[
     "wrong_store",
     "not_in_variant",
     "rule_pending",
+    "rule_invalid",
     "not_eligible",
     "customer_cap_reached",
 ]
@@ -45,6 +46,8 @@ def refusal(
         return "not_in_variant"
     if offer.offer_id in catalogue.pending:
         return "rule_pending"
+    if offer.offer_id in catalogue.invalid:
+        return "rule_invalid"
     rule = catalogue.rules.get(offer.offer_id)
     if rule is not None and not rule(facts):
         return "not_eligible"

@@ -30,3 +30,7 @@ class Journal(Protocol):
     async def ready(self) -> bool:
         """Whether the store answers now."""
         ...
+
+    async def close(self) -> None:
+        """Give up what is held; a later call opens it again."""
+        ...

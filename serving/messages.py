@@ -39,6 +39,12 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     placements: Annotated[list[AskedPlacement], Meta(min_length=1, max_length=10)]
     context: AskedContext = AskedContext()
 
+    def __post_init__(self) -> None:
+        names = [placement.name for placement in self.placements]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"placement {twice!r} is asked for twice; ask once, with a limit")
+
 
 class AnsweredOffer(msgspec.Struct, frozen=True):
     """An offer to show."""

@@ -11,7 +11,7 @@ from foundation.context import context_features
 from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import SnapshotFacts
-from recommender.offer_features import offer_features
+from recommender.offer_features import is_offer_feature, offer_features
 
 
 class Model(Protocol):
@@ -40,9 +40,9 @@ class Scorer:
     def __init__(self, name: str, model: Model, snapshot: SnapshotFacts) -> None:
         if model.feature_hash != snapshot.feature_hash:
             raise ModelMismatch(
-                f"model {name!r} was trained on features {model.feature_hash}, snapshot "
-                f"{snapshot.version} has {snapshot.feature_hash}; run 'regulars train response' "
-                "or publish the matching snapshot"
+                f"model {name!r} was trained on features {model.feature_hash}, this snapshot has "
+                f"{snapshot.feature_hash}; run 'regulars train response' or publish the matching "
+                "snapshot"
             )
         customer, context = len(snapshot.names), len(CONTEXT_NAMES)
         offer_names = model.names[customer : len(model.names) - context]
@@ -50,6 +50,12 @@ class Scorer:
             raise ModelMismatch(
                 f"model {name!r} lists its inputs in another order than snapshot "
                 f"{snapshot.version}; run 'regulars train response'"
+            )
+        strange = [offered for offered in offer_names if not is_offer_feature(offered)]
+        if strange:
+            raise ModelMismatch(
+                f"model {name!r} asks for {', '.join(strange)} of an offer, which this service "
+                "cannot compute; run 'regulars train response'"
             )
         self.name = name
         self._model = model
@@ -78,8 +84,14 @@ class Scorer:
         n = len(offers)
         matrix = np.hstack([np.tile(vector, (n, 1)), rows, np.tile(context, (n, 1))])
         found = self._model.predict(matrix)
-        if not np.all((found >= 0) & (found <= 1)):
-            raise RegularsError(f"model {self.name!r} answered {found.tolist()}, no probabilities")
+        # Also true of NaN.
+        wrong = np.flatnonzero(~((found >= 0) & (found <= 1)))
+        if len(wrong):
+            raise RegularsError(
+                f"model {self.name!r} answered {found[wrong[0]]} for offer "
+                f"{offers[int(wrong[0])].offer_id!r}, which is no probability; run 'regulars train "
+                "response'"
+            )
         return {offer.offer_id: float(score) for offer, score in zip(offers, found, strict=True)}
 
     def _offer_vector(self, offer: Offer) -> np.ndarray:

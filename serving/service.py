@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -15,8 +16,9 @@ from foundation.access import KeyFacts, Scope, allowed
 from foundation.clock import Clock
 from foundation.decision import DecisionRecord, Policy
 from foundation.errors import RegularsError, StoreUnavailable
+from foundation.money import InvalidAmount
 from foundation.outcome import check_outcome
-from foundation.profile import LiveState
+from foundation.profile import LiveState, SnapshotFacts
 from serving import metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
@@ -37,7 +39,24 @@ from serving.profiles import ProfileStore
 from serving.scoring import Model, Scorer
 
 REFRESH_SECONDS = 0.5
+# Looks at the keys keep this distance, so that guessing at keys does not wear out the database.
 KEY_SECONDS = 0.1
+# A start does not wait longer for a model; what is popular can be offered without one.
+START_SECONDS = 20.0
+# A champion that could not be loaded is tried again after this long.
+MODEL_SECONDS = 10.0
+# At most so many tellings hold a connection, so that decisions never wait behind outcomes, and
+# none waits longer for its turn.
+TELLINGS = 2
+TELLING_SECONDS = 5.0
+
+
+class InvalidField(RegularsError):
+    """A value of a request breaks a rule; `field` is its place in the body."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 @dataclass(frozen=True)
@@ -63,89 +82,98 @@ class Parts:
 
 
 class DecisionService:
-    """Answers decision requests and takes outcomes; see serving.api for HTTP."""
+    """Answers decision requests and takes outcomes; see serving.api for HTTP.
+
+    Keys, champion and catalogue are watched each by a task of its own: a tracking server that
+    hangs delays no revocation, and what could not be read anew stays as it was.
+    """
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._log = structlog.get_logger("serving")
         self._known: Knowledge | None = None
+        self._catalogue: Catalogue | None = None
+        self._champion = _Champion()
+        self._made_of: tuple[object, ...] = ()
         self._keys: dict[bytes, KeyFacts] = {}
         self._keys_read = 0.0
-        self._keys_turn = asyncio.Lock()
+        self._looks: Batcher[str, None] = Batcher(self._look, lanes=1)
         # Reads run beside each other; two commits at a time keep the disk busy and still group.
         self._states: Batcher[str, LiveState] = Batcher(parts.journal.live_states, lanes=4)
         self._records: Batcher[DecisionRecord, None] = Batcher(self._write, lanes=2)
-        self._watch: asyncio.Task[None] | None = None
+        self._tellings = asyncio.Semaphore(TELLINGS)
+        self._watches: list[asyncio.Task[None]] = []
 
     async def allows(self, key: str, scope: Scope) -> bool | None:
-        """Whether a key may do something; None when nobody knows the key."""
-        may, asked = allowed(self._keys, key, scope), time.monotonic()
-        if may is not None:
-            return may
-        # The key may be younger than the last look. One look serves all who wait for it, and
-        # looks keep a distance, so that guessing at keys does not wear out the database.
-        async with self._keys_turn:
-            if self._keys_read < asked:
-                await asyncio.sleep(self._keys_read + KEY_SECONDS - asked)
-                self._keys_read = time.monotonic()
-                self._keys = await self._parts.keys.keys()
-        return allowed(self._keys, key, scope)
+        """Whether a key may do something; None when nobody knows the key.
+
+        Raises:
+            StoreUnavailable: The key may be younger than the last look, and no new one succeeds.
+        """
+        may = allowed(self._keys, key, scope)
+        if may is None:
+            # One look serves all who wait for it.
+            await self._looks.submit(key)
+            may = allowed(self._keys, key, scope)
+        return may
 
     async def start(self) -> None:
-        """Load what is live; goes on without the database and comes back with it."""
-        with contextlib.suppress(StoreUnavailable):
-            await self.refresh()
-        self._watch = asyncio.create_task(self._keep_fresh())
+        """Load what is live; goes on without the database or a model and comes back with them."""
+        steps = (self._read_keys, self._read_champion, self._read_catalogue)
+        first = [asyncio.Event() for _ in steps]
+        self._watches = [
+            asyncio.create_task(self._watch(step, tried))
+            for step, tried in zip(steps, first, strict=True)
+        ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                for tried in first:
+                    await tried.wait()
 
     async def stop(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
+        for watch in self._watches:
+            watch.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        await self._parts.journal.close()
 
     async def ready(self) -> bool:
         """Whether a decision could be made and recorded now."""
         return self._known is not None and await self._parts.journal.ready()
 
     async def refresh(self) -> None:
-        """Take over a newer catalogue, snapshot or champion, if there is one."""
-        parts, known = self._parts, self._known
-        self._keys = await parts.keys.keys()
-        moved = parts.profiles.refresh()
-        version = await parts.catalogue.version()
-        if known is not None and not moved and version == known.catalogue.version:
-            return
-        catalogue = Catalogue(*await parts.catalogue.read())
-        # Loading a model reads files: off the event loop, so that requests go on.
-        self._known = await asyncio.to_thread(self._knowledge, catalogue)
-        self._log.info(
-            "took over",
-            catalogue=catalogue.version,
-            snapshot=self._known.snapshot,
-            model=self._known.scorer.name if self._known.scorer else None,
-            causes=list(self._known.causes),
-        )
+        """Take over newer keys, catalogue, snapshot and champion at once, if there are any.
+
+        Raises:
+            StoreUnavailable: The database does not answer; what is live stays.
+        """
+        await self._read_keys()
+        await self._read_catalogue()
+        await self._read_champion()
 
     async def decide(self, request: DecisionRequest) -> DecisionAnswer:
         """Decide, write the record, then answer.
 
         Raises:
-            StoreUnavailable: The database does not answer; nothing was decided.
+            StoreUnavailable: The database does not answer; nothing was answered.
+            InvalidField: An amount of the basket is no money.
         """
         known = self._known
         if known is None:
             raise StoreUnavailable("the catalogue is not loaded yet; try again in a second")
         profile = self._parts.profiles.get(request.customer_id)
         state = await self._states.submit(request.customer_id)
-        record = decide(
-            request,
-            profile,
-            state,
-            known,
-            decision_id=_new_id(self._parts.clock),
-            at=self._parts.clock.now(),
-            seed=secrets.randbits(53),
-        )
+        try:
+            record = decide(
+                request,
+                profile,
+                state,
+                known,
+                decision_id=_new_id(self._parts.clock),
+                at=self._parts.clock.now(),
+                seed=secrets.randbits(53),
+            )
+        except InvalidAmount as error:
+            raise InvalidField(str(error), "context.basket") from error
         await self._records.submit(record)
         metrics.count_decision(record)
         return _answer(record, known.catalogue)
@@ -154,33 +182,122 @@ class DecisionService:
         """Write outcomes; those told before count once.
 
         Raises:
-            RegularsError: A time or an amount breaks its rule; nothing is written.
+            InvalidField: A time or an amount breaks its rule; nothing is written.
+            EventChanged: An event_id was told before with other content; nothing is written.
+            StoreUnavailable: The database does not answer, or too many wait for it.
         """
         now = self._parts.clock.now()
-        for outcome in request.events:
-            check_outcome(outcome, now)
-        new = await self._parts.journal.tell(request.events)
+        for i, outcome in enumerate(request.events):
+            try:
+                check_outcome(outcome, now)
+            except RegularsError as error:
+                raise InvalidField(str(error), f"events[{i}]") from error
+        async with self._turn_to_tell():
+            new = await self._parts.journal.tell(request.events)
         metrics.OUTCOMES.inc(new)
         return OutcomeAnswer(accepted=new, repeated=len(request.events) - new)
+
+    @contextlib.asynccontextmanager
+    async def _turn_to_tell(self) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(TELLING_SECONDS):
+                await self._tellings.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable("too many outcomes wait for the database; try again") from error
+        try:
+            yield
+        finally:
+            self._tellings.release()
 
     async def _write(self, records: Sequence[DecisionRecord]) -> Sequence[None]:
         await self._parts.journal.record(records)
         metrics.BATCH.observe(len(records))
         return [None] * len(records)
 
-    def _knowledge(self, catalogue: Catalogue) -> Knowledge:
-        parts = self._parts
-        facts = parts.profiles.facts()
+    async def _watch(self, step: Callable[[], Awaitable[None]], tried: asyncio.Event) -> None:
+        """Take a step again and again; what it read stays live while it fails."""
+        told = None
+        while True:
+            try:
+                await step()
+                fault = None
+            except Exception as error:
+                fault = f"{type(error).__name__}: {error}"
+                if fault != told:
+                    trace = None if isinstance(error, RegularsError) else error
+                    self._log.warning("refresh failed", reason=fault, exc_info=trace)
+            if told is not None and fault is None:
+                self._log.info("refresh works again")
+            told = fault
+            tried.set()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _look(self, keys: Sequence[str]) -> Sequence[None]:
+        await asyncio.sleep(max(0.0, self._keys_read + KEY_SECONDS - time.monotonic()))
+        self._keys_read = time.monotonic()
+        await self._read_keys()
+        return [None] * len(keys)
+
+    async def _read_keys(self) -> None:
+        self._keys = await self._parts.keys.keys()
+
+    async def _read_champion(self) -> None:
+        """Load the champion once for each catalogue version, which moves when it changes."""
+        last, version = self._champion, self._catalogue and self._catalogue.version
+        if last.read_at == version and time.monotonic() < last.again:
+            return
+        try:
+            # Loading a model reads files: off the event loop, so that requests go on.
+            live = await asyncio.to_thread(self._parts.champion)
+        except Exception as error:
+            fault = f"the champion model cannot be loaded ({type(error).__name__})"
+            # The one before stays; without one the answers are fallbacks and say so.
+            again = time.monotonic() + MODEL_SECONDS
+            self._champion = _Champion(last.live, fault, version, again)
+            self._take_over()
+            raise
+        missing = None if live else "no champion model; run 'regulars train response'"
+        self._champion = _Champion(live, missing, version)
+        self._take_over()
+
+    async def _read_catalogue(self) -> None:
+        """Take over a newer catalogue or snapshot, if there is one."""
+        version = await self._parts.catalogue.version()
+        if self._catalogue is None or version != self._catalogue.version:
+            self._catalogue = Catalogue(*await self._parts.catalogue.read())
+            self._take_over()
+        # No await between these two: a request meets the old snapshot with the old knowledge or
+        # the new one with the new, never features of one under the names of the other.
+        self._parts.profiles.refresh()
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Decide from now on with what was last read, if any of it is new."""
+        facts = self._parts.profiles.facts()
+        made_of = (self._catalogue, self._champion.live, self._champion.fault, facts)
+        if self._catalogue is None or made_of == self._made_of:
+            return
+        known = self._knowledge(self._catalogue, facts)
+        self._known, self._made_of = known, made_of
+        self._log.info(
+            "took over",
+            catalogue=known.catalogue.version,
+            snapshot=known.snapshot,
+            model=known.scorer.name if known.scorer else None,
+            causes=list(known.causes),
+        )
+
+    def _knowledge(self, catalogue: Catalogue, facts: SnapshotFacts | None) -> Knowledge:
+        live = self._champion.live
         names = () if facts is None else facts.names
         scorer, causes = None, list[str]()
         if facts is None:
             causes.append("no customer snapshot is published; run 'regulars segment'")
+        elif live is None:
+            causes.append(str(self._champion.fault))
         else:
             try:
-                live = parts.champion()
-                scorer = None if live is None else Scorer(live.name, live.model, facts)
-                if live is None:
-                    causes.append("no champion model; run 'regulars train response'")
+                scorer = Scorer(live.name, live.model, facts)
             except RegularsError as error:
                 causes.append(str(error))
         return Knowledge(
@@ -188,21 +305,20 @@ class DecisionService:
             snapshot=None if facts is None else facts.version,
             feature_names=names,
             scorer=scorer,
-            default_policy=parts.policy,
-            time_zone=parts.time_zone,
+            default_policy=self._parts.policy,
+            time_zone=self._parts.time_zone,
             causes=tuple(causes),
         )
 
-    async def _keep_fresh(self) -> None:
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.refresh()
-            except StoreUnavailable as error:
-                self._log.warning("database away", reason=str(error))
-            except Exception:
-                # What is live stays live; the fault is told and the next round tries again.
-                self._log.exception("refresh failed")
+
+@dataclass(frozen=True)
+class _Champion:
+    """The champion as last read, or why there is none; under which catalogue version that was."""
+
+    live: LiveModel | None = None
+    fault: str | None = "the champion model is still being loaded"
+    read_at: int | None = -1
+    again: float = math.inf
 
 
 def _new_id(clock: Clock) -> str:

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 from adapters.complete_journey import read_complete_journey, weeks_to_yesterday
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
+from foundation.errors import RegularsError
 from foundation.money import Currency
 from recommender.response import BASELINE
 from regulars.assumptions import assumed
@@ -17,6 +19,9 @@ from regulars.jobs.segment import SegmentReport, segment
 from regulars.jobs.train import TrainReport, promote, train
 from regulars.progress import Progress
 from regulars.wiring import House
+
+# What the keys of the demo's own experiments begin with.
+OWN = "demo-"
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,18 @@ class DemoReport:
 def prepare(
     house: House, admin: PostgresAdmin, progress: Progress
 ) -> tuple[SegmentReport, TrainReport]:
-    """Load, segment, publish and train: everything that happens offline."""
+    """Load, segment, publish and train: everything that happens offline.
+
+    Raises:
+        RegularsError: An experiment runs that is not the demo's.
+    """
+    # Told before the minutes of work, not after them.
+    others = [key for key in _running(admin) if not key.startswith(OWN)]
+    if others:
+        raise RegularsError(
+            f"the demo runs an experiment of its own, and {others[0]!r} runs; stop it first with "
+            f"'regulars experiment stop {others[0]}', or set REGULARS_HOME to another folder"
+        )
     lake, now = house.lake, house.clock.now()
     weeks = weeks_to_yesterday(now)
     known = assumed(lake, "shift_weeks", None)
@@ -82,11 +98,10 @@ def run(
 
 
 def _start(admin: PostgresAdmin, now: datetime) -> None:
-    stored = admin.experiments()
-    for old in stored:
-        if old.stopped_at is None and old.design.key.startswith("demo-"):
-            admin.stop_experiment(old.design.key, now)
-    key = f"demo-{1 + sum(old.design.key.startswith('demo-') for old in stored)}"
+    known = {stored.design.key for stored in admin.experiments()}
+    for key in _running(admin):
+        admin.stop_experiment(key, now)
+    key = next(key for n in count(1) if (key := f"{OWN}{n}") not in known)
     design = Experiment(
         key=key,
         salt=key,
@@ -98,3 +113,7 @@ def _start(admin: PostgresAdmin, now: datetime) -> None:
         hypothesis="personal offers earn more margin than they cost",
     )
     start_experiment(admin, design, now)
+
+
+def _running(admin: PostgresAdmin) -> list[str]:
+    return [stored.design.key for stored in admin.experiments() if stored.stopped_at is None]

@@ -7,13 +7,21 @@ are read, so that a killed run repeats nothing and a late commit is not missed.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
 import pandas as pd
 
 from foundation.clock import Clock
-from foundation.contracts import DECISIONS, INTERACTIONS, PURCHASES, QUARANTINE, Table
+from foundation.contracts import (
+    DECISIONS,
+    INTERACTIONS,
+    PURCHASES,
+    QUARANTINE,
+    WHOLE_ROW,
+    Table,
+)
 from foundation.contracts.mapping import add_local_time
 from foundation.decision import DecisionRecord, decode_record, encode
 from foundation.feed import Feed
@@ -75,30 +83,36 @@ def _merge(
     complete(frame)
     merged = write.merge(table.name, table.to_arrow(frame), by_day=True)
     if merged.conflicts:
-        _refuse(write, table, frame.iloc[list(merged.conflicts)][table.key].tolist(), report, clock)
+        _refuse(write, table, [rows[place] for place in merged.conflicts], report, clock)
     return merged.new
 
 
 def _refuse(
-    write: LakeWrite, table: Table, keys: list[str], report: IngestReport, clock: Clock
+    write: LakeWrite, table: Table, rows: list[dict[str, Any]], report: IngestReport, clock: Clock
 ) -> None:
-    why = "was told before with other content; an event does not change"
-    report.refused += len(keys)
-    report.reasons += [f"{table.key} {key!r} {why}" for key in keys[: 5 - len(report.reasons)]]
-    faults = [
-        {
-            "fault_id": f"outcomes|{table.name}|{key}",
-            "source": "outcomes",
-            "table": table.name,
-            "source_line": 1,
-            "column": table.key,
-            "value": key,
-            "reason": why,
-            "at": clock.now(),
-        }
-        for key in keys
-    ]
-    write.merge(QUARANTINE.name, QUARANTINE.from_rows(faults))
+    """Keep rows that contradict the lake where people find them, whole and each once."""
+    faults: list[dict[str, Any]] = []
+    for row in rows:
+        told = msgspec.json.encode(row, order="deterministic")
+        digest = blake2b(told, digest_size=12).hexdigest()
+        faults.append(
+            {
+                "fault_id": f"outcomes|{table.name}|{digest}",
+                "source": "outcomes",
+                "table": table.name,
+                "source_line": 1,
+                "column": WHOLE_ROW,
+                "value": told.decode(),
+                "reason": f"{table.key} {row[table.key]!r} was told before with other content; "
+                "an event does not change",
+                "at": clock.now(),
+            }
+        )
+    # One that was refused before keeps its first entry and is not counted again.
+    new = write.merge(QUARANTINE.name, QUARANTINE.from_rows(faults)).new
+    if new:
+        report.refused += new
+        report.reasons += [fault["reason"] for fault in faults[: 5 - len(report.reasons)]]
 
 
 def _decision(record: DecisionRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from foundation.clock import Clock
 from foundation.contracts import QUARANTINE, WHOLE_ROW, Fault
 from foundation.contracts.mapping import LOCAL_TIME_COLUMNS, Chunk
 from foundation.lake import Lake, LakeWrite
+from regulars.jobs.ingest import CURSOR
 from regulars.progress import Progress
 
 
@@ -43,10 +44,13 @@ def load(
     """Write chunks into the lake as one commit: all of them or, after a failure, none.
 
     Args:
-        afresh: Empty each table before its first chunk, for a data set that moved in time.
+        afresh: Empty each table before its first chunk, for a data set that moved in time. What
+            the service wrote goes with it, so the next ingest reads that again from the start.
     """
     report = LoadReport()
     with progress.step("load") as step, lake.write() as write:
+        if afresh:
+            write.remember(CURSOR, "")
         for chunk in chunks:
             counts = report.tables.get(chunk.table.name)
             if counts is None:

@@ -2,7 +2,7 @@
 
 Every customer (or household) that was assigned counts in its variant from the first decision on,
 whatever she did. Her margin is what all her purchases earned since, over all products, less the
-cost of what she redeemed.
+cost of what she redeemed. A household's is that of all its members, asked for or not.
 """
 
 import json
@@ -40,7 +40,8 @@ def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report
 def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
     """Return who was assigned: unit_id, customer_id, variant and since when.
 
-    A unit seen in two variants has a row in each, for the analysis to refuse.
+    A unit seen in two variants has a row in each, for the analysis to refuse. A household has a
+    row for each member, with those for whom nobody asked.
     """
     decisions = lake.table("decisions")
     named = decisions.filter(decisions.experiments.contains(json.dumps(design.key)))
@@ -52,7 +53,21 @@ def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
         if assignment["key"] == design.key
     ]
     frame = pd.DataFrame(found, columns=["unit_id", "customer_id", "variant", "since"])
-    return frame.groupby(["unit_id", "customer_id", "variant"], as_index=False)["since"].min()
+    asked = frame.groupby(["unit_id", "customer_id", "variant"], as_index=False).agg(
+        since=("since", "min")
+    )
+    return _with_members(lake, asked) if design.unit == "household" else asked
+
+
+def _with_members(lake: Lake, asked: pd.DataFrame) -> pd.DataFrame:
+    customers = lake.table("customers")
+    homes = customers.filter(customers.household_id.notnull())
+    members = lake.fetch(homes.select("customer_id", unit_id="household_id")).to_pandas()
+    # Who was asked for counts where she was assigned, also when she has moved since.
+    others = members[~members["customer_id"].isin(asked["customer_id"])]
+    first = asked.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
+    joined = first.merge(others, on="unit_id")
+    return pd.concat([asked, joined[list(asked.columns)]], ignore_index=True)
 
 
 def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFrame:

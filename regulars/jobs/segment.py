@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, count
 from typing import Any, Protocol
 
 import ibis
@@ -22,6 +23,8 @@ from segmentation.lifecycle import lifecycle_states
 from segmentation.rfm import rfm_groups
 
 SEED = 7
+# Ways in which an offer reaches a customer.
+SHOWN = ("sent", "impression", "view")
 # Weight of the average redemption rate in an offer's own, in exposures: a new offer starts there.
 PRIOR_EXPOSURES = 50
 
@@ -97,7 +100,7 @@ def segment(
         groups["lifecycle"] = lifecycle_states(values)
         clusters = behaviour_clusters(values, SEED)
         groups["cluster"] = clusters.labels
-        run_id = as_of.isoformat(timespec="seconds")
+        run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
         with lake.write() as write:
@@ -122,6 +125,15 @@ def segment(
         snapshot=snapshot,
         offers=len(offers),
     )
+
+
+def _run_id(lake: Lake, as_of: datetime) -> str:
+    """Return the instant, numbered where a run of the same one is there: each run stays."""
+    named = as_of.isoformat(timespec="seconds")
+    runs = lake.table("segments").select("run_id").distinct()
+    taken = set(lake.fetch(runs)["run_id"].to_pylist())
+    numbered = (f"{named}.{number:03}" for number in count(2))
+    return next(run_id for run_id in chain([named], numbered) if run_id not in taken)
 
 
 def _sizes(labels: "pd.Series[str]") -> dict[str, int]:
@@ -157,14 +169,14 @@ def _popularity(lake: Lake, offers: list[dict[str, Any]], as_of: datetime) -> di
     """Return each offer's past redemption rate, drawn towards the average where data are few."""
     seen = lake.table("interactions").filter(lambda t: t["at"] < ibis.literal(as_of))
     counts = seen.group_by("offer_id").aggregate(
-        sent=seen.customer_id.nunique(where=seen.kind == "sent"),
+        shown=seen.customer_id.nunique(where=seen.kind.isin(SHOWN)),
         redeemed=seen.customer_id.nunique(where=seen.kind == "redeem"),
     )
     found = {row["offer_id"]: row for row in lake.fetch(counts).to_pylist()}
-    sent = sum(row["sent"] for row in found.values())
+    reached = sum(row["shown"] for row in found.values())
     redeemed = sum(row["redeemed"] for row in found.values())
-    average = (redeemed + 1) / (sent + redeemed + 2)
-    nothing = {"sent": 0, "redeemed": 0}
+    average = (redeemed + 1) / (max(reached, redeemed) + 2)
+    nothing = {"shown": 0, "redeemed": 0}
     return {
         offer["offer_id"]: min(
             1.0, (row["redeemed"] + PRIOR_EXPOSURES * average) / (shown + PRIOR_EXPOSURES)
@@ -172,5 +184,5 @@ def _popularity(lake: Lake, offers: list[dict[str, Any]], as_of: datetime) -> di
         for offer in offers
         for row in [found.get(offer["offer_id"], nothing)]
         # Redeemed without a recorded exposure counts as shown: a rate stays at most 1.
-        for shown in [max(row["sent"], row["redeemed"])]
+        for shown in [max(row["shown"], row["redeemed"])]
     }

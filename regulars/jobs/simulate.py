@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 
 from foundation.clock import Clock
-from foundation.errors import StoreUnavailable
+from foundation.errors import RegularsError, StoreUnavailable
 from foundation.money import MINOR_PER_MAJOR
 from regulars.progress import Progress, Step
 from regulars.shoppers import Shoppers, Visit, true_effect, visit
@@ -64,6 +64,7 @@ def simulate(
 
     Raises:
         StoreUnavailable: The service does not answer, also after several tries.
+        RegularsError: The address is none, or the service refuses what it is asked.
     """
     with progress.step("simulate") as step:
         step.expect(len(shoppers.customer_ids))
@@ -79,11 +80,14 @@ async def _run(
     seeds = np.random.SeedSequence(seed).spawn(len(shoppers.customer_ids))
     queue = iter(range(len(shoppers.customer_ids)))
     headers = {"Authorization": f"Bearer {key}"}
+    _check_address(url)
     limits = httpx.Limits(max_connections=AT_ONCE)
 
+    # Past any proxy that the environment names: it would not find a service on this machine.
     async with httpx.AsyncClient(
-        base_url=url, headers=headers, limits=limits, timeout=30
+        base_url=url, headers=headers, limits=limits, timeout=30, trust_env=False
     ) as client:
+        await _reach(client)
 
         async def shop_on() -> None:
             for i in queue:
@@ -100,6 +104,26 @@ async def _run(
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     return result
+
+
+def _check_address(url: str) -> None:
+    try:
+        address = httpx.URL(url)
+    except httpx.InvalidURL:
+        address = None
+    if address is None or address.scheme not in ("http", "https") or not address.host:
+        raise RegularsError(f"address {url!r} is none of a service; write http://127.0.0.1:8000")
+
+
+async def _reach(client: httpx.AsyncClient) -> None:
+    """Pass an address where a service answers; a wrong one is not worth many tries."""
+    try:
+        await client.get("/health/live")
+    except httpx.ConnectError as error:
+        raise StoreUnavailable(
+            f"no service listens at {client.base_url}; start one with 'regulars serve', or name "
+            "its address with --url"
+        ) from error
 
 
 async def _checkout(
@@ -195,6 +219,6 @@ async def _post(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> d
                 return response.json()
             last = f"{response.status_code} {response.text[:200]}"
             if response.status_code != 503:
-                break
+                raise RegularsError(f"service {client.base_url}{path} refuses: {last}")
         await asyncio.sleep(0.1 * (attempt + 1))
     raise StoreUnavailable(f"service {client.base_url}{path} does not answer: {last}")

@@ -77,7 +77,8 @@ def promote(models: ModelRegistry, *, force: bool = False) -> Registered:
         raise RegularsError("model 'response' has no challenger; run 'regulars train response'")
     if champion is not None and not force:
         ours, theirs = challenger.metrics["auc"], champion.metrics["auc"]
-        if ours < theirs - MARGIN:
+        # Also refuses a challenger whose figure is missing (NaN).
+        if not ours >= theirs - MARGIN:
             raise RegularsError(
                 f"model 'response@{challenger.version}' has a held-out AUC of {ours:.3f}, the "
                 f"champion {theirs:.3f}: it may be at most {MARGIN} worse; keep the champion, or "

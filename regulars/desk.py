@@ -1,0 +1,151 @@
+"""The console's desk: what it shows, read from the lake, the registry and the database.
+
+Each call opens a lake of its own, because one DuckDB connection cannot serve several threads.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import ibis
+
+from adapters.postgres_admin import PostgresAdmin, StoredExperiment
+from experiments.report import Report
+from foundation.clock import Clock
+from foundation.errors import NothingToDo, RegularsError
+from foundation.lake import Lake
+from foundation.money import Currency
+from foundation.settings import Settings
+from recommender.model_card import ModelCard, ModelCards
+from regulars.jobs.report import experiment_report
+from segmentation.lifecycle import STATES
+from segmentation.rfm import GROUPS
+from serving.console.desk import Group, Holdings, Segments, Trial
+from serving.profiles import ProfileStore
+
+SPEND_DAYS = 365
+# What experiment_report's margin is made of where the data do not say.
+BEHIND_MONEY = ("margin_rate", "offer_reward")
+
+
+class HouseDesk:
+    """See serving.console.desk.Desk."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        open_lake: Callable[[], Lake],
+        cards: Callable[[], ModelCards],
+        profiles: ProfileStore,
+        admin: PostgresAdmin,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._open_lake = open_lake
+        self._cards = cards
+        self._profiles = profiles
+        self._admin = admin
+
+    @property
+    def currency(self) -> Currency:
+        return self._settings.currency
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return self._settings.zone
+
+    def segments(self) -> Segments:
+        lake = self._open_lake()
+        rows = lake.table("segments")
+        as_of = lake.fetch(rows.aggregate(at=rows.as_of.max()))["at"][0].as_py()
+        if as_of is None:
+            raise NothingToDo(_missing_run(lake))
+        latest = rows.filter(rows.as_of == ibis.literal(as_of))
+        bought = lake.table("purchases").filter(
+            lambda t: (
+                (t["at"] < ibis.literal(as_of))
+                & (t["at"] >= ibis.literal(as_of - timedelta(days=SPEND_DAYS)))
+            )
+        )
+        spend = bought.group_by("customer_id").aggregate(spend=lambda t: t.amount.sum())
+        named = latest.left_join(spend, "customer_id").select(
+            "rfm", "lifecycle", "cluster", spend=lambda t: t.spend.fill_null(0)
+        )
+        found = lake.fetch(named)
+
+        def groups(segmentation: str, order: list[str]) -> tuple[Group, ...]:
+            sums = found.group_by(segmentation).aggregate([("spend", "count"), ("spend", "sum")])
+            made = [
+                Group(row[segmentation], row["spend_count"], row["spend_sum"])
+                for row in sums.to_pylist()
+            ]
+            places = {name: place for place, name in enumerate(order)}
+            return tuple(
+                sorted(made, key=lambda g: (places.get(g.name, len(places)), -g.customers))
+            )
+
+        return Segments(
+            as_of=as_of,
+            days=SPEND_DAYS,
+            rfm=groups("rfm", list(GROUPS)),
+            lifecycle=groups("lifecycle", list(STATES)),
+            cluster=groups("cluster", []),
+        )
+
+    def champion(self) -> ModelCard:
+        card = self._cards().card("champion")
+        if card is None:
+            raise NothingToDo("there is no offer model yet; train one with 'regulars train'")
+        return card
+
+    def trial(self) -> Trial:
+        stored = self._shown_experiment()
+        lake = self._open_lake()
+        report: Report | None = None
+        refused: str | None = None
+        try:
+            until = stored.stopped_at or self._clock.now()
+            report = experiment_report(lake, stored.design, until)
+        except RegularsError as refusal:
+            refused = str(refusal)
+        told = lake.fetch(lake.table("assumptions").order_by("name")).to_pylist()
+        return Trial(
+            design=stored.design,
+            started_at=stored.started_at,
+            stopped_at=stored.stopped_at,
+            report=report,
+            refused=refused,
+            money_rests_on=tuple(r["statement"] for r in told if r["name"] in BEHIND_MONEY),
+            assumed=tuple(r["statement"] for r in told if r["name"] not in BEHIND_MONEY),
+        )
+
+    def holdings(self) -> Holdings:
+        lake = self._open_lake()
+        decisions = lake.table("decisions")
+        ingested = lake.fetch(decisions.aggregate(n=decisions.count()))["n"][0].as_py()
+        self._profiles.refresh()
+        return Holdings(
+            snapshot=self._profiles.facts(),
+            lake_version=lake.version,
+            recorded=self._admin.count_decisions(),
+            ingested=ingested,
+        )
+
+    def _shown_experiment(self) -> StoredExperiment:
+        stored = self._admin.experiments()
+        if not stored:
+            raise NothingToDo(
+                "there is no experiment yet; start one with 'regulars experiment start FILE'"
+            )
+        return next((s for s in stored if s.stopped_at is None), stored[0])
+
+
+def _missing_run(lake: Lake) -> str:
+    customers = lake.table("customers")
+    if lake.fetch(customers.aggregate(n=customers.count()))["n"][0].as_py():
+        return "customers are loaded, and not yet in segments; run 'regulars segment'"
+    return (
+        "the lake holds no customers; load some with 'regulars load SOURCE', "
+        "then run 'regulars segment'"
+    )

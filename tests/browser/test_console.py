@@ -1,0 +1,439 @@
+"""The console in a real browser, on a real deployment: does it show what the stores hold?"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from adapters.postgres_admin import PostgresAdmin
+from experiments.design import Experiment, Variant
+from experiments.report import Report
+from foundation.contracts import DECISIONS
+from foundation.settings import Settings
+from recommender.response import BASELINE
+from regulars.jobs.experiment import start_experiment
+from regulars.jobs.measure import simulate_experiment
+from regulars.jobs.report import METRICS as REPORTED
+from regulars.jobs.report import MONEY, experiment_report
+from regulars.progress import Progress
+from regulars.serve import running
+from regulars.wiring import House
+from segmentation.rfm import GROUPS
+from serving.console.segments_card import MOODS
+from serving.console.trial_card import METRICS
+from tests.deployment import STATEMENTS, small_deployment
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not Path(CHROMIUM).exists(),
+        reason=f"no Chromium at {CHROMIUM}; install it with `apt-get install chromium`",
+    ),
+]
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+START_SECONDS = 60
+
+
+@dataclass
+class Window:
+    """A browser window that remembers what went wrong in it and whom it asked."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list[str])
+    hosts: set[str] = field(default_factory=set[str])
+
+    def open(self, url: str) -> Page:
+        """Open the console and wait until every card is drawn."""
+        self.page.goto(url)
+        self.page.wait_for_function(
+            "document.querySelectorAll('section.card').length === 3 &&"
+            "document.querySelectorAll('.reading').length === 0 &&"
+            "document.querySelector('footer').innerText.includes('Lake version')"
+        )
+        return self.page
+
+
+@pytest.fixture
+def window() -> Iterator[Window]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        found = Window(browser.new_page(viewport={"width": 1280, "height": 900}))
+        found.page.set_default_timeout(30_000)
+        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+        found.page.on(
+            "console",
+            lambda told: found.errors.append(told.text) if told.type == "error" else None,
+        )
+        found.page.on("request", lambda asked: _remember(found.hosts, asked.url))
+        found.page.on("websocket", lambda socket: _remember(found.hosts, socket.url))
+        yield found
+        browser.close()
+
+
+def _remember(hosts: set[str], url: str) -> None:
+    parts = urlsplit(url)
+    # Data and blob addresses leave nothing.
+    if parts.hostname is not None:
+        hosts.add(parts.hostname)
+
+
+@dataclass
+class Deployed:
+    """A deployment with a running console, and the experiment that its report is about."""
+
+    house: House
+    admin: PostgresAdmin
+    url: str
+    report: Report
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory, silent: Progress) -> Iterator[Deployed]:
+    """A small deployment served by `regulars serve`'s own processes, its customers simulated."""
+    house = small_deployment(tmp_path_factory.mktemp("console"))
+    with (
+        house.database() as url,
+        house.admin(url) as admin,
+        running(house, url, _free_ports(), 1, console=True) as up,
+    ):
+        start_experiment(admin, _design("autumn-offers"), house.clock.now())
+        measured = simulate_experiment(house, admin, up.url, 3, silent)
+        assert up.console_url is not None
+        yield Deployed(house, admin, up.console_url, measured.report)
+
+
+def _design(key: str) -> Experiment:
+    return Experiment(
+        key=key,
+        salt=key,
+        variants=[
+            Variant("no-offers", 0.5, policy="none"),
+            Variant("offers", 0.5, policy="response"),
+        ],
+        control="no-offers",
+        hypothesis='offers earn more than they cost, "surely" <b>so</b>',
+    )
+
+
+@dataclass
+class Bare:
+    """A deployment in which nothing was ever run, and its console."""
+
+    house: House
+    admin: PostgresAdmin
+    url: str
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[Bare]:
+    house = House(Settings(home=tmp_path / "home", database_url=None, mlflow_tracking_uri=None))
+    with house.database() as url, house.admin(url) as admin:
+        port = _free_ports()
+        environment = {
+            "REGULARS_HOME": str(house.settings.home),
+            "REGULARS_DATABASE_URL": url,
+        }
+        with _console(str(port), environment) as process:
+            address = f"http://127.0.0.1:{port}"
+            _await(address, process)
+            yield Bare(house, admin, address)
+
+
+@contextmanager
+def _console(port: str, environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "regulars.console", port],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def _await(url: str, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[1]
+        try:
+            assert httpx.get(url, timeout=5, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            time.sleep(0.2)
+        else:
+            return
+    raise AssertionError(f"{url} does not answer after {START_SECONDS} s")
+
+
+def _free_ports() -> int:
+    """Return a port that is free, as is the next one."""
+    for port in range(8310, 8390, 2):
+        with socket.socket() as one, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", port))
+                other.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no two neighbouring ports are free from 8310 to 8390")
+
+
+def test_every_group_has_the_size_and_spend_that_the_lake_holds(
+    deployed: Deployed, window: Window
+) -> None:
+    page = window.open(deployed.url)
+    lake = deployed.house.lake
+    segments = lake.fetch(lake.table("segments")).to_pandas()
+    lines = lake.fetch(lake.table("purchases")).to_pandas()
+    as_of = segments["as_of"].iloc[0]
+    year = lines[(lines["at"] < as_of) & (lines["at"] >= as_of - timedelta(days=365))]
+    spend = year.groupby("customer_id")["amount"].sum()
+    segments["spend"] = segments["customer_id"].map(spend).fillna(0)
+
+    shown = {
+        row.get_attribute("data-group"): (
+            row.locator(".count").inner_text().strip(),
+            row.locator(".money").inner_text().strip(),
+        )
+        for row in page.locator("table.groups tbody tr").all()
+    }
+    assert shown == {
+        name: (f"{len(rows):,}", f"{rows['spend'].sum() / 100:,.0f}")
+        for name, rows in segments.groupby("rfm")
+    }
+    bars = {
+        bar.get_attribute("data-group"): bar.locator(".count").inner_text().strip()
+        for bar in page.locator("li[data-group]").all()
+    }
+    sizes = {**segments["lifecycle"].value_counts(), **segments["cluster"].value_counts()}
+    assert bars == {name: f"{size:,}" for name, size in sizes.items()}
+
+
+def test_groups_are_drawn_and_explained(deployed: Deployed, window: Window) -> None:
+    page = window.open(deployed.url)
+    largest = page.locator(".treemap svg text", has_text="Hibernating")
+    largest.wait_for()
+    said = page.locator("table.groups tbody tr", has_text="Champions").inner_text()
+    assert GROUPS["Champions"] in said
+
+
+def test_every_named_group_has_a_mood() -> None:
+    from segmentation.lifecycle import STATES
+
+    assert set(MOODS) == {*GROUPS, *STATES}
+
+
+def test_champion_is_shown_with_its_auc_beside_the_other_model(
+    deployed: Deployed, window: Window
+) -> None:
+    page = window.open(deployed.url)
+    champion = deployed.house.models.described("champion")
+    assert champion is not None
+    card = page.locator("section.card", has_text="Which offer for whom")
+    assert f"response@{champion.version}" in card.inner_text()
+    score = card.locator(f".score[data-model={champion.kind}]")
+    assert "champion" in score.inner_text()
+    figures = champion.metrics
+    for figure in ("auc", "auc_low", "auc_high"):
+        assert f"{figures[figure]:.3f}" in score.inner_text()
+    assert card.locator(".score").count() == 2
+    assert card.locator(f".score[data-model={BASELINE}]").count() == 1
+    # The planted signal: who shops often redeems more.
+    assert "wins" in card.locator(".verdict").inner_text()
+    assert card.locator("img").evaluate("image => image.naturalWidth") > 100
+    assert card.locator("ol.inputs li").count() == 10
+
+
+def test_the_experiments_differences_are_those_of_its_report(
+    deployed: Deployed, window: Window
+) -> None:
+    page = window.open(deployed.url)
+    effect = deployed.report.metrics["margin"]["offers"]
+    assert effect.difference is not None
+    assert effect.low is not None
+    assert effect.high is not None
+    show = deployed.house.settings.currency.show
+    shown = page.locator("article[data-metric=margin][data-variant=offers]")
+    assert shown.locator(".headline").inner_text().strip().removeprefix("+") == show(
+        effect.difference
+    )
+    assert show(effect.low) in shown.inner_text()
+    assert show(effect.high) in shown.inner_text()
+    assert "assumed" in shown.inner_text()
+    for name, units in deployed.report.units.items():
+        assert f"{units:,}" in page.locator(f"li[data-variant={name}]").inner_text()
+    # Everybody came once: there is nothing to compare, and the page says so.
+    assert "No comparison" in page.locator("article[data-metric=orders]").inner_text()
+    assumed = page.locator(".assumptions").inner_text()
+    assert STATEMENTS["margin_rate"][1] in assumed
+
+
+def test_what_a_marketer_wrote_is_text_and_never_markup(deployed: Deployed, window: Window) -> None:
+    page = window.open(deployed.url)
+    assert _design("any").hypothesis in page.locator("section.card").last.inner_text()
+
+
+def test_every_reported_metric_is_worded_and_money_is_money() -> None:
+    assert set(METRICS) == set(REPORTED)
+    assert {name for name, metric in METRICS.items() if metric.money} == set(MONEY)
+
+
+def test_footer_says_what_the_figures_were_read_from(deployed: Deployed, window: Window) -> None:
+    said = window.open(deployed.url).locator("footer").inner_text()
+    facts = deployed.house.profiles().facts()
+    assert facts is not None
+    assert facts.version in said
+    assert f"Lake version {deployed.house.lake.version}" in said
+    assert f"{deployed.admin.count_decisions():,} decisions ingested" in said
+
+
+def test_nothing_fails_and_nothing_leaves_the_machine(deployed: Deployed, window: Window) -> None:
+    window.open(deployed.url)
+    assert window.page.title() == "Regulars console"
+    assert window.errors == []
+    assert window.hosts == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("width", [400, 768, 1280])
+def test_no_window_scrolls_sideways(deployed: Deployed, window: Window, width: int) -> None:
+    window.page.set_viewport_size({"width": width, "height": 900})
+    page = window.open(deployed.url)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_is_legible_by_day_and_by_night(
+    deployed: Deployed, window: Window, scheme: str
+) -> None:
+    window.page.emulate_media(color_scheme=scheme)
+    page = window.open(deployed.url)
+    # 4.5 is the contrast that WCAG 2.1 asks of text (AA).
+    for tag in ("h1", ".card h2", ".card .soft", ".tag.assumed", ".notice p", "footer p"):
+        found = page.locator(tag).first
+        assert found.evaluate(_CONTRAST) >= 4.5, tag
+    ink = page.locator("h1").evaluate("e => getComputedStyle(e).color.match(/\\d+/g).map(Number)")
+    assert (sum(ink) > 3 * 128) == (scheme == "dark")
+
+
+# Relative luminance and contrast ratio as WCAG 2.1 defines them.
+_CONTRAST = """element => {
+  const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+  const light = colour => {
+    const [r, g, b] = numbers(colour).slice(0, 3).map(c => {
+      c /= 255;
+      return c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ink = light(getComputedStyle(element).color);
+  let behind = element, paper;
+  for (; behind; behind = behind.parentElement) {
+    paper = getComputedStyle(behind).backgroundColor;
+    if ((numbers(paper)[3] ?? 1) > 0) break;
+  }
+  const ground = light(paper);
+  return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+}"""
+
+
+def test_an_empty_deployment_says_what_to_run(bare: Bare, window: Window) -> None:
+    page = window.open(bare.url)
+    commands = page.locator("code").all_inner_texts()
+    assert commands == [
+        "regulars load SOURCE",
+        "regulars segment",
+        "regulars train",
+        "regulars experiment start FILE",
+        "regulars segment",
+    ]
+    assert window.errors == []
+
+
+def test_refusals_are_shown_as_what_they_are(bare: Bare, window: Window) -> None:
+    started = start_experiment(bare.admin, _design("torn"), datetime.now(UTC))
+    page = window.open(bare.url)
+    card = page.locator("section.card", has_text="What the offers earned")
+    assert "has assigned nobody yet" in card.locator(".notice").inner_text()
+
+    with bare.house.lake.write() as write:
+        write.merge(DECISIONS.name, _assigned("torn", {"no-offers": 260, "offers": 140}))
+    report = experiment_report(bare.house.lake, started.design, datetime.now(UTC))
+    # Pearson's chi-square of 260 and 140 on even shares is 36, far beyond 1 in 1000.
+    assert not report.healthy
+    window.open(bare.url)
+    assert "Sample ratio broken: no-offers 260" in card.locator(".notice").inner_text()
+    assert "split broken" in card.inner_text()
+    assert card.locator("article").count() == 0
+
+    bare.admin.stop_experiment("torn", datetime.now(UTC))
+    assert "stopped" in window.open(bare.url).locator("section.card").last.inner_text()
+
+
+def _assigned(key: str, sizes: dict[str, int]):
+    return DECISIONS.from_rows(
+        [
+            {
+                "decision_id": f"{variant}-{i}",
+                "customer_id": f"{variant}-{i}",
+                "at": datetime.now(UTC),
+                "channel": "app",
+                "known": False,
+                "propensity_valid": True,
+                "policy": "none",
+                "experiments": json.dumps(
+                    [{"key": key, "variant": variant, "unit": f"{variant}-{i}"}],
+                    separators=(",", ":"),
+                ),
+                "slates": "[]",
+                "record": "{}",
+            }
+            for variant, size in sizes.items()
+            for i in range(size)
+        ]
+    )
+
+
+def test_a_name_that_a_foreign_page_points_here_is_refused(deployed: Deployed) -> None:
+    answer = httpx.get(deployed.url, headers={"Host": "evil.example"}, trust_env=False)
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("port", "environment", "said"),
+    [
+        ("8399", {"REGULARS_HOST": "0.0.0.0"}, "no login yet"),
+        ("eight", {}, "must be one port"),
+    ],
+)
+def test_bad_input_ends_with_one_clear_line(
+    tmp_path: Path, port: str, environment: dict[str, str], said: str
+) -> None:
+    with _console(port, {"REGULARS_HOME": str(tmp_path), **environment}) as process:
+        _, errors = process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 2
+    assert said in errors
+    assert len(errors.splitlines()) == 1

@@ -1,0 +1,795 @@
+"""The HTTP API of a real service: two worker processes of `regulars serve` on a real database."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import psycopg
+import pytest
+
+from adapters.embedded_postgres import EmbeddedPostgres
+from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.postgres_admin import PostgresAdmin
+from adapters.postgres_journal import PostgresJournal
+from experiments.assignment import variant_of
+from experiments.design import Experiment, Variant
+from foundation.access import SCOPES, hash_key
+from foundation.clock import SystemClock
+from foundation.decision import Policy, decode_record
+from foundation.profile import Profile
+from regulars.wiring import House
+from serving import service as service_module
+from serving.messages import AskedPlacement, DecisionRequest
+from serving.service import DecisionService, Parts
+from tests.deployment import LIVE_OFFERS
+
+AT = datetime.now(UTC).replace(microsecond=0)
+CHECKOUT = {"channel": "app", "placements": [{"name": "checkout", "limit": 3}]}
+
+
+@dataclass
+class Served:
+    """A running service, its database, and what its processes wrote."""
+
+    url: str
+    database: str
+    admin: PostgresAdmin
+    key: str
+    log: Path
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key or self.key}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+
+    def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.database) as connection:
+            return connection.execute(query.encode(), values).fetchall()
+
+
+@pytest.fixture(scope="module")
+def house(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The small deployment's snapshot, model and offers over a database of our own."""
+    with small_house.database() as theirs, psycopg.connect(theirs) as connection:
+        offers = connection.execute("SELECT document, popularity FROM offers").fetchall()
+    with EmbeddedPostgres(tmp_path_factory.mktemp("api") / "pg") as server:
+        admin = PostgresAdmin(server.url)
+        admin.publish_offers([d for d, _ in offers], {d["offer_id"]: p for d, p in offers})
+        admin.close()
+        yield House(small_house.settings.model_copy(update={"database_url": server.url}))
+
+
+@pytest.fixture(scope="module")
+def served(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    database, port = str(house.settings.database_url), free_port()
+    log = tmp_path_factory.mktemp("served") / "log"
+    environment = {
+        **os.environ,
+        "REGULARS_HOME": str(house.settings.home),
+        "REGULARS_DATABASE_URL": database,
+    }
+    command = [sys.executable, "-m", "regulars.cli", "serve", "--no-console", "--workers", "2"]
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=written,
+            text=True,
+        )
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline() + process.stdout.readline()
+        first = re.search(r"rgl_\S+", said)
+        assert first is not None, log.read_text()
+        # The line with the address comes when the service is ready.
+        assert f"http://127.0.0.1:{port}/docs" in process.stdout.readline(), log.read_text()
+        admin = PostgresAdmin(database)
+        yield Served(f"http://127.0.0.1:{port}", database, admin, first.group(), log)
+        admin.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Iterator[httpx.Client]:
+    with served.client() as client:
+        yield client
+
+
+def free_port() -> int:
+    for port in range(8500, 8990, 2):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def ask(client: httpx.Client, customer_id: str, **changed: Any) -> dict[str, Any]:
+    response = client.post(
+        "/v1/decisions", json={"customer_id": customer_id, **CHECKOUT, **changed}
+    )
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def offered(answer: dict[str, Any]) -> list[str]:
+    return [
+        offer["offer_id"] for placement in answer["placements"] for offer in placement["offers"]
+    ]
+
+
+def event(event_id: str, customer_id: str = "c-0001", **changed: Any) -> dict[str, Any]:
+    shared = {"event_id": event_id, "customer_id": customer_id, "at": AT.isoformat()}
+    return {**shared, "channel": "app", "kind": "view", **changed}
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+class TestDecision:
+    def test_of_a_known_customer_has_the_shape_of_the_design(
+        self, client: httpx.Client, served: Served
+    ) -> None:
+        answer = ask(client, "c-0007", context={"store_id": "s-1"})
+        assert set(answer) == {
+            "decision_id", "customer_id", "degraded", "causes", "placements", "experiments",
+            "versions",
+        }  # fmt: skip
+        assert (answer["customer_id"], answer["degraded"], answer["causes"]) == (
+            "c-0007",
+            False,
+            [],
+        )
+        assert answer["versions"]["model"].startswith("response@")
+        assert set(answer["versions"]) == {"catalogue", "model", "snapshot", "policy"}
+        [placement] = answer["placements"]
+        assert (placement["name"], placement["fallback"]) == ("checkout", False)
+        assert 0 < placement["slate_propensity"] <= 1
+        assert len(placement["offers"]) == 3
+        for rank, offer in enumerate(placement["offers"], start=1):
+            assert set(offer) == {
+                "offer_id", "title", "rank", "score", "propensity", "valid_to"
+            }  # fmt: skip
+            assert offer["rank"] == rank
+            assert offer["offer_id"] in LIVE_OFFERS
+            assert 0 <= offer["score"] <= 1
+            assert datetime.fromisoformat(offer["valid_to"]) > AT
+        # The slots' probabilities, each given those above, multiply to the slate's.
+        product = np.prod([offer["propensity"] for offer in placement["offers"]])
+        assert product == pytest.approx(placement["slate_propensity"])
+
+    def test_is_in_the_database_whole_when_the_answer_arrives(
+        self, client: httpx.Client, served: Served
+    ) -> None:
+        answer = ask(client, "c-0008")
+        [(text,)] = served.rows(
+            "SELECT record::text FROM decisions WHERE decision_id = %s", answer["decision_id"]
+        )
+        record = decode_record(text)
+        assert record.customer_id == "c-0008"
+        assert [shown.offer_id for shown in record.slates[0].offers] == offered(answer)
+        assert record.slates[0].slate_propensity == answer["placements"][0]["slate_propensity"]
+        assert record.propensity_valid
+        # Every offer of the catalogue was judged: scored, or refused with a reason.
+        [(catalogue,)] = served.rows("SELECT count(*) FROM offers")
+        assert len(record.scores) + len(record.refusals) == catalogue
+        assert record.refusals["past-1"] == "expired"
+
+    def test_of_a_customer_nobody_knows_is_a_fallback_that_says_so(
+        self, client: httpx.Client, served: Served
+    ) -> None:
+        answer = ask(client, "c-nobody-knows")
+        [placement] = answer["placements"]
+        assert placement["fallback"]
+        assert answer["versions"]["policy"] == "popular"
+        assert len(placement["offers"]) == 3
+        [(text,)] = served.rows(
+            "SELECT record::text FROM decisions WHERE decision_id = %s", answer["decision_id"]
+        )
+        record = decode_record(text)
+        assert (record.known, record.propensity_valid, record.vector) == (False, False, None)
+
+    def test_of_a_channel_where_no_offer_may_be_shown_is_an_empty_slate(
+        self, client: httpx.Client
+    ) -> None:
+        answer = ask(client, "c-0007", channel="call")
+        assert answer["placements"] == [
+            {"name": "checkout", "fallback": False, "offers": [], "slate_propensity": 1.0}
+        ]
+
+    def test_shows_an_offer_in_one_placement_only(self, client: httpx.Client) -> None:
+        answer = ask(
+            client, "c-0009", placements=[{"name": n, "limit": 2} for n in ("top", "side", "foot")]
+        )
+        assert sorted(offered(answer)) == sorted(LIVE_OFFERS)
+        assert [len(p["offers"]) for p in answer["placements"]] == [2, 1, 0]
+
+    def test_ids_are_ordered_by_time(self, client: httpx.Client) -> None:
+        ids = [ask(client, "c-0007")["decision_id"] for _ in range(5)]
+        assert ids == sorted(ids)
+        assert len(set(ids)) == 5
+
+    def test_honours_a_redemption_told_a_moment_ago_whichever_worker_answers(
+        self, served: Served
+    ) -> None:
+        for n in range(12):
+            customer_id = f"c-{100 + n:04}"
+            # A connection each: the kernel hands them to either worker.
+            with served.client() as teller:
+                told = event(f"cap-{n}", customer_id, kind="redeem", offer_id=LIVE_OFFERS[0])
+                assert teller.post("/v1/outcomes", json={"events": [told]}).status_code == 200
+            with served.client() as asker:
+                answer = ask(asker, customer_id)
+            assert sorted(offered(answer)) == sorted(LIVE_OFFERS[1:])
+            [(refusals,)] = served.rows(
+                "SELECT record -> 'refusals' FROM decisions WHERE decision_id = %s",
+                answer["decision_id"],
+            )
+            assert refusals[LIVE_OFFERS[0]] == "customer_cap_reached"
+
+
+class TestExperiment:
+    def test_assigns_shows_and_logs_each_customer_her_variant_until_it_stops(
+        self, served: Served, client: httpx.Client
+    ) -> None:
+        design = Experiment(
+            key="winter-latte",
+            salt="winter-latte",
+            variants=[
+                Variant("no-offers", 0.3, policy="none"),
+                Variant("one-offer", 0.3, offers=[LIVE_OFFERS[1]]),
+                Variant("as-ever", 0.4),
+            ],
+            control="no-offers",
+        )
+        served.admin.start_experiment(design, datetime.now(UTC))
+        try:
+            # Both workers take it over within a second or so.
+            assert within(10, lambda: all(ask(client, "c-0001")["experiments"] for _ in range(8)))
+            time.sleep(1)
+            shown = {"no-offers": 0, "one-offer": 1, "as-ever": 3}
+            seen = set[str]()
+            for n in range(30):
+                with served.client() as one:
+                    answer = ask(one, f"c-{200 + n:04}")
+                variant = variant_of(design, f"c-{200 + n:04}").name
+                assert answer["experiments"] == [{"key": "winter-latte", "variant": variant}]
+                assert len(offered(answer)) == shown[variant]
+                [(assigned,)] = served.rows(
+                    "SELECT record -> 'assignments' FROM decisions WHERE decision_id = %s",
+                    answer["decision_id"],
+                )
+                assert assigned == [
+                    {"key": "winter-latte", "variant": variant, "unit": f"c-{200 + n:04}"}
+                ]
+                seen.add(variant)
+            assert seen == set(shown)
+        finally:
+            served.admin.stop_experiment("winter-latte", datetime.now(UTC))
+        assert within(10, lambda: not any(ask(client, "c-0001")["experiments"] for _ in range(8)))
+
+
+class TestOutcomes:
+    def test_told_twice_count_once(self, client: httpx.Client, served: Served) -> None:
+        events = [
+            event("told-1"),
+            event("told-2", kind="redeem", offer_id="live-coffee", value=1.5),
+            event(
+                "told-3",
+                kind="purchase",
+                store_id="s-1",
+                order_id="r-1",
+                lines=[
+                    {"line_id": "l-1", "product_id": "coffee-1", "quantity": 1, "amount": 4.5},
+                    {"line_id": "l-2", "product_id": "dairy-1", "quantity": 2, "amount": -0.1},
+                ],
+            ),
+        ]
+        first = client.post("/v1/outcomes", json={"events": events})
+        assert (first.status_code, first.json()) == (200, {"accepted": 3, "repeated": 0})
+        again = client.post("/v1/outcomes", json={"events": [*events, event("told-4")]})
+        assert again.json() == {"accepted": 1, "repeated": 3}
+        assert served.rows("SELECT count(*) FROM outcomes WHERE event_id LIKE 'told-%%'") == [(4,)]
+
+    def test_under_a_known_id_with_other_content_are_refused_whole(
+        self, client: httpx.Client, served: Served
+    ) -> None:
+        client.post("/v1/outcomes", json={"events": [event("changed-1")]})
+        events = [event("changed-0"), event("changed-1", kind="dismiss"), event("changed-2")]
+        response = client.post("/v1/outcomes", json={"events": events})
+        check_problem(response, 409, "event_changed", "events")
+        assert "'changed-1'" in response.json()["detail"]
+        rows = served.rows("SELECT event_id FROM outcomes WHERE event_id LIKE 'changed-%%'")
+        assert rows == [("changed-1",)]
+
+
+def check_problem(
+    response: httpx.Response, status: int, code: str, field: str | None = None
+) -> None:
+    """RFC 9457: the media type, and status and title also in the body."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["type"] == f"urn:regulars:{code}"
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert problem["title"]
+    assert problem["detail"]
+    assert "\n" not in problem["detail"]
+    assert problem.get("field") == field
+
+
+def body(**changed: Any) -> bytes:
+    return json.dumps({"customer_id": "c-0001", **CHECKOUT, **changed}).encode()
+
+
+class TestBadRequest:
+    @pytest.mark.parametrize(
+        ("sent", "status", "code", "field"),
+        [
+            (b"", 400, "not_json", None),
+            (b"{", 400, "not_json", None),
+            (b'{"customer_id": "c-1",}', 400, "not_json", None),
+            (b'{"customer_id": "\xff"}', 400, "not_json", None),
+            (b'{"customer_id": "\\ud800"}', 400, "not_json", None),
+            (b"[]", 422, "invalid_request", None),
+            (b"[" * 500_000, 422, "invalid_request", None),
+            (b"null", 422, "invalid_request", None),
+            (b"{}", 422, "invalid_request", "customer_id"),
+            (body(customer_id=7), 422, "invalid_request", "customer_id"),
+            (body(customer_id=""), 422, "invalid_request", "customer_id"),
+            (body(customer_id="a\x00b"), 422, "invalid_request", "customer_id"),
+            (body(customer_id="x" * 201), 422, "invalid_request", "customer_id"),
+            (body(channel="pigeon"), 422, "invalid_request", "channel"),
+            (body(nonsense=1), 422, "invalid_request", "nonsense"),
+            (body(placements=[]), 422, "invalid_request", "placements"),
+            (body(placements=[{"name": "a"}] * 11), 422, "invalid_request", "placements"),
+            (body(placements=[{"limit": 1}]), 422, "invalid_request", "placements[0].name"),
+            (body(placements=[{"name": "a", "limit": 0}]), 422, "invalid_request",
+             "placements[0].limit"),
+            (body(placements=[{"name": "a", "limit": 21}]), 422, "invalid_request",
+             "placements[0].limit"),
+            (body(placements=[{"name": "a", "limit": 1.5}]), 422, "invalid_request",
+             "placements[0].limit"),
+            (body(context={"basket": [{"product_id": "p", "quantity": 1, "amount": "4"}]}), 422,
+             "invalid_request", "context.basket[0].amount"),
+            (body(context={"basket": [{"product_id": "p", "quantity": 1, "amount": 1e12}]}), 422,
+             "invalid_request", "context.basket[0].amount"),
+            (body(context={"basket": [{"product_id": "p", "quantity": 1, "amount": 1.005}]}), 422,
+             "invalid_value", "context.basket"),
+        ],
+    )  # fmt: skip
+    def test_for_a_decision_names_the_field_and_what_is_wrong(
+        self, client: httpx.Client, sent: bytes, status: int, code: str, field: str | None
+    ) -> None:
+        check_problem(client.post("/v1/decisions", content=sent), status, code, field)
+
+    @pytest.mark.parametrize(
+        ("changed", "code", "field"),
+        [
+            ({"at": "yesterday"}, "invalid_request", "events[1].at"),
+            ({"at": "2026-01-01T00:00:00"}, "invalid_request", "events[1].at"),
+            ({"at": "0001-01-01T00:00:00+14:00"}, "invalid_value", "events[1]"),
+            ({"at": "1969-12-31T23:59:59Z"}, "invalid_value", "events[1]"),
+            ({"at": (AT + timedelta(days=3)).isoformat()}, "invalid_value", "events[1]"),
+            ({"kind": "sneeze"}, "invalid_request", "events[1].kind"),
+            ({"kind": "redeem", "value": 1.234}, "invalid_value", "events[1]"),
+            ({"value": "1"}, "invalid_request", "events[1].value"),
+            ({"text": "a\x00b"}, "invalid_request", "events[1].text"),
+            ({"event_id": None}, "invalid_request", "events[1].event_id"),
+            ({"more": 1}, "invalid_request", "events[1].more"),
+            ({"lines": [{"line_id": "l"}]}, "invalid_request", "events[1].lines[0].product_id"),
+        ],
+    )
+    def test_for_outcomes_names_the_field_and_writes_nothing(
+        self,
+        client: httpx.Client,
+        served: Served,
+        changed: dict[str, Any],
+        code: str,
+        field: str,
+    ) -> None:
+        events = [event("bad-0"), event("bad-1", **changed)]
+        check_problem(client.post("/v1/outcomes", json={"events": events}), 422, code, field)
+        assert served.rows("SELECT count(*) FROM outcomes WHERE event_id LIKE 'bad-%%'") == [(0,)]
+
+    def test_of_too_many_outcomes_is_told(self, client: httpx.Client) -> None:
+        events = [event(f"many-{n}") for n in range(1001)]
+        check_problem(
+            client.post("/v1/outcomes", json={"events": events}), 422, "invalid_request", "events"
+        )
+
+    def test_too_large_is_refused_also_when_its_size_is_not_announced(
+        self, client: httpx.Client
+    ) -> None:
+        large = body() + b" " * 2_000_000
+        check_problem(client.post("/v1/decisions", content=large), 413, "too_large")
+
+        def pieces() -> Iterator[bytes]:
+            for start in range(0, len(large), 65_536):
+                yield large[start : start + 65_536]
+
+        check_problem(client.post("/v1/decisions", content=pieces()), 413, "too_large")
+        # And the next request of the same caller is answered.
+        assert ask(client, "c-0001")["customer_id"] == "c-0001"
+
+    def test_without_a_key_that_may_is_refused(self, served: Served) -> None:
+        deciding = served.admin.make_key("only decides", ("decide",))
+        telling = served.admin.make_key("only tells", ("outcomes",))
+        with httpx.Client(base_url=served.url, trust_env=False) as stranger:
+            for headers in ({}, {"Authorization": served.key}, {"Authorization": "Basic eA=="}):
+                response = stranger.post("/v1/decisions", content=body(), headers=headers)
+                check_problem(response, 401, "no_key")
+                assert response.headers["www-authenticate"] == "Bearer"
+            for key in ("rgl_guessed", "é"):
+                headers = {"Authorization": f"Bearer {key}".encode("latin-1")}
+                response = stranger.post("/v1/outcomes", content=body(), headers=headers)
+                check_problem(response, 401, "unknown_key")
+        with served.client(deciding) as decider, served.client(telling) as teller:
+            assert ask(decider, "c-0001")
+            check_problem(decider.post("/v1/outcomes", content=b"{"), 403, "scope_missing")
+            told = teller.post("/v1/outcomes", json={"events": [event("scope-1")]})
+            assert told.status_code == 200
+            check_problem(teller.post("/v1/decisions", content=body()), 403, "scope_missing")
+
+    def test_of_an_unknown_place_or_method_is_a_problem_too(self, client: httpx.Client) -> None:
+        check_problem(client.get("/v1/nothing"), 404, "not_found")
+        response = client.get("/v1/decisions")
+        check_problem(response, 405, "method_not_allowed")
+        assert response.headers["allow"] == "POST"
+
+    def test_that_ends_in_its_middle_leaves_no_fault_in_the_log(self, served: Served) -> None:
+        host, _, port = served.url.removeprefix("http://").partition(":")
+        for _ in range(4):
+            with socket.create_connection((host, int(port))) as gone:
+                gone.sendall(
+                    b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: 400\r\n"
+                    b"Authorization: Bearer " + served.key.encode() + b"\r\n\r\n{"
+                )
+        time.sleep(0.5)
+        assert "fault" not in served.log.read_text()
+        assert "Traceback" not in served.log.read_text()
+
+
+class TestKeys:
+    def test_made_after_the_start_work_at_once_and_revoked_ones_soon_not(
+        self, served: Served
+    ) -> None:
+        for n in range(6):
+            key = served.admin.make_key(f"till {n}", ("decide",))
+            with served.client(key) as till:
+                assert till.post("/v1/decisions", content=body()).status_code == 200
+                served.admin.revoke_key(key)
+                assert within(
+                    5,
+                    lambda till=till: till.post("/v1/decisions", content=body()).status_code == 401,
+                )
+
+    def test_are_refused_quickly_also_under_a_storm_of_guesses(self, served: Served) -> None:
+        async def storm() -> list[int]:
+            async with httpx.AsyncClient(base_url=served.url, timeout=30, trust_env=False) as one:
+                posts = [
+                    one.post(
+                        "/v1/decisions",
+                        content=body(),
+                        headers={"Authorization": f"Bearer rgl_{n}"},
+                    )
+                    for n in range(200)
+                ]
+                return [response.status_code for response in await asyncio.gather(*posts)]
+
+        reads = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'api_keys'"
+        [(before,)] = served.rows(reads)
+        began = time.monotonic()
+        assert set(asyncio.run(storm())) == {401}
+        assert time.monotonic() - began < 10
+        time.sleep(1.2)
+        [(after,)] = served.rows(reads)
+        # Ten looks a second and worker at most, and two a second to keep up to date.
+        assert after - before < (time.monotonic() - began + 1) * 2 * 12
+
+    def test_are_never_kept_or_logged_in_the_clear(self, served: Served) -> None:
+        key = served.admin.make_key("watched", SCOPES)
+        with served.client(key) as watched:
+            ask(watched, "c-0042")
+            watched.post("/v1/decisions", content=b"{")
+            watched.post("/v1/outcomes", json={"events": [event("fault-1", "c-0042")]})
+            with psycopg.connect(served.database, autocommit=True) as connection:
+                # A fault of our own, in the middle of a request that carries key and customer.
+                connection.execute("ALTER TABLE outcomes RENAME TO outcomes_away")
+                try:
+                    for path, sent in (
+                        ("/v1/decisions", body(customer_id="c-0043")),
+                        ("/v1/outcomes", json.dumps({"events": [event("fault-2")]}).encode()),
+                    ):
+                        check_problem(watched.post(path, content=sent), 500, "fault")
+                finally:
+                    connection.execute("ALTER TABLE outcomes_away RENAME TO outcomes")
+            ask(watched, "c-0043")
+        log = served.log.read_text()
+        assert "UndefinedTableError" in log
+        for secret in (key, served.key, key[4:], "c-0042", "c-0043"):
+            assert secret not in log
+        # One line of JSON for each thing that happened.
+        for line in log.splitlines():
+            json.loads(line)
+        dump = "".join(
+            str(served.rows(f"SELECT {table}::text FROM {table}"))  # noqa: S608
+            for table in ("api_keys", "decisions", "outcomes", "offers", "experiments")
+        )
+        assert hash_key(key).hex() in dump
+        assert key not in dump
+        assert key[4:] not in dump
+        environments = [
+            Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+            for pid in os.listdir("/proc")
+            if pid.isdigit() and readable(pid)
+        ]
+        assert not [one for one in environments if key.encode() in one]
+
+
+def readable(pid: str) -> bool:
+    try:
+        return b"regulars" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+class TestOperation:
+    def test_health_tells_life_and_readiness(self, client: httpx.Client) -> None:
+        assert client.get("/health/live").json() == {"status": "live"}
+        assert client.get("/health/ready").json() == {"status": "ready"}
+
+    def test_metrics_are_of_both_workers_together(self, served: Served) -> None:
+        def figure(name: str, **labels: str) -> float:
+            with served.client() as one:
+                text = one.get("/metrics").text
+            label = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
+            found = re.search(rf"^{re.escape(name)}\{{{re.escape(label)}\}} (\S+)$", text, re.M)
+            return 0.0 if found is None else float(found.group(1))
+
+        def decisions() -> float:
+            return figure("regulars_decisions_total", channel="web", policy="response")
+
+        before = decisions()
+        for n in range(40):
+            with served.client() as one:
+                ask(one, f"c-{n:04}", channel="web")
+        # Whichever worker is asked, it tells of all.
+        assert {decisions() - before for _ in range(8)} == {40}
+        path = {"path": "/v1/decisions"}
+        assert figure("regulars_request_seconds_count", **path, status="200") >= 40
+        assert figure("regulars_request_seconds_count", **path, status="422") >= 1
+        # Faults of our own are counted, too, and nobody can make series by guessing paths.
+        assert figure("regulars_request_seconds_count", **path, status="500") == 1
+        with served.client() as one:
+            one.get("/v1/guess-1")
+            assert "guess" not in one.get("/metrics").text
+
+    def test_metrics_count_outcomes_and_refusals(self, served: Served) -> None:
+        def total(name: str) -> float:
+            with served.client() as one:
+                found = re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", one.get("/metrics").text, re.M)
+            return sum(map(float, found))
+
+        with served.client() as one:
+            told, refused = total("regulars_outcomes_total"), total("regulars_refusals_total")
+            events = {"events": [event(f"counted-{n}") for n in range(7)]}
+            one.post("/v1/outcomes", json=events)
+            one.post("/v1/outcomes", json=events)
+            assert total("regulars_outcomes_total") - told == 7
+            ask(one, "c-0001", channel="call")
+            [(catalogue,)] = served.rows("SELECT count(*) FROM offers")
+            assert total("regulars_refusals_total") - refused == catalogue
+
+    def test_openapi_describes_requests_answers_and_problems(self, client: httpx.Client) -> None:
+        document = client.get("/openapi.json").json()
+        schemas = document["components"]["schemas"]
+        for path, asked, answered in (
+            ("/v1/decisions", "DecisionRequest", "DecisionAnswer"),
+            ("/v1/outcomes", "OutcomeRequest", "OutcomeAnswer"),
+        ):
+            post = document["paths"][path]["post"]
+            assert post["requestBody"]["content"]["application/json"]["schema"] == {
+                "$ref": f"#/components/schemas/{asked}"
+            }
+            good = post["responses"]["200"]["content"]["application/json"]["schema"]
+            assert good == {"$ref": f"#/components/schemas/{answered}"}
+            assert post["security"] == [{"key": []}]
+            for status in ("400", "401", "403", "413", "422", "503"):
+                content = post["responses"][status]["content"]
+                assert list(content) == ["application/problem+json"]
+        assert document["paths"]["/v1/outcomes"]["post"]["responses"]["409"]
+        assert set(schemas["DecisionRequest"]["required"]) == {
+            "customer_id", "channel", "placements"
+        }  # fmt: skip
+        named = json.dumps(document)
+        for reference in set(re.findall(r'"#/components/schemas/(\w+)"', named)):
+            assert reference in schemas
+        assert "/docs" not in document["paths"]
+        assert client.get("/docs").status_code == 200
+
+
+class Failing:
+    """A champion that cannot be loaded until it can."""
+
+    def __init__(self) -> None:
+        self.broken = True
+
+    def __call__(self) -> None:
+        if self.broken:
+            raise OSError("the tracking server hung up")
+
+
+class TestTakingOver:
+    """What changes under a running service, seen from inside one process."""
+
+    def test_a_snapshot_with_other_features_meets_no_request_half_changed(
+        self, house: House, tmp_path: Path
+    ) -> None:
+        def publish(names: tuple[str, ...]) -> None:
+            people = [
+                Profile(f"c-{n}", None, None, np.arange(len(names)) * 1.0, {}) for n in range(9)
+            ]
+            publish_snapshot(
+                tmp_path, iter(people), as_of=AT, names=names, feature_hash="-".join(names)
+            )
+
+        async def story() -> None:
+            publish(("a", "b"))
+            async with in_process(house, LmdbProfiles(tmp_path), lambda: None) as running:
+                stop = asyncio.Event()
+                lengths = set[int]()
+
+                async def ask_on(n: int) -> None:
+                    while not stop.is_set():
+                        await running.decide(request(f"c-{n}"))
+
+                asking = [asyncio.create_task(ask_on(n)) for n in range(9)]
+                for size in (3, 1, 4, 2):
+                    await asyncio.sleep(0.3)
+                    publish(tuple("abcd"[:size]))
+                    await running.refresh()
+                    lengths.add(size)
+                stop.set()
+                await asyncio.gather(*asking)
+                assert lengths == {1, 2, 3, 4}
+
+        asyncio.run(story())
+        with psycopg.connect(str(house.settings.database_url)) as connection:
+            query = "SELECT record::text FROM decisions WHERE customer_id LIKE 'c-_'"
+            records = [decode_record(text) for (text,) in connection.execute(query.encode())]
+        # A snapshot's number is how often was published; each has its own length of vector.
+        by_snapshot = {(record.versions.snapshot, len(record.vector or [])) for record in records}
+        assert len(by_snapshot) == len({snapshot for snapshot, _ in by_snapshot}) == 5
+
+    def test_a_champion_that_cannot_be_loaded_leaves_fallbacks_until_it_can(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service_module, "MODEL_SECONDS", 0.2)
+        champion = Failing()
+
+        async def story() -> None:
+            async with in_process(house, house.profiles(), champion) as running:
+                assert await running.ready()
+                answer = await running.decide(request("c-0001"))
+                assert answer.degraded
+                assert answer.causes == ["the champion model cannot be loaded (OSError)"]
+                assert answer.placements[0].fallback
+                assert len(answer.placements[0].offers) == 3
+                champion.broken = False
+                for _ in range(100):
+                    answer = await running.decide(request("c-0001"))
+                    if answer.causes != ["the champion model cannot be loaded (OSError)"]:
+                        break
+                    await asyncio.sleep(0.05)
+                assert answer.causes == ["no champion model; run 'regulars train response'"]
+
+        asyncio.run(story())
+
+    def test_a_champion_that_hangs_delays_neither_keys_nor_experiments(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service_module, "START_SECONDS", 1.0)
+        admin = PostgresAdmin(str(house.settings.database_url))
+        design = Experiment(
+            key="meanwhile",
+            salt="meanwhile",
+            variants=[Variant("off", 0.5, policy="none"), Variant("on", 0.5)],
+            control="off",
+        )
+
+        async def story() -> None:
+            async with in_process(house, house.profiles(), lambda: time.sleep(4)) as running:
+                answer = await running.decide(request("c-0001"))
+                assert answer.causes == ["the champion model is still being loaded"]
+                admin.start_experiment(design, datetime.now(UTC))
+                key = admin.make_key("young", ("decide",))
+                assert await running.allows(key, "decide")
+                admin.revoke_key(key)
+                for _ in range(40):
+                    answer = await running.decide(request("c-0001"))
+                    known = await running.allows(key, "decide")
+                    if answer.experiments and known is None:
+                        break
+                    await asyncio.sleep(0.05)
+                assert answer.experiments[0].key == "meanwhile"
+                assert known is None
+                assert answer.causes == ["the champion model is still being loaded"]
+
+        try:
+            asyncio.run(story())
+        finally:
+            admin.stop_experiment("meanwhile", datetime.now(UTC))
+            admin.close()
+
+    def test_without_a_database_is_told_and_a_key_is_not_called_unknown(self, house: House) -> None:
+        # Nobody listens there: a till with a good key must hear "try again", not "bad key".
+        async def story() -> None:
+            nowhere = House(
+                house.settings.model_copy(
+                    update={"database_url": "postgresql://postgres@127.0.0.1:1/postgres"}
+                )
+            )
+            running = nowhere.service("postgresql://postgres@127.0.0.1:1/postgres")
+            await running.start()
+            try:
+                asked = await asyncio.gather(
+                    *(running.allows("rgl_good", "decide") for _ in range(10)),
+                    running.decide(request("c-0001")),
+                    return_exceptions=True,
+                )
+                assert {type(one).__name__ for one in asked} == {"StoreUnavailable"}
+                assert not await running.ready()
+            finally:
+                await running.stop()
+
+        asyncio.run(story())
+
+
+def request(customer_id: str) -> DecisionRequest:
+    return DecisionRequest(customer_id, "app", [AskedPlacement("checkout", 3)])
+
+
+@contextlib.asynccontextmanager
+async def in_process(
+    house: House, profiles: LmdbProfiles, champion: Callable[[], Any]
+) -> AsyncGenerator[DecisionService]:
+    journal = PostgresJournal(str(house.settings.database_url))
+    running = DecisionService(
+        Parts(
+            clock=SystemClock(),
+            catalogue=journal,
+            journal=journal,
+            keys=journal,
+            profiles=profiles,
+            champion=champion,
+            policy=Policy("response", 0.1),
+            time_zone="America/New_York",
+        )
+    )
+    await running.start()
+    try:
+        yield running
+    finally:
+        await running.stop()

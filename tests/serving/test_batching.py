@@ -1,0 +1,216 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from serving.batching import LARGEST, Batcher
+
+
+class Work:
+    """Doubles numbers, batch by batch, each as long as the test holds it."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.at_once = self.most_at_once = 0
+        self.gate = asyncio.Event()
+
+    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        self.batches.append(list(items))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.gate.wait()
+            if -1 in items:
+                raise ValueError(f"batch of {len(items)} failed")
+            return [2 * item for item in items]
+        finally:
+            self.at_once -= 1
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), timeout=10))  # pyright: ignore[reportArgumentType]
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def test_requests_that_wait_at_the_same_time_share_a_batch() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        waiting = [asyncio.create_task(batcher.submit(n)) for n in range(10)]
+        await settle()
+        assert work.batches == [[0]]
+
+        work.gate.set()
+        results = await asyncio.gather(*waiting)
+
+        # While the first went alone, the other nine gathered; each hears its own result.
+        assert work.batches == [[0], list(range(1, 10))]
+        assert results == [2 * n for n in range(10)]
+
+    run(scenario)
+
+
+def test_a_request_alone_does_not_wait_for_company() -> None:
+    async def scenario() -> None:
+        work = Work()
+        work.gate.set()
+        batcher: Batcher[int, int] = Batcher(work, lanes=2)
+
+        assert [await batcher.submit(n) for n in (3, 1, 2)] == [6, 2, 4]
+        assert work.batches == [[3], [1], [2]]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 4])
+def test_as_many_batches_as_lanes_are_under_way_at_once(lanes: int) -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=lanes)
+        waiting = [asyncio.create_task(batcher.submit(n)) for n in range(20)]
+        await settle()
+        assert work.at_once == lanes
+        assert [len(batch) for batch in work.batches] == [1] * lanes
+
+        work.gate.set()
+        assert await asyncio.gather(*waiting) == [2 * n for n in range(20)]
+        assert work.most_at_once == lanes
+
+    run(scenario)
+
+
+def test_items_keep_the_order_in_which_they_came() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        waiting = [asyncio.create_task(batcher.submit(n)) for n in (5, 3, 9, 1, 7)]
+        await settle()
+        work.gate.set()
+        await asyncio.gather(*waiting)
+
+        assert [item for batch in work.batches for item in batch] == [5, 3, 9, 1, 7]
+
+    run(scenario)
+
+
+def test_no_batch_is_larger_than_the_largest_and_nothing_is_lost() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        n = 3 * LARGEST + 17
+        waiting = [asyncio.create_task(batcher.submit(k)) for k in range(n)]
+        await settle()
+        work.gate.set()
+
+        assert await asyncio.gather(*waiting) == [2 * k for k in range(n)]
+        assert [len(batch) for batch in work.batches] == [1, LARGEST, LARGEST, LARGEST, 16]
+
+    run(scenario)
+
+
+def test_an_error_reaches_everyone_who_waits_for_that_batch_and_nobody_else() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        first = asyncio.create_task(batcher.submit(1))
+        await settle()
+        failing = [asyncio.create_task(batcher.submit(n)) for n in (2, -1, 3)]
+        await settle()
+        work.gate.set()
+        results = await asyncio.gather(*failing, return_exceptions=True)
+
+        assert await first == 2
+        assert [str(error) for error in results] == ["batch of 3 failed"] * 3
+        # The lane is free again.
+        assert await batcher.submit(4) == 8
+
+    run(scenario)
+
+
+def test_work_that_answers_too_few_or_too_many_fails_everyone_rather_than_mixing_them_up() -> None:
+    async def scenario() -> None:
+        async def drop(items: Sequence[int]) -> Sequence[int]:
+            return list(items)[1:]
+
+        async def invent(items: Sequence[int]) -> Sequence[int]:
+            return [*items, 0]
+
+        for work in (drop, invent):
+            batcher: Batcher[int, int] = Batcher(work, lanes=1)
+            waiting = [asyncio.create_task(batcher.submit(n)) for n in range(3)]
+            results = await asyncio.gather(*waiting, return_exceptions=True)
+            assert {type(result) for result in results} == {RuntimeError}
+            assert "results came" in str(results[0])
+
+    run(scenario)
+
+
+def test_one_who_gives_up_does_not_lose_the_others() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        waiting = [asyncio.create_task(batcher.submit(n)) for n in range(5)]
+        await settle()
+        # One in the batch under way, one in the queue.
+        for gone in (0, 3):
+            waiting[gone].cancel()
+        await settle()
+        work.gate.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert [results[n] for n in (1, 2, 4)] == [2, 4, 8]
+        assert all(isinstance(results[n], asyncio.CancelledError) for n in (0, 3))
+        assert await batcher.submit(6) == 12
+
+    run(scenario)
+
+
+def test_giving_up_in_a_batch_that_fails_stays_silent() -> None:
+    async def scenario() -> None:
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        gone = asyncio.create_task(batcher.submit(-1))
+        await settle()
+        gone.cancel()
+        work.gate.set()
+        await asyncio.gather(gone, return_exceptions=True)
+
+        assert await batcher.submit(2) == 4
+        assert complaints == []
+
+    run(scenario)
+
+
+def test_work_that_is_cancelled_leaves_nobody_waiting() -> None:
+    async def scenario() -> None:
+        async def interrupted(items: Sequence[int]) -> Sequence[int]:
+            if 1 in items:
+                raise asyncio.CancelledError
+            return items
+
+        batcher: Batcher[int, int] = Batcher(interrupted, lanes=1)
+        with pytest.raises(asyncio.CancelledError):
+            await batcher.submit(1)
+        assert await batcher.submit(2) == 2
+
+    run(scenario)
+
+
+def test_a_deadline_of_one_request_is_its_own() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        patient = asyncio.create_task(batcher.submit(1))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(batcher.submit(2), timeout=0.01)
+        work.gate.set()
+
+        assert await patient == 2
+
+    run(scenario)
