@@ -2,8 +2,8 @@
 
 The response model, for one shopper at one checkout, in money of minor units:
 
-- She buys something worth B afterwards in any case: B is a gamma variable of shape 2 around her
-  own mean basket m (the population's where she has none).
+- With probability .8 she buys afterwards in any case, something worth B: B is a gamma variable of
+  shape 2 around her own mean basket m (the population's where she has none).
 - An offer at rank r is seen with probability 1 / r.
 - A seen offer is redeemed with probability p = 1 / (1 + exp(1.8 - z - e)): z is her liking for
   coupons (a standard normal score of her rank in coupon use), e the offer's own appeal (a fixed
@@ -24,6 +24,7 @@ import pandas as pd
 from scipy import stats
 
 SHAPE = 2.0
+BUYS = 0.8
 RELUCTANCE = 1.8
 APPEAL_SPREAD = 0.5
 EXTRA = 1.2
@@ -49,7 +50,7 @@ class Redemption:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What a shopper did after seeing a slate."""
+    """What a shopper did after seeing a slate; `basket` is 0 where she bought nothing anyway."""
 
     seen: list[str]
     redemptions: list[Redemption]
@@ -111,4 +112,5 @@ def visit(
             caused = draw.random() < CAUSED
             extra = draw.gamma(SHAPE, EXTRA * mean_basket / SHAPE) if caused else 0.0
             redemptions.append(Redemption(offer_id, round(extra)))
-    return Visit(seen, redemptions, round(draw.gamma(SHAPE, mean_basket / SHAPE)))
+    anyway = draw.gamma(SHAPE, mean_basket / SHAPE) if draw.random() < BUYS else 0.0
+    return Visit(seen, redemptions, round(anyway))

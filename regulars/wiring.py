@@ -5,6 +5,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import FastAPI
@@ -13,8 +14,6 @@ from structlog.tracebacks import ExceptionDictTransformer
 from adapters.duckdb_lake import DuckDbLake
 from adapters.embedded_postgres import EmbeddedPostgres, supervise
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
-from adapters.mlflow_cards import MlflowCards
-from adapters.mlflow_registry import MlflowRegistry
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
 from foundation.clock import Clock, SystemClock
@@ -23,10 +22,14 @@ from foundation.errors import RegularsError
 from foundation.lake import Lake
 from foundation.profile import SnapshotFacts
 from foundation.settings import Settings, load_settings
-from recommender.registry import RESPONSE, ModelRegistry
-from regulars.desk import HouseDesk
 from serving.api import create_app
 from serving.service import DecisionService, LiveModel, Parts
+
+# MLflow, LightGBM and scikit-learn take seconds to import: where they are needed, not here.
+if TYPE_CHECKING:
+    from adapters.mlflow_cards import MlflowCards
+    from recommender.registry import ModelRegistry
+    from regulars.desk import HouseDesk
 
 
 class House:
@@ -53,7 +56,9 @@ class House:
         return DuckDbLake(self.settings.lake_folder)
 
     @cached_property
-    def models(self) -> ModelRegistry:
+    def models(self) -> "ModelRegistry":
+        from adapters.mlflow_registry import MlflowRegistry
+
         return MlflowRegistry(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @cached_property
@@ -105,11 +110,15 @@ class House:
         )
 
     @cached_property
-    def cards(self) -> MlflowCards:
+    def cards(self) -> "MlflowCards":
+        from adapters.mlflow_cards import MlflowCards
+
         return MlflowCards(self.settings.mlflow_uri)
 
-    def desk(self, admin: PostgresAdmin) -> HouseDesk:
+    def desk(self, admin: PostgresAdmin) -> "HouseDesk":
         """Return what the console shows, read from a running database and the rest of the house."""
+        from regulars.desk import HouseDesk
+
         return HouseDesk(
             self.settings,
             self.clock,
@@ -132,6 +141,8 @@ class House:
         return None if named is None else self._live
 
     def _champion_name(self) -> str | None:
+        from recommender.registry import RESPONSE
+
         described = self.models.described("champion")
         return None if described is None else f"{RESPONSE}@{described.version}"
 

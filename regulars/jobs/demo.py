@@ -17,6 +17,7 @@ from regulars.jobs.load import load
 from regulars.jobs.measure import Measured, simulate_experiment
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.jobs.train import TrainReport, promote, train
+from regulars.locks import only_one
 from regulars.progress import Progress
 from regulars.wiring import House
 
@@ -75,9 +76,13 @@ def prepare(
     known = assumed(lake, "shift_weeks", None)
     # Data of another week would have other dates under the same ids: they are laid afresh.
     afresh = known is not None and known != weeks
-    load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
-    segments = segment(lake, house.publish_snapshot, admin.publish_offers, now, progress)
-    training = train(lake, house.models, house.settings, progress)
+    locks = house.settings.lock_folder
+    with only_one(locks, "load"):
+        load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
+    with only_one(locks, "segment"):
+        segments = segment(lake, house.publish_snapshot, admin.publish_offers, now, progress)
+    with only_one(locks, "train"):
+        training = train(lake, house.models, house.settings, progress)
     if training.alias == "challenger":
         promote(house.models)
     admin.touch_catalogue()
@@ -104,7 +109,7 @@ def _start(admin: PostgresAdmin, now: datetime) -> None:
     key = next(key for n in count(1) if (key := f"{OWN}{n}") not in known)
     design = Experiment(
         key=key,
-        salt=key,
+        salt=f"regulars-{key}",
         variants=[
             Variant("no-offers", 0.5, policy="none"),
             Variant("offers", 0.5, policy="response"),

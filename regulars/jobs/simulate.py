@@ -171,7 +171,8 @@ def _events(
         "decision_id": decision_id,
         "touchpoint": PLACEMENT,
     }
-    events: list[dict[str, Any]] = [
+    events: list[dict[str, Any]] = [{**shared, "event_id": f"{decision_id}-visit", "kind": "visit"}]
+    events += [
         {**shared, "event_id": f"{decision_id}-view-{offer}", "kind": "view", "offer_id": offer}
         for offer in did.seen
     ]
@@ -184,7 +185,10 @@ def _events(
         }
         for redeemed in did.redemptions
     ]
-    amounts = [did.basket, *(r.extra for r in did.redemptions if r.extra)]
+    spent = (did.basket, *(redeemed.extra for redeemed in did.redemptions))
+    amounts = [amount for amount in spent if amount]
+    if not amounts:
+        return events
     events.append(
         {
             **shared,

@@ -64,7 +64,6 @@ def test_an_empty_slate_adds_nothing() -> None:
     assert true_effect(4_000, 0.5, [], {}, 0.25) == 0
     did = visit(4_000, 0.5, [], np.random.default_rng(1))
     assert (did.seen, did.redemptions) == ([], [])
-    assert did.basket > 0
 
 
 def test_an_offer_that_costs_more_than_it_brings_harms() -> None:
@@ -133,7 +132,9 @@ def test_what_she_buys_anyway_does_not_depend_on_the_slate() -> None:
     empty, full = baskets([], 5), baskets(["a", "b", "c"], 6)
 
     assert stats.ks_2samp(empty, full).pvalue > 0.001
-    assert empty.mean() == pytest.approx(3_000, rel=0.05)
+    # Eight in ten buy, around their own mean basket: .8 x 3,000.
+    assert np.mean(empty > 0) == pytest.approx(0.8, abs=0.02)
+    assert empty.mean() == pytest.approx(2_400, rel=0.05)
     assert empty.dtype.kind == "i"
 
 
