@@ -143,16 +143,30 @@ class MlflowRegistry:
                 f"{name}=={installed(name)}" for name in ("lightgbm", "scikit-learn", "numpy")
             ],
             "metadata": facts,
-            "registered_model_name": RESPONSE,
         }
         if kind == "lightgbm":
             logged = lightgbm_flavor.log_model(model.estimator, **shared)
         else:
             # Stored by skops, not pickle: loading it runs no code but these types.
             logged = sklearn_flavor.log_model(
-                model.estimator, skops_trusted_types=["numpy.dtype"], **shared
+                model.estimator,
+                skops_trusted_types=["numpy.dtype"],
+                pyfunc_predict_fn="predict_proba",
+                **shared,
             )
-        return int(logged.registered_model_version or 0)
+        return self._registered(logged)
+
+    def _registered(self, logged: Any) -> int:
+        """Register a logged model; MLflow's own one-call form writes to the screen."""
+        try:
+            self._client.create_registered_model(RESPONSE)
+        except mlflow.MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = self._client.create_model_version(
+            RESPONSE, logged.model_uri, run_id=logged.run_id, model_id=logged.model_id
+        )
+        return int(made.version)
 
 
 def _signature(model: ResponseModel) -> ModelSignature:

@@ -1,0 +1,322 @@
+"""Is an answered decision in the database, whatever is killed? Real processes, real SIGKILLs.
+
+Under load from two dozen connections a worker, the database or the whole service is killed. What
+was answered must be there afterwards, and the service must come back by itself.
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import httpx
+import psutil
+import psycopg
+import pytest
+
+from foundation.access import SCOPES
+from foundation.settings import Settings
+from regulars.serve import running
+from regulars.wiring import House
+
+CONNECTIONS = 24
+CLI = [sys.executable, "-c", "from regulars.cli import main; main()"]
+
+
+@dataclass
+class Load:
+    """What callers saw: ids of what was acknowledged, failures by kind, and how long each took."""
+
+    decided: list[tuple[float, str]] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    failed: dict[str, int] = field(default_factory=dict)
+    longest: float = 0.0
+
+    def decided_after(self, instant: float) -> int:
+        return sum(at > instant for at, _ in self.decided)
+
+    def lost(self, url: str) -> set[str]:
+        """Acknowledged ids that the database does not have."""
+        with psycopg.connect(url) as connection:
+            kept = {
+                row[0]
+                for row in connection.execute(
+                    "SELECT decision_id FROM decisions UNION ALL SELECT event_id FROM outcomes"
+                )
+            }
+        return ({one for _, one in self.decided} | set(self.told)) - kept
+
+
+@contextlib.contextmanager
+def under_load(url: str, key: str) -> Iterator[Load]:
+    """Ask and tell from many connections, from a thread of its own, while the block runs."""
+    load, stop = Load(), threading.Event()
+
+    async def caller(client: httpx.AsyncClient, number: int) -> None:
+        draw = random.Random(number)
+        while not stop.is_set():
+            customer_id = f"c-{draw.randrange(400):04}"
+            asked = {
+                "customer_id": customer_id,
+                "channel": "app",
+                "placements": [{"name": "checkout", "limit": 2}],
+            }
+            answer = await post(client, "/v1/decisions", asked)
+            if answer is None:
+                await asyncio.sleep(0.05)
+                continue
+            load.decided.append((time.monotonic(), answer["decision_id"]))
+            event = {
+                "event_id": f"view-{answer['decision_id']}",
+                "customer_id": customer_id,
+                "at": datetime.now(UTC).isoformat(),
+                "channel": "app",
+                "kind": "view",
+            }
+            if await post(client, "/v1/outcomes", {"events": [event]}) is not None:
+                load.told.append(event["event_id"])
+
+    async def post(client: httpx.AsyncClient, path: str, body: object) -> dict[str, str] | None:
+        began = time.monotonic()
+        try:
+            response = await client.post(path, json=body)
+            failure = None if response.status_code == 200 else str(response.status_code)
+        except httpx.TransportError as error:
+            failure = type(error).__name__
+        load.longest = max(load.longest, time.monotonic() - began)
+        if failure is None:
+            return response.json()
+        load.failed[failure] = load.failed.get(failure, 0) + 1
+        return None
+
+    async def all_callers() -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        limits = httpx.Limits(max_connections=CONNECTIONS)
+        async with httpx.AsyncClient(
+            base_url=url, headers=headers, limits=limits, timeout=40, trust_env=False
+        ) as client:
+            await asyncio.gather(*(caller(client, n) for n in range(CONNECTIONS)))
+
+    thread = threading.Thread(target=asyncio.run, args=(all_callers(),))
+    thread.start()
+    try:
+        yield load
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.fixture
+def house(small_house: House, tmp_path: Path) -> House:
+    """The small deployment's snapshot and models over a database of its own."""
+    (tmp_path / "snapshots").symlink_to(small_house.settings.snapshot_folder)
+    settings = Settings(
+        home=tmp_path, database_url=None, mlflow_tracking_uri=small_house.settings.mlflow_uri
+    )
+    with small_house.database() as theirs, psycopg.connect(theirs) as connection:
+        offers = connection.execute("SELECT document, popularity FROM offers").fetchall()
+    own = House(settings)
+    with own.database() as url, own.admin(url) as admin:
+        admin.publish_offers([d for d, _ in offers], {d["offer_id"]: p for d, p in offers})
+    return own
+
+
+def free_port() -> int:
+    for port in range(8502, 8990, 2):
+        with socket.socket() as api, socket.socket() as console, contextlib.suppress(OSError):
+            api.bind(("127.0.0.1", port))
+            console.bind(("127.0.0.1", port + 1))
+            return port
+    raise AssertionError("no port is free")
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def postmaster(house: House) -> int:
+    return int((house.settings.postgres_folder / "postmaster.pid").read_text().split()[0])
+
+
+def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House) -> None:
+    with (
+        house.database() as url,
+        house.admin(url) as admin,
+        running(house, url, free_port(), 2, console=False) as up,
+        under_load(up.url, admin.make_key("load", SCOPES)) as load,
+    ):
+        assert within(20, lambda: len(load.decided) > 200)
+        first = up.children[0].process
+        assert first is not None
+        first.kill()
+        killed = time.monotonic()
+        # The other worker goes on meanwhile.
+        assert within(5, lambda: load.decided_after(killed) > 50)
+        # Then both are killed: nobody is left to answer until they are back.
+        assert within(20, lambda: up.children[0].process is not first)
+        for child in up.children:
+            assert child.process is not None
+            child.process.kill()
+        killed = time.monotonic()
+        assert within(40, lambda: load.decided_after(killed) > 200)
+        # Callers of a killed worker hear of it at once; nobody is told of a fault of ours.
+        assert set(load.failed) <= {"ReadError", "RemoteProtocolError", "WriteError", "503"}
+        assert sum(load.failed.values()) <= 4 * CONNECTIONS
+        answered = len(load.decided)
+    with house.database() as url:
+        assert load.lost(url) == set()
+    assert len(load.decided) >= answered > 400
+
+
+def test_answers_survive_a_killed_database_and_the_service_comes_back(house: House) -> None:
+    with (
+        house.database() as url,
+        house.admin(url) as admin,
+        running(house, url, free_port(), 1, console=False) as up,
+        under_load(up.url, admin.make_key("load", SCOPES)) as load,
+    ):
+        for _ in range(2):
+            began = time.monotonic()
+            assert within(20, lambda began=began: load.decided_after(began) > 100)
+            os.kill(postmaster(house), signal.SIGKILL)
+            killed = time.monotonic()
+            assert within(20, lambda killed=killed: load.decided_after(killed + 0.2) > 100)
+        # Callers are told to try again, and soon: nobody hangs, and no worker died with it.
+        assert set(load.failed) == {"503"}
+        assert load.longest < 10
+        assert all(child.dead() is None and child.fast_deaths == 0 for child in up.children)
+        assert httpx.get(f"{up.url}/health/ready", trust_env=False).status_code == 200
+        assert load.lost(url) == set()
+    assert len(load.told) > 200
+
+
+def test_a_frozen_database_makes_callers_wait_a_bounded_time(house: House) -> None:
+    with (
+        house.database() as url,
+        house.admin(url) as admin,
+        running(house, url, free_port(), 1, console=False) as up,
+        under_load(up.url, admin.make_key("load", SCOPES)) as load,
+    ):
+        assert within(20, lambda: len(load.decided) > 50)
+        server = psutil.Process(postmaster(house))
+        frozen = [server, *server.children(recursive=True)]
+        for process in frozen:
+            process.suspend()
+        time.sleep(4)
+        for process in frozen:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+        thawed = time.monotonic()
+        assert within(20, lambda: load.decided_after(thawed) > 50)
+        assert set(load.failed) <= {"503"}
+        assert load.longest < 20
+        assert load.lost(url) == set()
+
+
+class Cli:
+    """`regulars serve` as a person or a supervisor starts it."""
+
+    def __init__(self, house: House, port: int, errors: IO[str], *options: str) -> None:
+        environment = {
+            **os.environ,
+            "REGULARS_HOME": str(house.settings.home),
+            "REGULARS_MLFLOW_TRACKING_URI": house.settings.mlflow_uri,
+        }
+        self.process = subprocess.Popen(
+            [*CLI, "serve", "--port", str(port), *options],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+        )
+        self.said: list[str] = []
+
+    def await_ready(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if "/docs" in line:
+                return
+        raise AssertionError(f"it ended with {self.process.wait()}: {self.said}")
+
+    def descendants(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+def test_a_killed_service_leaves_no_process_and_a_new_one_starts_in_its_place(
+    house: House, tmp_path: Path
+) -> None:
+    port = free_port()
+    with (tmp_path / "errors").open("w") as errors:
+        first = Cli(house, port, errors, "--workers", "2")
+        try:
+            first.await_ready()
+            children = first.descendants()
+            # Two workers and the console.
+            assert len(children) >= 3
+            key = next(line for line in first.said if "rgl_" in line).split()[-1]
+            with under_load(f"http://127.0.0.1:{port}", key) as load:
+                assert within(20, lambda: len(load.decided) > 100)
+                first.process.kill()
+                first.process.wait()
+                second = Cli(house, port, errors, "--workers", "2")
+                try:
+                    second.await_ready()
+                    back = time.monotonic()
+                    assert within(20, lambda: load.decided_after(back) > 100)
+                    assert not [child for child in children if child.is_running()]
+                finally:
+                    second.process.terminate()
+                    assert second.process.wait(30) == 0
+            assert {"503"} >= set(load.failed) - {
+                "ReadError", "RemoteProtocolError", "ConnectError", "WriteError"
+            }  # fmt: skip
+        finally:
+            first.process.kill()
+    # A key made by the first start works with the second, which does not make another.
+    assert not [line for line in second.said if "rgl_" in line]
+    assert not (house.settings.postgres_folder / "postmaster.pid").exists()
+    with house.database() as url:
+        assert load.lost(url) == set()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_service_told_to_end_while_it_starts_leaves_nothing_behind(
+    house: House, tmp_path: Path, sent: signal.Signals
+) -> None:
+    with (tmp_path / "errors").open("w") as errors:
+        early = Cli(house, free_port(), errors, "--no-console")
+    # Workers are there, and not ready yet.
+    assert within(30, lambda: bool(named(early, "regulars.serve")))
+    children = early.descendants()
+    early.process.send_signal(sent)
+    assert early.process.wait(30) != 0
+    assert within(10, lambda: not [child for child in children if child.is_running()])
+    assert not (house.settings.postgres_folder / "postmaster.pid").exists()
+    assert "Traceback" not in (tmp_path / "errors").read_text()
+
+
+def named(service: Cli, module: str) -> list[psutil.Process]:
+    found = []
+    for child in service.descendants():
+        with contextlib.suppress(psutil.Error):
+            if module in child.cmdline():
+                found.append(child)
+    return found
