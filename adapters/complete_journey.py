@@ -58,7 +58,10 @@ STATEMENTS: dict[str, tuple[Any, str]] = {
         "channels are unknown: live offers are assumed to be open to app, web, email and till",
     ),
     "customer_cap": (1, "limits are unknown: one redemption per customer and offer is assumed"),
-    "feature_categories": (list(CATEGORIES), "nine departments become customer features of their own"),
+    "feature_categories": (
+        list(CATEGORIES),
+        "nine departments become customer features of their own",
+    ),
 }
 
 

@@ -29,6 +29,8 @@ _AWAY = (
     TimeoutError,
     OSError,
     asyncpg.InterfaceError,
+    # What asyncpg calls a connection whose server is just dying under it.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -159,6 +161,9 @@ class PostgresJournal:
             # A value that PostgreSQL cannot take is no outage.
             if isinstance(error, ValueError):
                 raise
+            # Whatever state it is in, nobody else is to meet it.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
             raise _unavailable(error) from error
         finally:
             # What was committed stays so: a server that dies now is no reason to refuse it. The
@@ -171,7 +176,7 @@ class PostgresJournal:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._url,
-                    min_size=1,
+                    min_size=0,
                     max_size=self._connections,
                     timeout=PATIENCE_SECONDS,
                     command_timeout=PATIENCE_SECONDS,

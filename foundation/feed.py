@@ -9,7 +9,8 @@ from typing import Protocol
 class Window:
     """Transactions a feed may read: from `since` up to, not including, `until`.
 
-    `system` names the database cluster, so that a cursor of another one is never used.
+    `system` names the database cluster and its timeline, so that a cursor of another one, or of
+    the same one before it was restored, is never used.
     """
 
     system: str

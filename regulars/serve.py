@@ -216,8 +216,10 @@ def _listen(host: str, port: int) -> socket.socket:
             if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(WATCH_SECONDS)
                 continue
+            # Without what Python adds in brackets, which names the port once more.
+            reason = str(error.strerror).partition(" (")[0]
             raise RegularsError(
-                f"port {port} on {host}: {error.strerror}; choose another one with --port"
+                f"port {port} on {host}: {reason}; choose another one with --port"
             ) from error
 
 

@@ -133,12 +133,17 @@ def house(small_house: House, tmp_path: Path) -> House:
 
 
 def free_port() -> int:
-    for port in range(8502, 8990, 2):
-        with socket.socket() as api, socket.socket() as console, contextlib.suppress(OSError):
-            api.bind(("127.0.0.1", port))
+    """A port that is free together with the next one, the console's."""
+    while True:
+        with (
+            socket.socket() as api,
+            socket.socket() as console,
+            contextlib.suppress(OSError, OverflowError),
+        ):
+            api.bind(("127.0.0.1", 0))
+            port = int(api.getsockname()[1])
             console.bind(("127.0.0.1", port + 1))
             return port
-    raise AssertionError("no port is free")
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> bool:
@@ -184,36 +189,25 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
     assert len(load.decided) >= answered > 400
 
 
-def test_answers_survive_a_killed_database_and_the_service_comes_back(house: House) -> None:
+def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
+    house: House,
+) -> None:
     with (
         house.database() as url,
         house.admin(url) as admin,
         running(house, url, free_port(), 1, console=False) as up,
         under_load(up.url, admin.make_key("load", SCOPES)) as load,
     ):
-        for _ in range(2):
+        for _ in range(3):
             began = time.monotonic()
             assert within(20, lambda began=began: load.decided_after(began) > 100)
             os.kill(postmaster(house), signal.SIGKILL)
             killed = time.monotonic()
-            assert within(20, lambda killed=killed: load.decided_after(killed + 0.2) > 100)
+            # Half a second until it is noticed, and as long to recover.
+            assert within(20, lambda killed=killed: load.decided_after(killed + 0.5) > 100)
         # Callers are told to try again, and soon: nobody hangs, and no worker died with it.
         assert set(load.failed) == {"503"}
         assert load.longest < 10
-        assert all(child.dead() is None and child.fast_deaths == 0 for child in up.children)
-        assert httpx.get(f"{up.url}/health/ready", trust_env=False).status_code == 200
-        assert load.lost(url) == set()
-    assert len(load.told) > 200
-
-
-def test_a_frozen_database_makes_callers_wait_a_bounded_time(house: House) -> None:
-    with (
-        house.database() as url,
-        house.admin(url) as admin,
-        running(house, url, free_port(), 1, console=False) as up,
-        under_load(up.url, admin.make_key("load", SCOPES)) as load,
-    ):
-        assert within(20, lambda: len(load.decided) > 50)
         server = psutil.Process(postmaster(house))
         frozen = [server, *server.children(recursive=True)]
         for process in frozen:
@@ -223,10 +217,15 @@ def test_a_frozen_database_makes_callers_wait_a_bounded_time(house: House) -> No
             with contextlib.suppress(psutil.Error):
                 process.resume()
         thawed = time.monotonic()
-        assert within(20, lambda: load.decided_after(thawed) > 50)
-        assert set(load.failed) <= {"503"}
+        assert within(20, lambda: load.decided_after(thawed) > 100)
+        assert set(load.failed) == {"503"}
+        # Five seconds for an answer and five to take the question back, twice.
         assert load.longest < 20
+        assert all(child.dead() is None and child.fast_deaths == 0 for child in up.children)
+        assert httpx.get(f"{up.url}/health/ready", trust_env=False).status_code == 200
+    with house.database() as url:
         assert load.lost(url) == set()
+    assert len(load.told) > 200
 
 
 class Cli:
@@ -265,39 +264,38 @@ def test_a_killed_service_leaves_no_process_and_a_new_one_starts_in_its_place(
 ) -> None:
     port = free_port()
     with (tmp_path / "errors").open("w") as errors:
-        first = Cli(house, port, errors, "--workers", "2")
+        first = Cli(house, port, errors)
         try:
             first.await_ready()
             children = first.descendants()
-            # Two workers and the console.
-            assert len(children) >= 3
+            # A worker and the console.
+            assert len(children) >= 2
             key = next(line for line in first.said if "rgl_" in line).split()[-1]
             with under_load(f"http://127.0.0.1:{port}", key) as load:
                 assert within(20, lambda: len(load.decided) > 100)
                 first.process.kill()
                 first.process.wait()
-                second = Cli(house, port, errors, "--workers", "2")
-                try:
-                    second.await_ready()
-                    back = time.monotonic()
-                    assert within(20, lambda: load.decided_after(back) > 100)
-                    assert not [child for child in children if child.is_running()]
-                finally:
-                    second.process.terminate()
-                    assert second.process.wait(30) == 0
-            assert {"503"} >= set(load.failed) - {
-                "ReadError", "RemoteProtocolError", "ConnectError", "WriteError"
-            }  # fmt: skip
         finally:
             first.process.kill()
-    # A key made by the first start works with the second, which does not make another.
+        # At once, while the orphans of the first still end.
+        second = Cli(house, port, errors, "--no-console")
+        try:
+            second.await_ready()
+            assert not [child for child in children if child.is_running()]
+            with under_load(f"http://127.0.0.1:{port}", key) as again:
+                assert within(20, lambda: len(again.decided) > 100)
+            assert again.failed == {}
+        finally:
+            second.process.terminate()
+            assert second.process.wait(30) == 0
+    # The second start found the first one's key, and so made none.
     assert not [line for line in second.said if "rgl_" in line]
     assert not (house.settings.postgres_folder / "postmaster.pid").exists()
     with house.database() as url:
-        assert load.lost(url) == set()
+        assert load.lost(url) == again.lost(url) == set()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_told_to_end_while_it_starts_leaves_nothing_behind(
     house: House, tmp_path: Path, sent: signal.Signals
 ) -> None:

@@ -60,7 +60,7 @@ def api(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def listening(house: House, database: str) -> Iterator[str]:
     """Serve from a thread of this process."""
     app = create_app(house.service(database))
-    with socket.create_server(("127.0.0.1", free_port()), backlog=64) as listener:
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -72,14 +72,6 @@ def listening(house: House, database: str) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join()
-
-
-def free_port() -> int:
-    for port in range(8501, 8990, 2):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 # How many requests each is sent; True for sound ones, False for broken ones.

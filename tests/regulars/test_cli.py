@@ -1,0 +1,344 @@
+"""What the command line answers: one clear line and exit code 2, or with --json one object."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import structlog
+
+from adapters.embedded_postgres import EmbeddedPostgres
+from foundation.access import SCOPES
+from regulars import cli, serve
+from regulars.locks import only_one
+from regulars.serve import running
+from regulars.wiring import House
+
+DESIGN = """
+key: {key}
+control: none
+variants:
+  - {{name: none, weight: 0.5, policy: none}}
+  - {{name: offers, weight: 0.5, policy: response}}
+"""
+
+
+@dataclass
+class Said:
+    """What a command left: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def answer(self) -> Any:
+        """The one JSON object on standard output, nothing beside it."""
+        assert self.code == 0, self.err
+        assert self.out.count("\n") == 1
+        return json.loads(self.out)
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run a command as `regulars` does, in this process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+
+    def ran(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["regulars", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        written = capfd.readouterr()
+        return Said(int(end.value.code or 0), written.out, written.err)
+
+    yield ran
+    structlog.reset_defaults()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedPostgres(tmp_path_factory.mktemp("cli") / "pg") as server:
+        yield server.url
+
+
+@pytest.fixture
+def home(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty deployment over a running database."""
+    for name in [name for name in os.environ if name.startswith("REGULARS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REGULARS_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REGULARS_DATABASE_URL", database)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def filled(home: Path, small_house: House) -> Path:
+    """The small deployment, copied, without offers in its database yet."""
+    home.mkdir()
+    for part in ("lake", "snapshots"):
+        shutil.copytree(small_house.settings.home / part, home / part)
+    shutil.copy(small_house.settings.home / "mlflow.db", home)
+    return home
+
+
+def refused(said: Said) -> str:
+    """The one line of a refusal."""
+    assert said.code == 2
+    assert said.out == ""
+    # Progress ends with an empty line where nobody watches.
+    lines = said.err.lstrip("\n").splitlines()
+    assert len(lines) == 1, said.err
+    assert lines[0].startswith("regulars: ")
+    return lines[0]
+
+
+@pytest.mark.usefixtures("home")
+class TestBadUse:
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["nonsense"], "No such command 'nonsense'; see 'regulars --help'"),
+            (["experiment"], "Missing command; see 'regulars experiment --help'"),
+            (["experiment", "begin"], "No such command 'begin'; see 'regulars experiment --help'"),
+            (["load"], "Missing argument 'source'; see 'regulars load --help'"),
+            (["load", "x", "--faster"], "No such option: --faster"),
+            (["serve", "--port", "99999"], "'--port'"),
+            (["serve", "--port", "0"], "'--port'"),
+            (["serve", "--workers", "0"], "'--workers'"),
+            (["demo", "--seed", "-1"], "'--seed'"),
+            (["simulate", "--seed", "one"], "'--seed'"),
+            (["segment", "--as-of", "soon"], "'--as-of'"),
+            (["train", "happiness"], "model 'happiness' does not exist"),
+            (["promote", "happiness"], "model 'happiness' does not exist"),
+            (["benchmark", "nonsense"], "benchmark 'nonsense' does not exist"),
+        ],
+    )
+    def test_is_one_line_that_names_it(self, run: Run, arguments: list[str], told: str) -> None:
+        assert told in refused(run(*arguments))
+
+    def test_of_a_long_argument_is_still_one_line(self, run: Run) -> None:
+        name = "nonsense-" * 40
+        assert name in refused(run("experiment", "report", name))
+
+    def test_shows_markup_as_it_is(self, run: Run) -> None:
+        assert "[bold]x[/bold] [/]" in refused(run("experiment", "stop", "[bold]x[/bold] [/]"))
+
+
+@pytest.mark.usefixtures("home")
+class TestBadSettings:
+    @pytest.mark.parametrize(
+        ("name", "value", "told"),
+        [
+            ("REGULARS_TIME_ZONE", "Mars/Olympus", "'Mars/Olympus' is no IANA time zone"),
+            ("REGULARS_EXPLORATION", "2", "REGULARS_EXPLORATION='2'"),
+            ("REGULARS_HOME", "/dev/null/here", "REGULARS_HOME='/dev/null/here'"),
+            ("REGULARS_DATABASE_URL", "nonsense", "is no address"),
+            ("REGULARS_DATABASE_URL", "postgresql://u:se3cret@h:port/d", "is no address"),
+            ("REGULARS_DATABASE_URL", "mysql://u:se3cret@h/d", "names 'mysql'"),
+            ("REGULARS_DATABASE_URL", "postgresql://u:se3cret@127.0.0.1:1/d", "does not answer"),
+            ("REGULARS_DATABASE_URL", "postgresql://u:se3cret@/d?host=/tmp&wish=1", "wish"),
+        ],
+    )
+    def test_are_one_line_that_names_the_setting_and_no_password(
+        self,
+        run: Run,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        value: str,
+        told: str,
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        line = refused(run("experiment", "list"))
+        assert told in line
+        assert "se3cret" not in line
+
+    def test_of_the_host_keep_the_console_from_the_network(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REGULARS_HOST", "0.0.0.0")
+        said = run("serve", "--port", free_port())
+        assert "--no-console" in said.err.splitlines()[-1]
+        assert said.code == 2
+
+
+@pytest.mark.usefixtures("home")
+class TestRefusal:
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["promote"], "model 'response' has no challenger; run 'regulars train response'"),
+            (["experiment", "report", "ghost"], "experiment 'ghost' does not exist"),
+            (["experiment", "stop", "ghost"], "experiment 'ghost' does not run"),
+            (["experiment", "start", "nowhere.yaml"], "nowhere.yaml: No such file"),
+            (["simulate"], "no experiment runs; start one with"),
+            (["load", "purchases.csv"], "source purchases.csv needs --mapping FILE"),
+            (["load", "x.csv", "--mapping", "no.yaml"], "mapping no.yaml: No such file"),
+        ],
+    )
+    def test_of_what_is_not_there_says_what_to_do(
+        self, run: Run, arguments: list[str], told: str
+    ) -> None:
+        assert told in refused(run(*arguments))
+
+    @pytest.mark.parametrize("command", ["segment", "train"])
+    def test_of_a_job_without_data_says_what_to_load(self, run: Run, command: str) -> None:
+        assert "regulars load" in refused(run(command))
+
+    def test_of_a_design_names_each_broken_rule_in_one_line(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "design.yaml"
+        path.write_text(DESIGN.format(key="Winter Latte").replace("0.5", "0.6"))
+        line = refused(run("experiment", "start", path))
+        assert "lower-case" in line
+        assert "sum to 1.2" in line
+        path.write_text("key: [unclosed")
+        assert "is not YAML" in refused(run("experiment", "start", path))
+        path.write_text(DESIGN.format(key="k").replace("response", "telepathy"))
+        assert "'telepathy'" in refused(run("experiment", "start", path))
+
+    def test_of_a_second_run_of_a_job_names_the_first(self, run: Run, home: Path) -> None:
+        home.mkdir()
+        for job in ("load", "segment", "train", "ingest"):
+            arguments = [job, "completejourney"] if job == "load" else [job]
+            with only_one(home / "locks", job):
+                assert f"job '{job}' already runs (process " in refused(run(*arguments))
+
+    def test_of_a_taken_port_names_it(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(serve, "PORT_SECONDS", 0.3)
+        with socket.create_server(("127.0.0.1", free_port())) as taken:
+            port = taken.getsockname()[1]
+            said = run("serve", "--no-console", "--port", port)
+        assert said.code == 2
+        assert said.err.splitlines()[-1] == (
+            f"regulars: port {port} on 127.0.0.1: Address already in use; choose another one "
+            "with --port"
+        )
+
+    def test_of_a_database_that_a_newer_version_migrated_says_so(
+        self, run: Run, database: str
+    ) -> None:
+        assert run("experiment", "list").code == 0
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+            try:
+                assert "'9999'" in refused(run("experiment", "list"))
+            finally:
+                connection.execute("UPDATE alembic_version SET version_num = '0001'")
+
+    @pytest.mark.usefixtures("filled")
+    def test_of_a_simulation_against_nobody_is_quick(self, run: Run, tmp_path: Path) -> None:
+        path = tmp_path / "design.yaml"
+        path.write_text(DESIGN.format(key="against-nobody"))
+        assert run("experiment", "start", path).code == 0
+        try:
+            said = run("simulate", "--url", f"http://127.0.0.1:{free_port()}")
+            assert said.code == 2
+            assert "start one with 'regulars serve'" in said.err.splitlines()[-1]
+            for address in ("nonsense", "ftp://127.0.0.1", "http://[::"):
+                said = run("simulate", "--url", address)
+                assert said.code == 2
+                assert f"address '{address}' is none" in said.err.splitlines()[-1]
+        finally:
+            run("experiment", "stop", "against-nobody")
+
+
+class TestJson:
+    @pytest.mark.usefixtures("filled")
+    def test_is_one_object_of_each_command(self, run: Run, tmp_path: Path) -> None:
+        source, mapping = tmp_path / "stores.csv", tmp_path / "stores.yaml"
+        source.write_text("id,zone\ns-9,Europe/Vienna\n,Europe/Vienna\n")
+        mapping.write_text(
+            "table: stores\ncolumns:\n  store_id: id\n  time_zone: zone\n"
+            "constants:\n  owner: own\n  participates: true\n"
+        )
+        loaded = run("load", source, "--mapping", mapping, "--json").answer
+        assert loaded["tables"]["stores"]["quarantined"] == 1
+        segmented = run("segment", "--json").answer
+        assert segmented["customers"] == 400
+        assert sum(segmented["rfm"].values()) == 400
+        trained = run("train", "--json").answer
+        assert trained["alias"] == "challenger"
+        assert 0 < trained["auc"]["lightgbm"]["low"] < 1
+        promoted = run("promote", "--force", "--json").answer
+        assert promoted["champion"] == trained["model"]
+        made = run("key", "till 4", "--json").answer
+        assert made["key"].startswith("rgl_")
+        assert made["scopes"] == list(SCOPES)
+        assert run("ingest", "--json").answer["decisions"] == 0
+
+    def test_of_an_experiment_is_one_object_from_start_to_report(
+        self, run: Run, filled: Path, tmp_path: Path, small_house: House, database: str
+    ) -> None:
+        assert run("segment", "--json").code == 0
+        path = tmp_path / "design.yaml"
+        path.write_text(DESIGN.format(key="loop"))
+        assert run("experiment", "start", path, "--json").answer["key"] == "loop"
+        refusal = refused_after_progress(run("experiment", "report", "loop"))
+        assert "has assigned nobody yet" in refusal
+        settings = small_house.settings.model_copy(update={"home": filled})
+        port = free_port()
+        with running(House(settings), database, port, 1, console=False) as up:
+            simulated = run("simulate", "--url", up.url, "--json").answer
+        assert simulated["decisions"] == 400
+        effect = simulated["experiment"]
+        assert effect["low"] < effect["estimate"] < effect["high"]
+        assert effect["sample_ratio_p"] > 0.001
+        stopped = run("experiment", "stop", "loop", "--json").answer
+        assert stopped["stopped_at"] > "2026"
+        listed = run("experiment", "list", "--json").answer["experiments"]
+        assert listed[0]["key"] == "loop"
+        report = run("experiment", "report", "loop", "--json").answer
+        assert report["metrics"]["margin"]["offers"]["difference"] == effect["estimate"]
+        assert sum(report["units"].values()) == 400
+        assert any("25 % of net sales" in line for line in report["assumptions"])
+        # The simulation's key went with it.
+        with psycopg.connect(database) as connection:
+            kept = "SELECT count(*) FROM api_keys WHERE name = 'simulation' AND revoked_at IS NULL"
+            assert connection.execute(kept).fetchone() == (0,)
+
+    def test_has_null_for_what_is_no_number(self, capsys: pytest.CaptureFixture[str]) -> None:
+        cli._print_json({"p": float("nan"), "path": Path("/x")})
+        assert capsys.readouterr().out == '{"p":null,"path":"/x"}\n'
+
+
+def refused_after_progress(said: Said) -> str:
+    assert said.code == 2
+    assert said.out == ""
+    return said.err.splitlines()[-1]
+
+
+def test_help_is_shown_without_loading_the_heavy_libraries() -> None:
+    script = (
+        "import sys\nsys.argv = ['regulars', *sys.argv[1:]]\nfrom regulars.cli import main\n"
+        "try:\n    main()\nfinally:\n"
+        "    heavy = ('mlflow', 'lightgbm', 'duckdb', 'ibis', 'pandas', 'numpy', 'sklearn',\n"
+        "             'fastapi', 'uvicorn', 'sqlalchemy', 'nicegui', 'psycopg', 'pyarrow')\n"
+        "    print([name for name in heavy if name in sys.modules], file=sys.stderr)\n"
+    )
+    for arguments in ([], ["--help"], ["experiment", "--help"], ["nonsense"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.stderr.splitlines()[-1] == "[]"
+        assert done.returncode == (2 if arguments == ["nonsense"] else 0)
+        assert ("Usage: regulars" in done.stdout) == (arguments != ["nonsense"])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
