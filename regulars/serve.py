@@ -9,11 +9,11 @@ import errno
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Generator
@@ -139,13 +139,17 @@ def running(
         listening = stack.enter_context(_listen(settings.host, port))
         if console:
             _listen(settings.host, port + 1).close()
-        figures = stack.enter_context(tempfile.TemporaryDirectory(prefix="regulars-metrics-"))
+        # Ours alone as long as we hold the port, so what a killed service left is swept away.
+        figures = (settings.home / f"metrics-{port}").resolve()
+        shutil.rmtree(figures, ignore_errors=True)
+        figures.mkdir()
+        stack.callback(shutil.rmtree, figures, ignore_errors=True)
         environment = _environment(settings, database_url)
         children = [
             Child(
                 f"api worker {number}",
                 [sys.executable, "-m", "regulars.serve", "api", str(listening.fileno())],
-                {**environment, "PROMETHEUS_MULTIPROC_DIR": figures},
+                {**environment, "PROMETHEUS_MULTIPROC_DIR": str(figures)},
                 (listening.fileno(),),
             )
             for number in range(1, workers + 1)

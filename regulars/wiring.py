@@ -11,23 +11,22 @@ import structlog
 from fastapi import FastAPI
 from structlog.tracebacks import ExceptionDictTransformer
 
-from adapters.duckdb_lake import DuckDbLake
-from adapters.embedded_postgres import EmbeddedPostgres, supervise
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
-from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
 from foundation.clock import Clock, SystemClock
 from foundation.decision import Policy
 from foundation.errors import RegularsError
-from foundation.lake import Lake
 from foundation.profile import SnapshotFacts
 from foundation.settings import Settings, load_settings
 from serving.api import create_app
 from serving.service import DecisionService, LiveModel, Parts
 
-# MLflow, LightGBM and scikit-learn take seconds to import: where they are needed, not here.
+# MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
+# process needs is imported where it is used.
 if TYPE_CHECKING:
     from adapters.mlflow_cards import MlflowCards
+    from adapters.postgres_admin import PostgresAdmin
+    from foundation.lake import Lake
     from recommender.registry import ModelRegistry
     from regulars.desk import HouseDesk
 
@@ -48,11 +47,13 @@ class House:
         self._live: LiveModel | None = None
 
     @cached_property
-    def lake(self) -> Lake:
+    def lake(self) -> "Lake":
         return self.open_lake()
 
-    def open_lake(self) -> Lake:
+    def open_lake(self) -> "Lake":
         """Return a lake for one thread alone."""
+        from adapters.duckdb_lake import DuckDbLake
+
         return DuckDbLake(self.settings.lake_folder)
 
     @cached_property
@@ -75,6 +76,8 @@ class House:
         if self.settings.database_url is not None:
             yield self.settings.database_url
             return
+        from adapters.embedded_postgres import EmbeddedPostgres, supervise
+
         with EmbeddedPostgres(self.settings.postgres_folder) as server:
             stop = threading.Event()
             watcher = supervise(server, stop)
@@ -85,8 +88,10 @@ class House:
                 watcher.join()
 
     @contextmanager
-    def admin(self, url: str) -> Generator[PostgresAdmin]:
+    def admin(self, url: str) -> "Generator[PostgresAdmin]":
         """Lend a running database to a job."""
+        from adapters.postgres_admin import PostgresAdmin
+
         admin = PostgresAdmin(url)
         try:
             yield admin
@@ -115,7 +120,7 @@ class House:
 
         return MlflowCards(self.settings.mlflow_uri)
 
-    def desk(self, admin: PostgresAdmin) -> "HouseDesk":
+    def desk(self, admin: "PostgresAdmin") -> "HouseDesk":
         """Return what the console shows, read from a running database and the rest of the house."""
         from regulars.desk import HouseDesk
 

@@ -159,6 +159,7 @@ def postmaster(house: House) -> int:
     return int((house.settings.postgres_folder / "postmaster.pid").read_text().split()[0])
 
 
+@pytest.mark.slow
 def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House) -> None:
     with (
         house.database() as url,
@@ -166,20 +167,20 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
         running(house, url, free_port(), 2, console=False) as up,
         under_load(up.url, admin.make_key("load", SCOPES)) as load,
     ):
-        assert within(20, lambda: len(load.decided) > 200)
+        assert within(40, lambda: len(load.decided) > 200)
         first = up.children[0].process
         assert first is not None
         first.kill()
         killed = time.monotonic()
         # The other worker goes on meanwhile.
-        assert within(5, lambda: load.decided_after(killed) > 50)
+        assert within(40, lambda: load.decided_after(killed) > 50)
         # Then both are killed: nobody is left to answer until they are back.
-        assert within(20, lambda: up.children[0].process is not first)
+        assert within(40, lambda: up.children[0].process is not first)
         for child in up.children:
             assert child.process is not None
             child.process.kill()
         killed = time.monotonic()
-        assert within(40, lambda: load.decided_after(killed) > 200)
+        assert within(90, lambda: load.decided_after(killed) > 200)
         # Callers of a killed worker hear of it at once; nobody is told of a fault of ours.
         assert set(load.failed) <= {"ReadError", "RemoteProtocolError", "WriteError", "503"}
         assert sum(load.failed.values()) <= 4 * CONNECTIONS
@@ -189,6 +190,7 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
     assert len(load.decided) >= answered > 400
 
 
+@pytest.mark.slow
 def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
     house: House,
 ) -> None:
@@ -200,11 +202,11 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
     ):
         for _ in range(3):
             began = time.monotonic()
-            assert within(20, lambda began=began: load.decided_after(began) > 100)
+            assert within(40, lambda began=began: load.decided_after(began) > 100)
             os.kill(postmaster(house), signal.SIGKILL)
             killed = time.monotonic()
             # Half a second until it is noticed, and as long to recover.
-            assert within(20, lambda killed=killed: load.decided_after(killed + 0.5) > 100)
+            assert within(40, lambda killed=killed: load.decided_after(killed + 0.5) > 100)
         # Callers are told to try again, and soon: nobody hangs, and no worker died with it.
         assert set(load.failed) == {"503"}
         assert load.longest < 10
@@ -217,7 +219,7 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
             with contextlib.suppress(psutil.Error):
                 process.resume()
         thawed = time.monotonic()
-        assert within(20, lambda: load.decided_after(thawed) > 100)
+        assert within(40, lambda: load.decided_after(thawed) > 100)
         assert set(load.failed) == {"503"}
         # Five seconds for an answer and five to take the question back, twice.
         assert load.longest < 20
@@ -259,6 +261,7 @@ class Cli:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
+@pytest.mark.slow
 def test_a_killed_service_leaves_no_process_and_a_new_one_starts_in_its_place(
     house: House, tmp_path: Path
 ) -> None:
@@ -272,7 +275,7 @@ def test_a_killed_service_leaves_no_process_and_a_new_one_starts_in_its_place(
             assert len(children) >= 2
             key = next(line for line in first.said if "rgl_" in line).split()[-1]
             with under_load(f"http://127.0.0.1:{port}", key) as load:
-                assert within(20, lambda: len(load.decided) > 100)
+                assert within(40, lambda: len(load.decided) > 100)
                 first.process.kill()
                 first.process.wait()
         finally:
@@ -283,11 +286,12 @@ def test_a_killed_service_leaves_no_process_and_a_new_one_starts_in_its_place(
             second.await_ready()
             assert not [child for child in children if child.is_running()]
             with under_load(f"http://127.0.0.1:{port}", key) as again:
-                assert within(20, lambda: len(again.decided) > 100)
+                assert within(40, lambda: len(again.decided) > 100)
             assert again.failed == {}
         finally:
             second.process.terminate()
             assert second.process.wait(30) == 0
+    assert not list(house.settings.home.glob("metrics-*"))
     # The second start found the first one's key, and so made none.
     assert not [line for line in second.said if "rgl_" in line]
     assert not (house.settings.postgres_folder / "postmaster.pid").exists()
@@ -301,8 +305,9 @@ def test_a_service_told_to_end_while_it_starts_leaves_nothing_behind(
 ) -> None:
     with (tmp_path / "errors").open("w") as errors:
         early = Cli(house, free_port(), errors, "--no-console")
-    # Workers are there, and not ready yet.
-    assert within(30, lambda: bool(named(early, "regulars.serve")))
+    # A worker is there, and not ready yet: it still imports.
+    assert within(60, lambda: bool(named(early, "regulars.serve")))
+    time.sleep(0.5)
     children = early.descendants()
     early.process.send_signal(sent)
     assert early.process.wait(30) != 0

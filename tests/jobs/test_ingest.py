@@ -454,7 +454,8 @@ def write(writer):
                     name = f"e-{writer}-{n}-{half}"
                     connection.execute(INSERT, event(name))
                     time.sleep(draw.random() * 0.01)
-                    print(name)
+                    # One write a line: print writes the line end on its own.
+                    sys.stdout.write(f"{name}\\n")
 threads = [threading.Thread(target=write, args=(writer,)) for writer in range(6)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
