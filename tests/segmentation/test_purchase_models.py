@@ -1,0 +1,163 @@
+"""Purchase models and spend: published figures, numerical integration, simulated populations."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from scipy import integrate
+
+from foundation.errors import TooLittleData
+from segmentation.purchase_models import (
+    NAMES,
+    Name,
+    alive_probability,
+    expected_purchases,
+    fit,
+    log_likelihood,
+)
+from segmentation.purchase_summary import group_histories, summarise_days
+from segmentation.spend_model import fit_spend
+
+# Maximum likelihood on the CDNOW 1/10 sample: Fader, Hardie and Lee 2005; Fader and Hardie 2005.
+BG = (0.2426, 4.4135, 0.7929, 2.4258)
+PARETO = (0.5533, 10.578, 0.6062, 11.668)
+
+
+def one(*history: float) -> list[np.ndarray]:
+    return [np.array([value]) for value in history]
+
+
+def test_bg_nbd_expects_what_its_authors_print() -> None:
+    # Fader, Hardie and Lee 2005: x 2, t_x 30.43, T 38.86, the next 39 weeks.
+    assert expected_purchases("bg_nbd", BG, *one(2, 30.43, 38.86), 39) == pytest.approx(
+        1.2259, abs=5e-5
+    )
+
+
+def test_pareto_nbd_expects_what_its_authors_print() -> None:
+    # Fader and Hardie: x 26, t_x 30.86, T 31.00, the next 52 weeks.
+    history = one(26, 30.86, 31)
+    assert expected_purchases("pareto_nbd", PARETO, *history, 52) == pytest.approx(25.46, abs=5e-3)
+    assert alive_probability("pareto_nbd", PARETO, *history) == pytest.approx(0.9979, abs=5e-5)
+
+
+def test_bg_nbd_holds_for_extreme_histories() -> None:
+    # Independent implementation in log space: r .25, alpha 4, a .8, b 2.5, T 40.
+    parameters = np.array([0.25, 4.0, 0.8, 2.5])
+    found = log_likelihood(
+        "bg_nbd", parameters, np.array([0.0, 200.0]), np.array([0.0, 38.0]), np.array([40.0, 40.0])
+    )
+    assert found == pytest.approx([-0.599474, 100.7957], abs=5e-5)
+
+
+def test_bg_nbd_calls_every_one_time_buyer_alive_and_the_others_do_not() -> None:
+    history = one(0, 0, 38.86)
+    assert alive_probability("bg_nbd", BG, *history) == 1
+    assert alive_probability("mbg_nbd", BG, *history) < 1
+    assert alive_probability("pareto_nbd", PARETO, *history) < 1
+
+
+@given(
+    r=some.floats(0.05, 20),
+    alpha=some.floats(0.05, 200),
+    s=some.floats(0.05, 20),
+    beta=some.floats(0.05, 200),
+    x=some.integers(0, 60),
+    share=some.floats(0.0, 0.999),
+    T=some.floats(1, 150),
+)
+def test_pareto_nbd_equals_integration_over_the_moment_of_stopping(
+    r: float, alpha: float, s: float, beta: float, x: int, share: float, T: float
+) -> None:
+    t_x = 0.0 if x == 0 else share * T
+    parameters = np.array([r, alpha, s, beta])
+    together = log_likelihood("pareto_nbd", parameters, *one(x, t_x, T))[0]
+    alive = alive_probability("pareto_nbd", (r, alpha, s, beta), *one(x, t_x, T))[0]
+
+    # The two parts of the likelihood, by adaptive quadrature, over their common factor.
+    def stopping_at(u: float) -> float:
+        power = -(r + x) * np.log((alpha + u) / (alpha + t_x))
+        return float(s * np.exp(power - (s + 1) * np.log((beta + u) / (beta + t_x))))
+
+    stopped = integrate.quad(stopping_at, t_x, T, limit=400, epsabs=0, epsrel=1e-10)[0]
+    stopped /= beta + t_x
+    still = np.exp(
+        -(r + x) * np.log((alpha + T) / (alpha + t_x)) - s * np.log((beta + T) / (beta + t_x))
+    )
+    assert alive == pytest.approx(still / (still + stopped), rel=1e-6, abs=1e-12)
+    assert np.isfinite(together)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_longer_silence_makes_a_customer_less_alive(name: Name) -> None:
+    parameters = PARETO if name == "pareto_nbd" else BG
+    t_x = np.array([35.0, 20.0, 5.0])
+    alive = alive_probability(name, parameters, np.full(3, 4.0), t_x, np.full(3, 38.0))
+    assert np.all(np.diff(alive) < 0)
+
+
+def pareto_population(n: int, weeks: float, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    r, alpha, s, beta = 0.8, 8.0, 0.7, 12.0
+    rate = draw.gamma(r, 1 / alpha, n)
+    until = np.minimum(draw.exponential(1 / draw.gamma(s, 1 / beta, n)), weeks)
+    x = draw.poisson(rate * until)
+    # Given their number, purchases of a Poisson process lie uniformly: the last is a maximum.
+    last = np.where(x > 0, until * draw.random(n) ** (1 / np.maximum(x, 1)), 0.0)
+    return x.astype(float), last, np.full(n, weeks)
+
+
+def test_a_planted_population_is_recovered_within_its_own_errors() -> None:
+    model = fit("pareto_nbd", group_histories(*pareto_population(6_000, 60.0, 3)))
+    errors = np.sqrt(np.diag(model.covariance))
+    planted = np.log([0.8, 8.0, 0.7, 12.0])
+    # Four standard errors: one parameter in some thousand populations would fail.
+    assert np.all(np.abs(np.log(model.parameters) - planted) < 4 * errors)
+
+
+def test_grouping_identical_histories_changes_nothing() -> None:
+    x, t_x, T = (v.round() for v in pareto_population(500, 30.0, 5))
+    summary = group_histories(x, t_x, T)
+    assert summary.count.sum() == 500
+    assert np.array_equal(summary.x[summary.group], x)
+    whole = log_likelihood("pareto_nbd", np.array(PARETO), x, t_x, T).sum()
+    grouped = log_likelihood("pareto_nbd", np.array(PARETO), summary.x, summary.t_x, summary.T)
+    assert (summary.count * grouped).sum() == pytest.approx(whole)
+
+
+def test_purchases_of_one_day_count_once_and_the_first_is_no_repeat() -> None:
+    purchases = pd.DataFrame(
+        {
+            "customer_id": ["a", "a", "a", "a", "b"],
+            "day": [0, 7, 7, 21, 14],
+            "amount": [10.0, 5.0, 7.0, 20.0, 3.0],
+        }
+    )
+    found = summarise_days(purchases, end_day=28)
+    assert found.loc["a"].tolist() == [2.0, 3.0, 4.0, 16.0]
+    assert found.loc["b", ["x", "t_x", "T"]].tolist() == [0.0, 0.0, 2.0]
+    assert np.isnan(found.loc["b", "spend"])
+
+
+def test_spend_of_a_planted_population_is_recovered() -> None:
+    draw = np.random.default_rng(4)
+    p, q, v, n = 6.0, 4.0, 15.0, 8_000
+    x = draw.integers(1, 8, n).astype(float)
+    scale = 1 / draw.gamma(q, 1 / v, n)
+    spend = draw.gamma(p * x, scale / x)
+    model = fit_spend(x, spend)
+    # The population's mean purchase is p v / (q - 1) = 30.
+    none = model.expected_spend(np.zeros(1), np.full(1, np.nan))[0]
+    assert none == pytest.approx(30.0, rel=0.03)
+    # Many purchases speak for themselves.
+    assert model.expected_spend(np.array([500.0]), np.array([80.0]))[0] == pytest.approx(
+        80, rel=0.01
+    )
+
+
+def test_too_few_repeat_buyers_are_refused() -> None:
+    with pytest.raises(TooLittleData, match="spend of 3 repeat buyers: at least 10"):
+        fit_spend(np.ones(3), np.ones(3))
+    with pytest.raises(TooLittleData, match="no customer has bought"):
+        group_histories(*[np.empty(0)] * 3)
