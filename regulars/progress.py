@@ -44,6 +44,8 @@ class Progress:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            # Without a terminal the bar would leave blank lines; the closing line is enough.
+            disable=not self.console.is_terminal,
         )
         with bar:
             task = bar.add_task(name, total=None, detail="")

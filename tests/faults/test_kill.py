@@ -159,7 +159,6 @@ def postmaster(house: House) -> int:
     return int((house.settings.postgres_folder / "postmaster.pid").read_text().split()[0])
 
 
-@pytest.mark.slow
 def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House) -> None:
     with (
         house.database() as url,
@@ -190,7 +189,6 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
     assert len(load.decided) >= answered > 400
 
 
-@pytest.mark.slow
 def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
     house: House,
 ) -> None:

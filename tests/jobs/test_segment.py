@@ -1,0 +1,106 @@
+"""Segmenting keeps every run, publishes one profile a customer, and ranks offers by their past."""
+
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.duckdb_lake import DuckDbLake
+from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from foundation.contracts import INTERACTIONS
+from foundation.errors import NothingToDo
+from regulars.jobs.segment import SegmentReport, segment
+from regulars.progress import Progress
+from regulars.wiring import House
+
+
+class Shelf:
+    """Keeps what the job publishes as offers."""
+
+    def __init__(self) -> None:
+        self.popularity: dict[str, float] = {}
+
+    def __call__(self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]) -> bool:
+        self.popularity = popularity
+        return True
+
+
+@pytest.fixture
+def shop(small_house: House, tmp_path: Path) -> DuckDbLake:
+    shutil.copytree(small_house.settings.lake_folder, tmp_path / "lake")
+    return DuckDbLake(tmp_path / "lake")
+
+
+def run(lake: DuckDbLake, folder: Path, at: datetime, shelf: Shelf, silent: Progress):
+    return segment(lake, partial(publish_snapshot, folder), shelf, at, silent)
+
+
+def sizes_in_lake(lake: DuckDbLake, report: SegmentReport) -> dict[str, int]:
+    rows = lake.table("segments").filter(lambda t: t.run_id == report.run_id)
+    counted = lake.fetch(rows.group_by("rfm").aggregate(n=rows.count())).to_pylist()
+    return {row["rfm"]: row["n"] for row in counted}
+
+
+def test_two_runs_of_one_instant_are_both_kept_whole(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    at = datetime.now(UTC)
+
+    first = run(shop, tmp_path / "snapshots", at, Shelf(), silent)
+    second = run(shop, tmp_path / "snapshots", at, Shelf(), silent)
+
+    assert first.run_id != second.run_id
+    assert sizes_in_lake(shop, first) == first.rfm
+    assert sizes_in_lake(shop, second) == second.rfm == first.rfm
+    assert sum(first.rfm.values()) == sum(first.lifecycle.values()) == first.customers == 400
+
+
+def test_the_snapshot_has_every_customer_with_her_groups(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    report = run(shop, tmp_path / "snapshots", datetime.now(UTC), Shelf(), silent)
+
+    profiles = LmdbProfiles(tmp_path / "snapshots")
+    facts = profiles.facts()
+    assert facts is not None
+    assert (facts.version, facts.customers) == (report.snapshot.version, 400)
+    rows = shop.fetch(shop.table("segments").filter(lambda t: t.run_id == report.run_id))
+    for row in rows.to_pylist():
+        profile = profiles.get(row["customer_id"])
+        assert profile is not None
+        assert profile.segments == {k: row[k] for k in ("rfm", "lifecycle", "cluster")}
+        assert profile.vector.shape == (len(facts.names),)
+
+
+def test_an_offer_that_is_seen_and_not_redeemed_becomes_less_popular(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    at, before, after = datetime.now(UTC), Shelf(), Shelf()
+    run(shop, tmp_path / "snapshots", at, before, silent)
+    views = [
+        {
+            "event_id": f"view-{n}",
+            "customer_id": f"viewer-{n}",
+            "at": at - timedelta(hours=1),
+            "channel": "app",
+            "kind": "view",
+            "offer_id": "live-coffee",
+        }
+        for n in range(200)
+    ]
+    with shop.write() as write:
+        write.merge(INTERACTIONS.name, INTERACTIONS.from_rows(views))
+
+    run(shop, tmp_path / "snapshots", at, after, silent)
+
+    assert after.popularity["live-coffee"] < before.popularity["live-coffee"] / 2
+    assert all(0 <= rate <= 1 for rate in after.popularity.values())
+
+
+def test_an_empty_lake_says_what_to_do(lake: DuckDbLake, tmp_path: Path, silent: Progress) -> None:
+    with pytest.raises(NothingToDo, match="no customers; load some with 'regulars load'"):
+        run(lake, tmp_path / "snapshots", datetime.now(UTC), Shelf(), silent)
