@@ -57,7 +57,9 @@ class DuckDbLake:
         contract = _contract(name)
         files = self._newest().files.get(name, [])
         if not files:
-            return self._named(contract.arrow_schema.empty_table())
+            # Nullable, as Parquet is read: an empty table joins and unites like a full one.
+            columns = [field.with_nullable(True) for field in contract.arrow_schema]
+            return self._named(arrow.schema(columns).empty_table())
         # Read by our own path list, never by a glob: uncommitted files must stay unseen.
         return self._engine.read_parquet(
             [str(self._folder / file) for file in files], hive_partitioning=False

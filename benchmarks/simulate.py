@@ -29,7 +29,7 @@ from foundation.offer import Offer, read_offer
 from foundation.profile import LiveState
 from foundation.settings import Settings
 from recommender.response import train_response
-from regulars.assumptions import assumed
+from regulars.assumptions import margin_rate
 from regulars.jobs.load import load
 from regulars.jobs.segment import SEED, customer_features, registry, segment
 from regulars.jobs.train import training_frame
@@ -109,7 +109,7 @@ class Base:
 
         segment(lake, house.publish_snapshot, keep, NOW, progress)
         self.shoppers: Shoppers = shoppers_from(customer_features(lake, NOW))
-        self.rate = float(assumed(lake, "margin_rate", 1.0))
+        self.rate = margin_rate(lake)
         self.costs = {offer.offer_id: offer.cost for offer in kept}
         with progress.step("train") as step:
             trained = train_response(

@@ -13,7 +13,18 @@ def assumed(lake: Lake, name: str, otherwise: Any) -> Any:
     return json.loads(rows[0]["value"]) if rows else otherwise
 
 
+def margin_rate(lake: Lake) -> float:
+    """Return the margin rate where neither line nor product has one: declared, or all of sales."""
+    return float(assumed(lake, "margin_rate", 1.0))
+
+
 def statements(lake: Lake) -> list[str]:
-    """Return every declared assumption as a sentence."""
+    """Return every assumption that figures rest on as a sentence."""
     rows = lake.fetch(lake.table("assumptions").order_by("name")).to_pylist()
-    return [str(row["statement"]) for row in rows]
+    told = [str(row["statement"]) for row in rows]
+    if not any(row["name"] == "margin_rate" for row in rows):
+        told.append(
+            "no margin_rate is declared: where lines and products have no margin, net sales count "
+            "whole"
+        )
+    return told

@@ -151,12 +151,19 @@ def load(
     """Load purchases, customers, offers or events into the lake, validated row by row."""
     from adapters.complete_journey import SOURCE, read_complete_journey, weeks_to_yesterday
     from adapters.source_files import open_mapping, read_source
+    from regulars.assumptions import assumed
     from regulars.jobs.load import load as job
     from regulars.locks import only_one
 
     house, progress = _house(), _progress()
     if source == SOURCE:
         weeks = weeks_to_yesterday(house.clock.now()) if shift else 0
+        known = assumed(house.lake, "shift_weeks", None)
+        if known is not None and known != weeks:
+            raise RegularsError(
+                f"completejourney stands in this lake {known} weeks later than it was, this load "
+                f"would move it by {weeks}; keep it, or load into another REGULARS_HOME"
+            )
         chunks = read_complete_journey(weeks)
     elif mapping is None:
         raise RegularsError(f"source {source} needs --mapping FILE, which says what each column is")
@@ -191,6 +198,11 @@ def segment(
     instant = house.clock.now()
     if as_of is not None:
         instant = as_of.replace(tzinfo=as_of.tzinfo or house.settings.zone).astimezone(UTC)
+        if instant > house.clock.now():
+            raise RegularsError(
+                f"--as-of {as_of:%Y-%m-%d %H:%M} lies in the future, where nothing is known yet; "
+                "name a past time, or leave it out for now"
+            )
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "segment"))
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
@@ -201,6 +213,8 @@ def segment(
     _show_sizes("Recency, frequency and money", report.rfm)
     _show_sizes("Lifecycle", report.lifecycle)
     _show_sizes("Behaviour", report.cluster)
+    if report.unclustered:
+        _say(report.unclustered)
     _say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
 
 

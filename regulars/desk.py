@@ -61,7 +61,10 @@ class HouseDesk:
         as_of = lake.fetch(rows.aggregate(at=rows.as_of.max()))["at"][0].as_py()
         if as_of is None:
             raise NothingToDo(_missing_run(lake))
-        latest = rows.filter(rows.as_of == ibis.literal(as_of))
+        # Runs of one instant are numbered upwards: the last of them is the newest.
+        newest = rows.filter(rows.as_of == ibis.literal(as_of))
+        run_id = lake.fetch(newest.aggregate(run=newest.run_id.max()))["run"][0].as_py()
+        latest = rows.filter(rows.run_id == run_id)
         bought = lake.table("purchases").filter(
             lambda t: (
                 (t["at"] < ibis.literal(as_of))

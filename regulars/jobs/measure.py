@@ -9,7 +9,7 @@ from experiments.report import Effect, Report, summary_lines
 from foundation.access import SCOPES
 from foundation.errors import NothingToDo
 from foundation.money import Currency
-from regulars.assumptions import assumed, statements
+from regulars.assumptions import margin_rate, statements
 from regulars.jobs.ingest import ingest
 from regulars.jobs.report import experiment_report
 from regulars.jobs.segment import customer_features
@@ -107,7 +107,7 @@ def _shop(house: House, experiment: str) -> Shop:
     offers = lake.fetch(lake.table("offers").select("offer_id", "cost")).to_pylist()
     return Shop(
         costs={offer["offer_id"]: offer["cost"] for offer in offers},
-        margin_rate=float(assumed(lake, "margin_rate", 1.0)),
+        margin_rate=own if (own := products[0]["margin_rate"]) is not None else margin_rate(lake),
         product_id=products[0]["product_id"],
         experiment=experiment,
     )

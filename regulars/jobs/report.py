@@ -16,7 +16,7 @@ from experiments.design import Experiment
 from experiments.report import Report, analyse
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
-from regulars.assumptions import assumed
+from regulars.assumptions import margin_rate
 
 METRICS = ("margin", "orders", "redeemed")
 MONEY = ("margin",)
@@ -102,7 +102,7 @@ def _bought(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
     lines = _during(spine, lake.table("purchases"), until)
     rates = lake.table("products").select("product_id", "margin_rate")
     lines = lines.left_join(rates, "product_id")
-    rate = lines.margin_rate.fill_null(float(assumed(lake, "margin_rate", 1.0)))
+    rate = lines.margin_rate.fill_null(margin_rate(lake))
     earned = lines.margin.cast("float64").fill_null(lines.amount * rate)
     return _frame(
         lake,

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from foundation.contracts import SEGMENTS
-from foundation.errors import NothingToDo
+from foundation.errors import NothingToDo, TooLittleData
 from foundation.features import Feature, definitions, feature_hash, features_as_of
 from foundation.lake import Lake
 from foundation.profile import Profile, SnapshotFacts
@@ -23,6 +23,8 @@ from segmentation.lifecycle import lifecycle_states
 from segmentation.rfm import rfm_groups
 
 SEED = 7
+# A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
+UNCLUSTERED = "not clustered"
 # Ways in which an offer reaches a customer.
 SHOWN = ("sent", "impression", "view")
 # Weight of the average redemption rate in an offer's own, in exposures: a new offer starts there.
@@ -57,7 +59,8 @@ class SegmentReport:
     rfm: dict[str, int]
     lifecycle: dict[str, int]
     cluster: dict[str, int]
-    silhouette: float
+    silhouette: float | None
+    unclustered: str | None
     snapshot: SnapshotFacts
     offers: int
 
@@ -98,8 +101,7 @@ def segment(
         step.show("groups")
         groups = rfm_groups(values)
         groups["lifecycle"] = lifecycle_states(values)
-        clusters = behaviour_clusters(values, SEED)
-        groups["cluster"] = clusters.labels
+        groups["cluster"], silhouette, unclustered = _clusters(values)
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
@@ -121,10 +123,20 @@ def segment(
         rfm=_sizes(groups["rfm"]),
         lifecycle=_sizes(groups["lifecycle"]),
         cluster=_sizes(groups["cluster"]),
-        silhouette=clusters.silhouette,
+        silhouette=silhouette,
+        unclustered=unclustered,
         snapshot=snapshot,
         offers=len(offers),
     )
+
+
+def _clusters(values: pd.DataFrame) -> "tuple[pd.Series[str], float | None, str | None]":
+    """Return labels and their silhouette, or one label for all and why there are no clusters."""
+    try:
+        clusters = behaviour_clusters(values, SEED)
+    except TooLittleData as error:
+        return pd.Series(UNCLUSTERED, index=values.index), None, str(error)
+    return clusters.labels, clusters.silhouette, None
 
 
 def _run_id(lake: Lake, as_of: datetime) -> str:

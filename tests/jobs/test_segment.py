@@ -11,7 +11,7 @@ import pytest
 
 from adapters.duckdb_lake import DuckDbLake
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
-from foundation.contracts import INTERACTIONS
+from foundation.contracts import INTERACTIONS, PURCHASES
 from foundation.errors import NothingToDo
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
@@ -104,3 +104,37 @@ def test_an_offer_that_is_seen_and_not_redeemed_becomes_less_popular(
 def test_an_empty_lake_says_what_to_do(lake: DuckDbLake, tmp_path: Path, silent: Progress) -> None:
     with pytest.raises(NothingToDo, match="no customers; load some with 'regulars load'"):
         run(lake, tmp_path / "snapshots", datetime.now(UTC), Shelf(), silent)
+
+
+def test_a_lake_of_purchases_alone_is_segmented_without_clusters(
+    lake: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    lines = [
+        {
+            "line_id": f"l-{customer}-{n}",
+            "customer_id": f"c-{customer}",
+            "order_id": f"o-{customer}-{n}",
+            "product_id": "p-1",
+            "channel": "store",
+            "at": at - timedelta(days=7 * n + customer),
+            "local_day": 20_573 - 7 * n - customer,
+            "local_hour": 9,
+            "quantity": 1.0,
+            "amount": 450,
+            "discount": 0,
+            "offer_discount": 0,
+        }
+        for customer in range(1, 13)
+        for n in range(5)
+    ]
+    with lake.write() as write:
+        write.merge(PURCHASES.name, PURCHASES.from_rows(lines))
+
+    report = run(lake, tmp_path / "snapshots", at, Shelf(), silent)
+
+    assert report.cluster == {"not clustered": 12}
+    assert report.silhouette is None
+    assert report.unclustered is not None
+    assert "12 customers" in report.unclustered
+    assert sum(report.rfm.values()) == report.snapshot.customers == 12
