@@ -22,6 +22,7 @@ import ibis
 import pyarrow as arrow
 import pyarrow.parquet as parquet
 
+from adapters.durable import sync_folder
 from foundation.contracts import TABLES, Table
 from foundation.errors import RegularsError
 from foundation.lake import Merged
@@ -116,7 +117,7 @@ class DuckDbLake:
         # Linking refuses an existing number, where a rename would silently replace it.
         os.link(draft, self._commits / f"{commit.version:08}.json")
         draft.unlink()
-        _sync_folder(self._commits)
+        sync_folder(self._commits)
 
     def _sweep(self) -> None:
         numbers = self._numbers()
@@ -255,7 +256,7 @@ class DuckDbWrite:
         # Where a file of this name stands already, it is the same to the last byte.
         draft.replace(self._folder / file)
         for parent in (folder, *folder.parents):
-            _sync_folder(self._folder / parent)
+            sync_folder(self._folder / parent)
         return file.as_posix()
 
 
@@ -276,11 +277,3 @@ def _count(engine: duckdb.DuckDBPyConnection, query: str) -> int:
     found = engine.execute(query).fetchone()
     assert found is not None  # noqa: S101  an aggregate always answers one row
     return int(found[0])
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -22,6 +22,7 @@ import lmdb
 import msgspec
 import numpy as np
 
+from adapters.durable import sync_folder
 from foundation.errors import RegularsError
 from foundation.profile import Profile, SnapshotFacts
 
@@ -68,7 +69,7 @@ def publish_snapshot(
         try:
             _fill(draft, profiles, facts)
             draft.rename(folder / version)
-            _sync(folder)
+            sync_folder(folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -213,7 +214,7 @@ def _fill(folder: Path, profiles: Iterable[Profile], facts: _Facts) -> None:
         # Pages that were taken and given back at the end are counted, but not always written.
         data.truncate(max(whole, os.fstat(data.fileno()).st_size))
         os.fsync(data.fileno())
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _stored(profile: Profile, facts: _Facts) -> bytes:
@@ -250,7 +251,7 @@ def _point(folder: Path, version: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     pointer.replace(folder / POINTER)
-    _sync(folder)
+    sync_folder(folder)
 
 
 def _versions(folder: Path) -> list[Path]:
@@ -269,11 +270,3 @@ def _sweep(folder: Path, kept: Collection[str | None]) -> None:
         shutil.rmtree(left)
     for pointer in folder.glob(f"{POINTER}-*"):
         pointer.unlink()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol
 
 from experiments.design import Experiment
@@ -23,6 +24,11 @@ class Catalogue:
     rules: Mapping[str, Rule] = field(default_factory=dict[str, Rule])
     pending: frozenset[str] = frozenset()
     invalid: frozenset[str] = frozenset()
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Offer]:
+        """Offers by their id, gathered once a version and not once a request."""
+        return {offer.offer_id: offer for offer in self.offers}
 
     def compiled(self, features: Sequence[str]) -> "Catalogue":
         """Return the catalogue with its rules compiled for a snapshot's features.

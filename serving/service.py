@@ -331,7 +331,7 @@ def _new_id(clock: Clock) -> str:
 
 
 def _answer(record: DecisionRecord, catalogue: Catalogue) -> DecisionAnswer:
-    offers = {offer.offer_id: offer for offer in catalogue.offers}
+    offers = catalogue.by_id
     return DecisionAnswer(
         decision_id=record.decision_id,
         customer_id=record.customer_id,
