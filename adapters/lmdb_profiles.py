@@ -37,6 +37,7 @@ class _Stored(msgspec.Struct, array_like=True):
     time_zone: str | None
     segments: dict[str, str]
     vector: bytes
+    redemptions: dict[str, int] = {}
 
 
 class _Facts(msgspec.Struct):
@@ -106,6 +107,7 @@ class LmdbProfiles:
             time_zone=stored.time_zone,
             vector=np.frombuffer(stored.vector, dtype=np.float64),
             segments=stored.segments,
+            redemptions=stored.redemptions,
         )
 
     def refresh(self) -> bool:
@@ -225,7 +227,13 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
         )
     vector = np.ascontiguousarray(profile.vector, dtype=np.float64).tobytes()
     return msgspec.msgpack.encode(
-        _Stored(profile.household_id, profile.time_zone, profile.segments, vector)
+        _Stored(
+            profile.household_id,
+            profile.time_zone,
+            profile.segments,
+            vector,
+            profile.redemptions,
+        )
     )
 
 

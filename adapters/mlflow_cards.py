@@ -1,18 +1,15 @@
 """Model cards out of MLflow: what adapters.mlflow_registry wrote, read back for people."""
 
-import os
+import json
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-import json
-import tempfile
-
 import mlflow
 from mlflow.artifacts import download_artifacts
 
+from adapters.mlflow_answering import answering
 from recommender.evaluation import Interval
 from recommender.model_card import ModelCard, Scored
 from recommender.registry import RESPONSE, Alias
@@ -24,12 +21,14 @@ SAME_TRAINING = ("data_digest", "feature_hash")
 class MlflowCards:
     """See recommender.model_card.ModelCards."""
 
+    @answering()
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._client = mlflow.MlflowClient(uri, uri)
         # A version's card never changes, and reading its pictures may cross a network.
         self._known: dict[int, ModelCard] = {}
 
+    @answering()
     def card(self, alias: Alias) -> ModelCard | None:
         try:
             found = self._client.get_model_version_by_alias(RESPONSE, alias)

@@ -1,13 +1,9 @@
 """MLflow as the model registry: a SQLite file by default, any tracking URI by setting."""
 
-import os
+import logging
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-import logging
 
 import mlflow
 import mlflow.data.pandas_dataset
@@ -18,6 +14,7 @@ import pandas as pd
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
+from adapters.mlflow_answering import answering
 from recommender.pictures import calibration_picture, lift_picture
 from recommender.registry import RESPONSE, Alias, Registered
 from recommender.response import BASELINE, Kind, ResponseModel, ResponseReport
@@ -28,6 +25,7 @@ EXPERIMENT = "offer response"
 class MlflowRegistry:
     """See recommender.registry.ModelRegistry."""
 
+    @answering()
     def __init__(self, uri: str, artifacts: Path) -> None:
         # Migrations of the first start would fill the screen with a line each.
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -37,6 +35,7 @@ class MlflowRegistry:
         self._artifacts = artifacts
         self._client = mlflow.MlflowClient(uri, uri)
 
+    @answering()
     def register(self, report: ResponseReport, data_digest: str) -> dict[str, int]:
         mlflow.set_tracking_uri(self._uri)
         mlflow.set_registry_uri(self._uri)
@@ -47,9 +46,11 @@ class MlflowRegistry:
                 versions[kind] = self._log(report, kind, model, data_digest)
         return versions
 
+    @answering()
     def point(self, alias: Alias, version: int) -> None:
         self._client.set_registered_model_alias(RESPONSE, alias, str(version))
 
+    @answering()
     def described(self, alias: Alias) -> Registered | None:
         found = self._version(alias)
         if found is None:
@@ -62,6 +63,7 @@ class MlflowRegistry:
             feature_hash=run.data.tags["feature_hash"],
         )
 
+    @answering()
     def load(self, alias: Alias) -> ResponseModel | None:
         found = self._version(alias)
         if found is None:

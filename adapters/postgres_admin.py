@@ -98,6 +98,12 @@ class PostgresAdmin:
             _move_catalogue(connection)
             return True
 
+    def told_redemptions(self) -> list[str]:
+        """Return the event_ids of all redemptions told to the service."""
+        with self._begin() as connection:
+            told = text("SELECT event_id FROM outcomes WHERE kind = 'redeem'")
+            return list(connection.execute(told).scalars())
+
     def offer_ids(self) -> set[str]:
         """Return the ids of every offer in the catalogue."""
         with self._begin() as connection:

@@ -95,22 +95,33 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
     ]
 
 
+class Shelf:
+    """Keeps the published offers in memory; no service runs that could be told anything."""
+
+    def __init__(self) -> None:
+        self.offers: list[Offer] = []
+
+    def publish_offers(
+        self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]
+    ) -> bool:
+        self.offers += [read_offer(d, popularity[d["offer_id"]]) for d in offers]
+        return True
+
+    def told_redemptions(self) -> list[str]:
+        return []
+
+
 class Base:
     """The loaded base: shoppers, the slate decided for each, and the mean true effect."""
 
     def __init__(self, house: House, progress: Progress) -> None:
         lake = house.lake
         load(lake, read_complete_journey(0), house.clock, progress)
-        kept: list[Offer] = []
-
-        def keep(offers: Sequence[dict[str, Any]], popularity: dict[str, float]) -> bool:
-            kept.extend(read_offer(d, popularity[d["offer_id"]]) for d in offers)
-            return True
-
-        segment(lake, house.publish_snapshot, keep, NOW, progress)
+        shelf = Shelf()
+        segment(lake, house.publish_snapshot, shelf, NOW, progress)
         self.shoppers: Shoppers = shoppers_from(customer_features(lake, NOW))
         self.rate = margin_rate(lake)
-        self.costs = {offer.offer_id: offer.cost for offer in kept}
+        self.costs = {offer.offer_id: offer.cost for offer in shelf.offers}
         with progress.step("train") as step:
             trained = train_response(
                 training_frame(lake, house.settings), feature_hash(registry(lake)), SEED
@@ -121,7 +132,7 @@ class Base:
         facts = profiles.facts()
         assert facts is not None  # noqa: S101  published a moment ago
         known = Knowledge(
-            catalogue=Catalogue(1, kept, []).compiled(facts.names),
+            catalogue=Catalogue(1, shelf.offers, []).compiled(facts.names),
             snapshot=facts.version,
             feature_names=facts.names,
             scorer=Scorer("response@benchmark", model, facts),

@@ -24,6 +24,8 @@ Kind = Literal[
 
 # Kinds whose value is money; any other value is a score.
 MONEY_KINDS = frozenset({"redeem", "purchase", "return"})
+# Kinds that carry the lines of a receipt, and no other kind does.
+RECEIPT_KINDS = frozenset({"purchase", "return"})
 
 
 class BoughtLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,13 +67,30 @@ def check_outcome(outcome: Outcome, now: datetime) -> None:
     """Pass an outcome that the lake can take.
 
     Raises:
-        RegularsError: Its time lies before 1970 or over a day ahead, or an amount has more than
+        RegularsError: Its time lies before 1970 or over a day ahead, a purchase or return has no
+            lines or another kind has some, a redeem names no offer, or an amount has more than
             two decimals.
     """
     if not EARLIEST <= outcome.at <= now + CLOCK_SKEW:
         raise RegularsError(
             f"event {outcome.event_id!r}: at {outcome.at.isoformat()} lies before 1970 or over a "
             "day ahead of the service's clock; send the time it happened"
+        )
+    if outcome.kind in RECEIPT_KINDS and not outcome.lines:
+        # Its money would count nowhere: figures are made from lines.
+        raise RegularsError(
+            f"event {outcome.event_id!r}: lines is empty, a {outcome.kind} needs at least one; "
+            "send what is on the receipt"
+        )
+    if outcome.lines and outcome.kind not in RECEIPT_KINDS:
+        raise RegularsError(
+            f"event {outcome.event_id!r}: kind {outcome.kind!r} carries {len(outcome.lines)} "
+            "lines, only a purchase or return has some; send them as one of these"
+        )
+    if outcome.kind == "redeem" and outcome.offer_id is None:
+        # Neither its cost nor its cap would be known.
+        raise RegularsError(
+            f"event {outcome.event_id!r}: offer_id is missing, a redeem needs it; name the offer"
         )
     amounts = [a for b in outcome.lines for a in (b.amount, b.discount, b.offer_discount)]
     if outcome.value is not None and outcome.kind in MONEY_KINDS:

@@ -1,6 +1,6 @@
 """What the snapshot knows of one customer: her features as of last night, and her segments."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -11,7 +11,9 @@ class Profile:
     """One customer in a published snapshot.
 
     `vector` holds the customer features in the order of the snapshot's names, shape (n,), NaN
-    where unknown; `segments` names her group in each segmentation (rfm, lifecycle, cluster).
+    where unknown; `segments` names her group in each segmentation (rfm, lifecycle, cluster);
+    `redemptions` counts by offer what she redeemed before, where the service was not told of it and
+    the offer has a cap per customer.
     """
 
     customer_id: str
@@ -19,6 +21,7 @@ class Profile:
     time_zone: str | None
     vector: np.ndarray
     segments: dict[str, str]
+    redemptions: dict[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +37,9 @@ class SnapshotFacts:
 
 @dataclass(frozen=True, slots=True)
 class LiveState:
-    """What happened to a customer since the snapshot that a decision must respect.
+    """What the service was told of a customer, at any time, that a decision must respect.
 
-    `redemptions` counts her redemptions by offer.
+    `redemptions` counts her redemptions by offer; those in her profile come on top.
     """
 
     redemptions: dict[str, int]

@@ -206,7 +206,7 @@ def segment(
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "segment"))
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
-        report = job(house.lake, house.publish_snapshot, admin.publish_offers, instant, progress)
+        report = job(house.lake, house.publish_snapshot, admin, instant, progress)
     if as_json:
         _print_json(asdict(report))
         return
@@ -216,6 +216,8 @@ def segment(
     if report.unclustered:
         _say(report.unclustered)
     _say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
+    if as_of is not None:
+        _say(f"the service now knows nothing after {as_of:%Y-%m-%d %H:%M}; run it again without it")
 
 
 @app.command()

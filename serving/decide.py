@@ -73,6 +73,7 @@ def decide(
             offer,
             known.catalogue,
             facts,
+            profile,
             state,
             at=at,
             channel=request.channel,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from foundation.offer import Offer
-from foundation.profile import LiveState
+from foundation.profile import LiveState, Profile
 from foundation.rules import Facts
 from serving.catalogue import Catalogue
 
@@ -26,6 +26,7 @@ def refusal(
     offer: Offer,
     catalogue: Catalogue,
     facts: Facts,
+    profile: Profile | None,
     state: LiveState,
     *,
     at: datetime,
@@ -51,7 +52,12 @@ def refusal(
     rule = catalogue.rules.get(offer.offer_id)
     if rule is not None and not rule(facts):
         return "not_eligible"
-    used = state.redemptions.get(offer.offer_id, 0)
-    if offer.customer_cap is not None and used >= offer.customer_cap:
+    if offer.customer_cap is not None and _used(offer, profile, state) >= offer.customer_cap:
         return "customer_cap_reached"
     return None
+
+
+def _used(offer: Offer, profile: Profile | None, state: LiveState) -> int:
+    """Return how often she redeemed an offer: in loaded history, and as the service was told."""
+    before = 0 if profile is None else profile.redemptions.get(offer.offer_id, 0)
+    return before + state.redemptions.get(offer.offer_id, 0)

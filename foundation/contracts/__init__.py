@@ -3,8 +3,10 @@
 from foundation.contracts.table import WHOLE_ROW, Column, Fault, Table
 from foundation.contracts.tables import (
     ASSUMPTIONS,
+    CONSENTS,
     CUSTOMERS,
     DECISIONS,
+    IDENTITIES,
     INTERACTIONS,
     OFFERS,
     PRODUCTS,
@@ -18,8 +20,10 @@ from foundation.contracts.tables import (
 
 __all__ = [
     "ASSUMPTIONS",
+    "CONSENTS",
     "CUSTOMERS",
     "DECISIONS",
+    "IDENTITIES",
     "INTERACTIONS",
     "OFFERS",
     "PRODUCTS",

@@ -49,6 +49,33 @@ CUSTOMERS = Table(
     ),
 )
 
+IDENTITIES = Table(
+    "identities",
+    "claim_id",
+    "event",
+    (
+        Column("claim_id", "string", "One statement that an identity is a customer's"),
+        Column("kind", "string", "What identifies her", one_of=("card", "app", "email_hash")),
+        Column("value", "string", "The card's number, the app's id or the e-mail's hash"),
+        Column("customer_id", "string", "Whose it is from then on"),
+        Column("at", "time", "Since when"),
+        Column("merged_from", "string", "Who held it before a merge", nullable=True),
+    ),
+)
+
+CONSENTS = Table(
+    "consents",
+    "consent_id",
+    "event",
+    (
+        Column("consent_id", "string", "One answer of hers"),
+        Column("customer_id", "string", "Whose"),
+        Column("channel", "string", "For which channel", one_of=CHANNELS),
+        Column("granted", "boolean", "Whether she may be contacted there"),
+        Column("at", "time", "From when it holds, until her next answer"),
+    ),
+)
+
 STORES = Table(
     "stores",
     "store_id",
@@ -247,6 +274,8 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         CUSTOMERS,
+        IDENTITIES,
+        CONSENTS,
         STORES,
         PRODUCTS,
         PURCHASES,

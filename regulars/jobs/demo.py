@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import count
 from typing import Any
 
-from adapters.complete_journey import read_complete_journey, weeks_to_yesterday
+from adapters.complete_journey import SOURCE, read_complete_journey, weeks_to_yesterday
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
 from foundation.errors import RegularsError
@@ -13,7 +13,7 @@ from foundation.money import Currency
 from recommender.response import BASELINE
 from regulars.assumptions import assumed
 from regulars.jobs.experiment import start_experiment
-from regulars.jobs.load import load
+from regulars.jobs.load import load, loaded_sources
 from regulars.jobs.measure import Measured, simulate_experiment
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.jobs.train import TrainReport, promote, train
@@ -62,7 +62,8 @@ def prepare(
     """Load, segment, publish and train: everything that happens offline.
 
     Raises:
-        RegularsError: An experiment runs that is not the demo's.
+        RegularsError: An experiment runs that is not the demo's, or its data would have to move
+            in a lake that holds other rows too.
     """
     # Told before the minutes of work, not after them.
     others = [key for key in _running(admin) if not key.startswith(OWN)]
@@ -76,11 +77,17 @@ def prepare(
     known = assumed(lake, "shift_weeks", None)
     # Data of another week would have other dates under the same ids: they are laid afresh.
     afresh = known is not None and known != weeks
+    beside = sorted(name for name in loaded_sources(lake) if name != SOURCE)
+    if afresh and beside:
+        raise RegularsError(
+            f"the demo's data move to another week and would be laid afresh, but this lake also "
+            f"holds rows of {beside[0]!r}; set REGULARS_HOME to another folder"
+        )
     locks = house.settings.lock_folder
     with only_one(locks, "load"):
         load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
     with only_one(locks, "segment"):
-        segments = segment(lake, house.publish_snapshot, admin.publish_offers, now, progress)
+        segments = segment(lake, house.publish_snapshot, admin, now, progress)
     with only_one(locks, "train"):
         training = train(lake, house.models, house.settings, progress)
     if training.alias == "challenger":

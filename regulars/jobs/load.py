@@ -1,5 +1,6 @@
 """Load: a retailer's rows into the lake, each judged by its contract, none dropped in silence."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -12,6 +13,9 @@ from foundation.contracts.mapping import LOCAL_TIME_COLUMNS, Chunk
 from foundation.lake import Lake, LakeWrite
 from regulars.jobs.ingest import CURSOR
 from regulars.progress import Progress
+
+# The lake's note of where its rows came from.
+SOURCES = "sources"
 
 
 @dataclass
@@ -48,6 +52,7 @@ def load(
             the service wrote goes with it, so the next ingest reads that again from the start.
     """
     report = LoadReport()
+    sources = loaded_sources(lake)
     with progress.step("load") as step, lake.write() as write:
         if afresh:
             write.remember(CURSOR, "")
@@ -57,9 +62,18 @@ def load(
                 counts = report.tables[chunk.table.name] = TableLoad()
                 if afresh:
                     write.clear(chunk.table.name)
+            before = counts.new + counts.replaced
             _load_chunk(write, chunk, counts, report.examples, clock)
+            if counts.new + counts.replaced > before:
+                sources.add(chunk.source)
             step.show(f"{chunk.table.name}: {counts.read:,} rows")
+        write.remember(SOURCES, json.dumps(sorted(sources)))
     return report
+
+
+def loaded_sources(lake: Lake) -> set[str]:
+    """Return the sources that rows of the lake came from."""
+    return set(json.loads(lake.note(SOURCES) or "[]"))
 
 
 def _load_chunk(

@@ -1,4 +1,8 @@
-"""Measure: let simulated shoppers through a running experiment and hold the report to the truth."""
+"""Measure: let simulated shoppers through a running experiment and hold the report to the truth.
+
+The truth is what was planted in all simulated visits of the experiment, of this run and of earlier
+ones, summed for each unit and averaged over a variant as the report does it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +12,13 @@ from experiments.design import Experiment
 from experiments.report import Effect, Report, summary_lines
 from foundation.access import SCOPES
 from foundation.errors import NothingToDo
+from foundation.lake import Lake
 from foundation.money import Currency
 from regulars.assumptions import margin_rate, statements
 from regulars.jobs.ingest import ingest
-from regulars.jobs.report import experiment_report
+from regulars.jobs.report import assigned_decisions, experiment_report
 from regulars.jobs.segment import customer_features
-from regulars.jobs.simulate import Shop, Simulated, simulate
+from regulars.jobs.simulate import SIMULATED, Shop, Simulated, simulate
 from regulars.locks import only_one
 from regulars.progress import Progress
 from regulars.shoppers import shoppers_from
@@ -27,48 +32,51 @@ class Measured:
     design: Experiment
     simulated: Simulated
     report: Report
+    # By variant without the control: planted effect on margin against it, minor units a unit.
+    truth: dict[str, float]
     assumptions: list[str]
 
     @property
-    def treatment(self) -> str:
-        return next(v.name for v in self.design.variants if v.name != self.design.control)
-
-    @property
-    def effect(self) -> Effect | None:
-        return self.report.metrics.get("margin", {}).get(self.treatment)
-
-    @property
-    def truth(self) -> float | None:
-        """Mean planted effect on margin against the control, in minor units a customer."""
-        gained = self.simulated.mean_effect(self.treatment)
-        anyway = self.simulated.mean_effect(self.design.control)
-        return None if gained is None or anyway is None else gained - anyway
+    def effects(self) -> dict[str, Effect]:
+        """The report's effects on margin by variant; none where it refuses to show them."""
+        return self.report.metrics.get("margin", {})
 
     def figures(self) -> dict[str, Any]:
-        """Return decisions and the experiment's figures; money in minor units."""
-        effect = self.effect
+        """Return decisions and the experiment's figures, first variant on top; minor units."""
+        variants = {name: self._figures(name) for name in self.truth}
+        first = next(iter(variants.values()))
         return {
             "decisions": self.simulated.decisions,
             "experiment": {
                 "key": self.design.key,
-                "estimate": None if effect is None else effect.difference,
-                "low": None if effect is None else effect.low,
-                "high": None if effect is None else effect.high,
-                "truth": self.truth,
+                **first,
                 "sample_ratio_p": self.report.sample_ratio.p,
+                "variants": variants,
             },
+        }
+
+    def _figures(self, variant: str) -> dict[str, float | None]:
+        effect = self.effects.get(variant)
+        return {
+            "estimate": None if effect is None else effect.difference,
+            "low": None if effect is None else effect.low,
+            "high": None if effect is None else effect.high,
+            "truth": self.truth[variant],
         }
 
     def told(self, currency: Currency) -> list[str]:
         """Return the report, the truth and the assumptions as people read them."""
         lines = summary_lines(self.report, currency.show)
-        effect = self.effect
-        if self.truth is not None:
+        for variant, planted in self.truth.items():
+            effect = self.effects.get(variant)
             place = "beside it no interval"
             if effect is not None and effect.low is not None and effect.high is not None:
-                inside = effect.low <= self.truth <= effect.high
+                inside = effect.low <= planted <= effect.high
                 place = f"{'inside' if inside else 'outside'} the interval"
-            lines.append(f"planted truth: {currency.show(self.truth)} margin a customer, {place}")
+            lines.append(
+                f"planted truth, {variant}: {currency.show(planted)} margin a "
+                f"{self.design.unit}, {place}"
+            )
         return [*lines, *(f"assumed: {statement}" for statement in self.assumptions)]
 
 
@@ -88,18 +96,36 @@ def simulate_experiment(
     shoppers = shoppers_from(customer_features(house.lake, house.clock.now()))
     key = admin.make_key("simulation", SCOPES)
     try:
-        simulated = simulate(
-            url, key, shoppers, _shop(house, design.key), house.clock, seed, progress
-        )
+        simulated = simulate(url, key, shoppers, _shop(house), house.clock, seed, progress)
     finally:
         admin.revoke_key(key)
     with only_one(house.settings.lock_folder, "ingest"):
         ingest(house.lake, admin, house.clock, house.settings.time_zone, progress)
     report = experiment_report(house.lake, design, house.clock.now())
-    return Measured(design, simulated, report, statements(house.lake))
+    truth = planted_effects(house.lake, design)
+    return Measured(design, simulated, report, truth, statements(house.lake))
 
 
-def _shop(house: House, experiment: str) -> Shop:
+def planted_effects(lake: Lake, design: Experiment) -> dict[str, float]:
+    """Return by variant what simulated visits really added to a unit's margin against the control.
+
+    A unit whom nothing was planted in counts with 0, as it does in the report.
+    """
+    visits = lake.table("interactions").filter(
+        lambda t: (t.kind == "visit") & (t.text == SIMULATED) & t.value.notnull()
+    )
+    planted = lake.fetch(visits.select("decision_id", "value")).to_pandas()
+    found = assigned_decisions(lake, design).merge(planted, on="decision_id", how="left")
+    by_unit = found.groupby(["variant", "unit_id"])["value"].sum()
+    by_variant = by_unit.groupby("variant").mean()
+    return {
+        variant.name: float(by_variant[variant.name] - by_variant[design.control])
+        for variant in design.variants
+        if variant.name != design.control
+    }
+
+
+def _shop(house: House) -> Shop:
     lake = house.lake
     products = lake.fetch(lake.table("products").order_by("product_id").limit(1)).to_pylist()
     if not products:
@@ -109,5 +135,4 @@ def _shop(house: House, experiment: str) -> Shop:
         costs={offer["offer_id"]: offer["cost"] for offer in offers},
         margin_rate=own if (own := products[0]["margin_rate"]) is not None else margin_rate(lake),
         product_id=products[0]["product_id"],
-        experiment=experiment,
     )

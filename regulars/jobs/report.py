@@ -1,8 +1,12 @@
 """Report: what an experiment earned, by intention to treat, from the lake alone.
 
-Every customer (or household) that was assigned counts in its variant from the first decision on,
-whatever she did. Her margin is what all her purchases earned since, over all products, less the
-cost of what she redeemed. A household's is that of all its members, asked for or not.
+Every customer (or household) that was assigned counts in its variant from the minute of the first
+decision on, whatever she did. Her margin is what all her purchases earned since, over all
+products, less the cost of what she redeemed. A household's is that of all its members, asked for
+or not.
+
+A receipt may already be net of an offer: where it tells the offer's discount, that is what the
+offer cost, and only what the declared cost goes beyond it is charged on top.
 """
 
 import json
@@ -14,7 +18,7 @@ import pyarrow as arrow
 
 from experiments.design import Experiment
 from experiments.report import Report, analyse
-from foundation.errors import NothingToDo
+from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from regulars.assumptions import margin_rate
 
@@ -27,6 +31,7 @@ def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report
 
     Raises:
         NothingToDo: Nobody was assigned yet.
+        RegularsError: An offer was redeemed that the lake does not know.
     """
     units = assigned_units(lake, design)
     if units.empty:
@@ -43,20 +48,26 @@ def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
     A unit seen in two variants has a row in each, for the analysis to refuse. A household has a
     row for each member, with those for whom nobody asked.
     """
-    decisions = lake.table("decisions")
-    named = decisions.filter(decisions.experiments.contains(json.dumps(design.key)))
-    rows = lake.fetch(named.select("customer_id", "at", "experiments")).to_pylist()
-    found = [
-        (assignment["unit"], row["customer_id"], assignment["variant"], row["at"])
-        for row in rows
-        for assignment in json.loads(row["experiments"])
-        if assignment["key"] == design.key
-    ]
-    frame = pd.DataFrame(found, columns=["unit_id", "customer_id", "variant", "since"])
-    asked = frame.groupby(["unit_id", "customer_id", "variant"], as_index=False).agg(
-        since=("since", "min")
+    decisions = assigned_decisions(lake, design)
+    asked = decisions.groupby(["unit_id", "customer_id", "variant"], as_index=False).agg(
+        since=("at", "min")
     )
     return _with_members(lake, asked) if design.unit == "household" else asked
+
+
+def assigned_decisions(lake: Lake, design: Experiment) -> pd.DataFrame:
+    """Return the decisions of an experiment: decision_id, unit_id, customer_id, variant, at."""
+    decisions = lake.table("decisions")
+    named = decisions.filter(decisions.experiments.contains(json.dumps(design.key)))
+    rows = lake.fetch(named.select("decision_id", "customer_id", "at", "experiments")).to_pylist()
+    found = [
+        (row["decision_id"], assigned["unit"], row["customer_id"], assigned["variant"], row["at"])
+        for row in rows
+        for assigned in json.loads(row["experiments"])
+        if assigned["key"] == design.key
+    ]
+    names = ["decision_id", "unit_id", "customer_id", "variant", "at"]
+    return pd.DataFrame(found, columns=names)
 
 
 def _with_members(lake: Lake, asked: pd.DataFrame) -> pd.DataFrame:
@@ -73,6 +84,8 @@ def _with_members(lake: Lake, asked: pd.DataFrame) -> pd.DataFrame:
 def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFrame:
     """Return one row a unit and variant with its metrics; a unit without purchases earns 0."""
     first = units.groupby(["unit_id", "variant"])["since"].transform("min")
+    # Tills write minutes: what she bought because of the decision may bear its minute's start.
+    first = pd.to_datetime(first, utc=True).dt.floor("min")
     spine = lake.memory(
         arrow.table(
             {
@@ -103,7 +116,9 @@ def _bought(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
     rates = lake.table("products").select("product_id", "margin_rate")
     lines = lines.left_join(rates, "product_id")
     rate = lines.margin_rate.fill_null(margin_rate(lake))
-    earned = lines.margin.cast("float64").fill_null(lines.amount * rate)
+    # A rate is of the price before the offer, whose discount is then the offer's cost.
+    expected = (lines.amount + lines.offer_discount) * rate - lines.offer_discount
+    earned = lines.margin.cast("float64").fill_null(expected)
     return _frame(
         lake,
         lines.mutate(earned=earned)
@@ -116,16 +131,32 @@ def _bought(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
 
 
 def _redeemed(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
+    keys = ["unit_id", "variant", "offer_id"]
     uses = lake.table("interactions").filter(lambda t: t.kind == "redeem")
-    costs = lake.table("offers").select("offer_id", "cost")
-    during = _during(spine, uses, until).left_join(costs, "offer_id")
-    return _frame(
+    used = _frame(
         lake,
-        during.group_by("unit_id", "variant").aggregate(
-            uses=lambda t: t.count().cast("float64"),
-            cost=lambda t: t.cost.sum().cast("float64"),
-        ),
+        _during(spine, uses, until).group_by(keys).aggregate(uses=lambda t: t.count()),
     )
+    lines = lake.table("purchases").filter(lambda t: t.offer_discount > 0)
+    told = _frame(
+        lake,
+        _during(spine, lines, until)
+        .group_by(keys)
+        .aggregate(told=lambda t: t.offer_discount.sum()),
+    )
+    costs = _frame(lake, lake.table("offers").select("offer_id", "cost"))
+    merged = used.merge(costs, on="offer_id", how="left").merge(told, on=keys, how="left")
+    unknown = merged.loc[merged["cost"].isna()]
+    if len(unknown):
+        raise RegularsError(
+            f"{int(unknown['uses'].sum())} redemption(s) are of offers that the lake does not "
+            f"know, first {unknown['offer_id'].iloc[0]!r}: their cost is unknown; load the offers, "
+            "then report again"
+        )
+    beyond = merged["uses"] * merged["cost"] - merged["told"].fillna(0)
+    merged["cost"] = beyond.clip(lower=0)
+    summed = merged.groupby(["unit_id", "variant"], as_index=False)[["uses", "cost"]].sum()
+    return summed.astype({"uses": "float64", "cost": "float64"})
 
 
 def _during(spine: ibis.Table, events: ibis.Table, until: datetime) -> ibis.Table:

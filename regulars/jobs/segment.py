@@ -1,7 +1,7 @@
 """Segment: features as of an instant, who is in which group, and the published snapshot."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as arrow
 
 from foundation.contracts import SEGMENTS
 from foundation.errors import NothingToDo, TooLittleData
@@ -44,10 +45,18 @@ class SnapshotPublisher(Protocol):
     ) -> SnapshotFacts: ...
 
 
-class OfferPublisher(Protocol):
-    """Makes offers the catalogue's; True when that changed anything."""
+class Operations(Protocol):
+    """What the running service works with, beside the snapshot."""
 
-    def __call__(self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]) -> bool: ...
+    def publish_offers(
+        self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]
+    ) -> bool:
+        """Make offers the catalogue's; True when that changed anything."""
+        ...
+
+    def told_redemptions(self) -> Iterable[str]:
+        """Return the event_ids of all redemptions that the service counts itself."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def customer_features(lake: Lake, as_of: datetime) -> pd.DataFrame:
 def segment(
     lake: Lake,
     publish_snapshot: SnapshotPublisher,
-    publish_offers: OfferPublisher,
+    operations: Operations,
     as_of: datetime,
     progress: Progress,
 ) -> SegmentReport:
@@ -109,13 +118,18 @@ def segment(
             write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
         step.show("snapshot")
         snapshot = publish_snapshot(
-            _profiles(lake, values[[f.name for f in features]], groups),
+            _profiles(
+                lake,
+                values[[f.name for f in features]],
+                groups,
+                _loaded_redemptions(lake, operations.told_redemptions()),
+            ),
             as_of=as_of,
             names=tuple(f.name for f in features),
             feature_hash=feature_hash(features),
         )
         offers = _offers(lake)
-        publish_offers(offers, _popularity(lake, offers, as_of))
+        operations.publish_offers(offers, _popularity(lake, offers, as_of))
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
     return SegmentReport(
         run_id=run_id,
@@ -152,7 +166,12 @@ def _sizes(labels: "pd.Series[str]") -> dict[str, int]:
     return {str(name): int(size) for name, size in labels.value_counts().items()}
 
 
-def _profiles(lake: Lake, values: pd.DataFrame, groups: pd.DataFrame) -> Iterator[Profile]:
+def _profiles(
+    lake: Lake,
+    values: pd.DataFrame,
+    groups: pd.DataFrame,
+    redemptions: dict[str, dict[str, int]],
+) -> Iterator[Profile]:
     known = lake.table("customers").select("customer_id", "household_id", "time_zone")
     facts = {row["customer_id"]: row for row in lake.fetch(known).to_pylist()}
     matrix = values.to_numpy(dtype=np.float64)
@@ -165,7 +184,24 @@ def _profiles(lake: Lake, values: pd.DataFrame, groups: pd.DataFrame) -> Iterato
             time_zone=fact.get("time_zone"),
             vector=vector,
             segments={str(k): str(v) for k, v in segments.items()},
+            redemptions=redemptions.get(str(customer_id), {}),
         )
+
+
+def _loaded_redemptions(lake: Lake, told: Iterable[str]) -> dict[str, dict[str, int]]:
+    """Count redemptions of capped offers by customer and offer, without those told to the service.
+
+    The service adds what it was told, at any time; an event must not count in both.
+    """
+    counted = lake.memory(arrow.table({"event_id": arrow.array(told, type=arrow.string())}))
+    capped = lake.table("offers").filter(lambda t: t.customer_cap.notnull())
+    redeemed = lake.table("interactions").filter(lambda t: t.kind == "redeem")
+    loaded = redeemed.anti_join(counted, "event_id").semi_join(capped, "offer_id")
+    uses = loaded.group_by("customer_id", "offer_id").aggregate(used=lambda t: t.count())
+    found: dict[str, dict[str, int]] = {}
+    for row in lake.fetch(uses).to_pylist():
+        found.setdefault(row["customer_id"], {})[row["offer_id"]] = row["used"]
+    return found
 
 
 def _offers(lake: Lake) -> list[dict[str, Any]]:

@@ -1,12 +1,13 @@
 """Simulate: shoppers of known true response call the running service over HTTP.
 
 Time is compressed: each shopper comes to the checkout once, and what she buys because of it, or
-anyway, is told as of the same minute.
+anyway, is told as of the same minute. Every told event is marked with the text 'simulated'; the
+visit's value is the true effect that was planted in it, in minor units of margin.
 """
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -23,22 +24,16 @@ PLACEMENT = "checkout"
 LIMIT = 3
 CHANNELS = ("app", "till")
 TRIES = 20
+SIMULATED = "simulated"
 
 
 @dataclass
 class Simulated:
-    """What happened: decisions, redemptions, and each shopper's variant and true effect."""
+    """How much happened."""
 
     decisions: int = 0
     redemptions: int = 0
     fallbacks: int = 0
-    # By variant: the planted effect of the slate each shopper got, in minor units.
-    effects: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-
-    def mean_effect(self, variant: str) -> float | None:
-        """Return the mean true effect of the slates that a variant's shoppers got."""
-        found = self.effects.get(variant)
-        return float(np.mean(found)) if found else None
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,6 @@ class Shop:
     costs: Mapping[str, int]
     margin_rate: float
     product_id: str
-    experiment: str
 
 
 def simulate(
@@ -153,16 +147,19 @@ async def _checkout(
     result.decisions += 1
     result.fallbacks += int(placement["fallback"])
     result.redemptions += len(did.redemptions)
-    for assigned in answer["experiments"]:
-        if assigned["key"] == shop.experiment:
-            effect = true_effect(mean_basket, liking, slate, shop.costs, shop.margin_rate)
-            result.effects.setdefault(assigned["variant"], []).append(effect)
-    events = _events(answer["decision_id"], customer_id, channel, did, shop, clock)
+    planted = true_effect(mean_basket, liking, slate, shop.costs, shop.margin_rate)
+    events = _events(answer["decision_id"], customer_id, channel, did, planted, shop, clock)
     await _post(client, "/v1/outcomes", {"events": events})
 
 
 def _events(
-    decision_id: str, customer_id: str, channel: str, did: Visit, shop: Shop, clock: Clock
+    decision_id: str,
+    customer_id: str,
+    channel: str,
+    did: Visit,
+    planted: float,
+    shop: Shop,
+    clock: Clock,
 ) -> list[dict[str, Any]]:
     shared = {
         "customer_id": customer_id,
@@ -170,8 +167,10 @@ def _events(
         "at": clock.now().isoformat(),
         "decision_id": decision_id,
         "touchpoint": PLACEMENT,
+        "text": SIMULATED,
     }
-    events: list[dict[str, Any]] = [{**shared, "event_id": f"{decision_id}-visit", "kind": "visit"}]
+    visited = {"event_id": f"{decision_id}-visit", "kind": "visit", "value": planted}
+    events: list[dict[str, Any]] = [{**shared, **visited}]
     events += [
         {**shared, "event_id": f"{decision_id}-view-{offer}", "kind": "view", "offer_id": offer}
         for offer in did.seen

@@ -31,15 +31,38 @@ def training_frame(lake: Lake, settings: Settings) -> TrainingFrame:
     """Return the exposures of loaded history with what was known at each.
 
     Raises:
-        NothingToDo: There are no purchases to tell how far outcomes are known.
+        NothingToDo: There are no purchases to tell how far outcomes are known, or no exposures.
     """
-    latest = lake.table("purchases").aggregate(at=lambda t: t["at"].max())
-    observed_until = lake.fetch(latest)["at"][0].as_py()
+    observed_until = _observed_until(lake)
     if observed_until is None:
         raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
-    return exposures(
+    frame = exposures(
         lake, registry(lake), observed_until, settings.time_zone, settings.publish_hour
     )
+    if frame.rows.empty:
+        raise NothingToDo(
+            f"no exposure to learn from ({frame.censored:,} are still open at "
+            f"{observed_until:%Y-%m-%d}, {frame.unanswerable:,} are of unknown or ended offers); "
+            "load offers, and interactions of kind sent and redeem"
+        )
+    return frame
+
+
+def _observed_until(lake: Lake) -> datetime | None:
+    """Return the last purchase of loaded history, or of all where none was loaded.
+
+    What the service is told comes at once, while the files of the same days may come later: it
+    does not say how far loaded outcomes reach.
+    """
+    purchases = lake.table("purchases")
+    told = lake.table("interactions").filter(lambda t: t.kind.isin(("purchase", "return")))
+    loaded = purchases.anti_join(told.filter(lambda t: t.order_id.notnull()), "order_id")
+    loaded = loaded.anti_join(told.select(order_id="event_id"), "order_id")
+    for table in (loaded, purchases):
+        latest = lake.fetch(table.aggregate(at=lambda t: t["at"].max()))["at"][0].as_py()
+        if latest is not None:
+            return latest
+    return None
 
 
 def train(

@@ -1,10 +1,12 @@
 """Against a real MLflow: a SQLite file and a folder of artifacts."""
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -12,8 +14,9 @@ import pandas as pd
 import pytest
 from scipy.special import expit
 
+from adapters.mlflow_cards import MlflowCards
 from adapters.mlflow_registry import EXPERIMENT, MlflowRegistry
-from foundation.errors import RegularsError
+from foundation.errors import RegularsError, StoreUnavailable
 from recommender.evaluation import Interval
 from recommender.exposures import TrainingFrame
 from recommender.registry import RESPONSE
@@ -344,3 +347,18 @@ def test_without_a_champion_the_challenger_needs_to_beat_nobody(
     place.registry.point("challenger", versions["logistic"])
 
     assert promote(place.registry).version == versions["logistic"]
+
+
+@pytest.mark.parametrize("door", [MlflowRegistry, lambda uri, _: MlflowCards(uri)])
+def test_a_server_that_is_away_is_said_to_be_away(door: Any, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        # Bound and not listening: whoever connects is refused.
+        uri = f"http://user:secret@127.0.0.1:{probe.getsockname()[1]}"
+        store = door(uri, tmp_path)
+        look = store.described if isinstance(store, MlflowRegistry) else store.card
+
+        with pytest.raises(StoreUnavailable, match="REGULARS_MLFLOW_TRACKING_URI") as refused:
+            look("champion")
+
+    assert "secret" not in str(refused.value)

@@ -509,7 +509,7 @@ def columns(**changes: Any) -> dict[str, Any]:
         (None, "the whole file"),
         (["table"], "the whole file"),
         ({}, "table: Field required"),
-        ({"table": "sales", "columns": {}}, "table 'sales' is none of customers, stores"),
+        ({"table": "sales", "columns": {}}, "table 'sales' is none of customers, identities"),
         ({**PURCHASES, "colums": {}}, "colums: Extra inputs"),
         ({**PURCHASES, "time_zone": "Mars/Base"}, "'Mars/Base' is no IANA time zone"),
         ({**PURCHASES, "local_time_zone": "CEST"}, "'CEST' is no IANA time zone"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from foundation.contracts.tables import CHANNELS, INTERACTION_KINDS
 from foundation.errors import RegularsError
 from foundation.money import to_minor
-from foundation.outcome import MONEY_KINDS, Channel, Kind, Outcome, check_outcome
+from foundation.outcome import MONEY_KINDS, RECEIPT_KINDS, Channel, Kind, Outcome, check_outcome
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -55,9 +55,9 @@ def test_every_amount_of_whole_cents_passes_and_keeps_its_cents(cents: int) -> N
 @pytest.mark.parametrize(
     "fields",
     [
-        {"kind": "redeem", "value": 1.005},
-        {"kind": "purchase", "value": 0.001},
-        {"kind": "return", "value": -4.999},
+        {"kind": "redeem", "offer_id": "o-1", "value": 1.005},
+        {"kind": "purchase", "value": 0.001, "lines": [line()]},
+        {"kind": "return", "value": -4.999, "lines": [line()]},
         {"kind": "purchase", "lines": [line(), line(line_id="l-2", amount=1.234)]},
         {"kind": "purchase", "lines": [line(discount=0.005)]},
         {"kind": "purchase", "lines": [line(offer_discount=0.125)]},
@@ -76,9 +76,9 @@ def test_money_with_parts_of_a_cent_is_refused_and_the_event_is_named(
         {"kind": "survey", "value": 7.125},
         {"kind": "ticket_resolved", "value": 0.3333},
         {"kind": "view", "value": 1 / 3},
-        {"kind": "redeem", "value": 1.25},
+        {"kind": "redeem", "offer_id": "o-1", "value": 1.25},
         # A float sum of cents: 0.1 + 0.2 is 0.30000000000000004.
-        {"kind": "purchase", "value": 0.1 + 0.2},
+        {"kind": "purchase", "value": 0.1 + 0.2, "lines": [line()]},
         {"kind": "purchase", "lines": [line(quantity=0.333)]},
     ],
 )
@@ -86,6 +86,23 @@ def test_scores_and_quantities_may_have_any_decimals_and_sums_of_floats_are_mone
     fields: dict[str, Any],
 ) -> None:
     check_outcome(event(**fields), NOW)
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_a_receipt_has_lines_and_nothing_else_has(kind: str) -> None:
+    """Money is counted from lines, so that a receipt without any would be lost in silence."""
+    receipt = kind in RECEIPT_KINDS
+    sound, broken = ([line()], []) if receipt else ([], [line()])
+    why = "lines is empty" if receipt else f"kind '{kind}' carries 1 lines"
+
+    check_outcome(event(kind=kind, lines=sound, offer_id="o-1"), NOW)
+    with pytest.raises(RegularsError, match=f"event 'e-1': {why}"):
+        check_outcome(event(kind=kind, lines=broken), NOW)
+
+
+def test_a_redemption_names_its_offer() -> None:
+    with pytest.raises(RegularsError, match="event 'e-1': offer_id is missing"):
+        check_outcome(event(kind="redeem"), NOW)
 
 
 # -------------------------------------------------------------------------------------- times

@@ -173,13 +173,34 @@ class TestMargin:
             "interactions",
             redeemed("e-1", "c-1", "o-1"),
             redeemed("e-2", "c-1", "o-1"),
-            redeemed("e-3", "c-1", "o-unknown"),
-            redeemed("e-4", "c-1", None),
             redeemed("e-5", "c-2", "o-1"),
             {**redeemed("e-6", "c-2", "o-1"), "kind": "view"},
         )
         # 250 of sales less twice 80; who bought nothing and redeemed once has cost 80.
         assert figures(shop, design()) == {"c-1": (90, 1, 1), "c-2": (-80, 0, 1)}
+
+    def test_of_a_receipt_net_of_the_offer_is_charged_once(self, shop: DuckDbLake) -> None:
+        put(shop, "decisions", decided("d-1", "c-1", "on"), decided("d-2", "c-2", "on"))
+        told = {"offer_discount": 50, "discount": 50, "offer_id": "o-1"}
+        put(
+            shop,
+            "purchases",
+            # The till took 50 off 1000; the lines' own margin is net already.
+            line("l-1", "c-1", 950, **told),
+            line("l-2", "c-2", 950, margin=200, **told),
+        )
+        put(shop, "interactions", redeemed("e-1", "c-1", "o-1"), redeemed("e-2", "c-2", "o-1"))
+        # 1000 x 0.25 less the 50, and 30 of the declared cost of 80 that the till did not tell.
+        assert figures(shop, design()) == {"c-1": (170, 1, 1), "c-2": (170, 1, 1)}
+
+    @pytest.mark.parametrize("offer_id", ["o-unknown", None])
+    def test_is_refused_where_the_cost_of_a_redemption_is_unknown(
+        self, shop: DuckDbLake, offer_id: str | None
+    ) -> None:
+        put(shop, "decisions", decided("d-1", "c-1", "on"))
+        put(shop, "interactions", redeemed("e-1", "c-1", offer_id))
+        with pytest.raises(RegularsError, match=r"1 redemption\(s\) .* cost is unknown"):
+            figures(shop, design())
 
     def test_of_an_order_of_several_lines_counts_the_order_once(self, shop: DuckDbLake) -> None:
         put(shop, "decisions", decided("d-1", "c-1", "on"))
@@ -193,12 +214,15 @@ class TestMargin:
 
 
 class TestWhoAndWhen:
-    def test_counts_from_the_first_decision_up_to_the_end(self, shop: DuckDbLake) -> None:
+    def test_counts_from_the_minute_of_the_first_decision_up_to_the_end(
+        self, shop: DuckDbLake
+    ) -> None:
         put(
             shop,
             "decisions",
             decided("d-2", "c-1", "on", START + 5 * HOUR),
-            decided("d-1", "c-1", "on", START),
+            # Her receipt bears the minute in which she was decided for.
+            decided("d-1", "c-1", "on", START + timedelta(seconds=41)),
         )
         moment = timedelta(microseconds=1)
         put(

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.duckdb_lake import DuckDbLake
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
-from foundation.contracts import INTERACTIONS, PURCHASES
+from foundation.contracts import INTERACTIONS, OFFERS, PURCHASES
 from foundation.errors import NothingToDo
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
@@ -21,10 +21,16 @@ from regulars.wiring import House
 class Shelf:
     """Keeps what the job publishes as offers."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Sequence[str] = ()) -> None:
         self.popularity: dict[str, float] = {}
+        self._told = told
 
-    def __call__(self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]) -> bool:
+    def told_redemptions(self) -> Sequence[str]:
+        return self._told
+
+    def publish_offers(
+        self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]
+    ) -> bool:
         self.popularity = popularity
         return True
 
@@ -99,6 +105,37 @@ def test_an_offer_that_is_seen_and_not_redeemed_becomes_less_popular(
 
     assert after.popularity["live-coffee"] < before.popularity["live-coffee"] / 2
     assert all(0 <= rate <= 1 for rate in after.popularity.values())
+
+
+def test_a_profile_counts_loaded_redemptions_of_capped_offers_and_not_told_ones(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    at = datetime.now(UTC)
+    offers = shop.fetch(shop.table("offers")).to_pylist()
+    capped = next(row for row in offers if row["offer_id"] == "live-coffee")
+    redeemed = [("r-1", "live-coffee"), ("r-2", "live-coffee"), ("r-3", "uncapped")]
+    rows = [
+        {
+            "event_id": event_id,
+            "customer_id": "c-0001",
+            "at": at,
+            "channel": "till",
+            "kind": "redeem",
+            "offer_id": offer_id,
+        }
+        for event_id, offer_id in redeemed
+    ]
+    with shop.write() as write:
+        write.merge(INTERACTIONS.name, INTERACTIONS.from_rows(rows))
+        free = {**capped, "offer_id": "uncapped", "customer_cap": None}
+        write.merge(OFFERS.name, OFFERS.from_rows([free]))
+
+    run(shop, tmp_path / "snapshots", at, Shelf(told=["r-2", "elsewhere"]), silent)
+
+    profile = LmdbProfiles(tmp_path / "snapshots").get("c-0001")
+    assert profile is not None
+    live = {o: n for o, n in profile.redemptions.items() if not o.startswith("past-")}
+    assert live == {"live-coffee": 1}
 
 
 def test_an_empty_lake_says_what_to_do(lake: DuckDbLake, tmp_path: Path, silent: Progress) -> None:

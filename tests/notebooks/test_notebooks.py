@@ -152,9 +152,7 @@ def _copy(house: House, home: Path, silent: Progress) -> House:
         copy(source, home / folder)
     copied = House(Settings(home=home, database_url=None, mlflow_tracking_uri=None), house.clock)
     with copied.database() as url, copied.admin(url) as admin:
-        segment(
-            copied.lake, copied.publish_snapshot, admin.publish_offers, house.clock.now(), silent
-        )
+        segment(copied.lake, copied.publish_snapshot, admin, house.clock.now(), silent)
     return copied
 
 

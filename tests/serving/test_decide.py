@@ -206,6 +206,18 @@ def test_her_own_redemptions_use_up_her_cap(
     assert record.refusals == refused
 
 
+@pytest.mark.parametrize(("told", "refused"), [(0, {}), (1, {"o": "customer_cap_reached"})])
+def test_what_she_redeemed_before_the_service_knew_of_it_counts_too(
+    scorer: Scorer, told: int, refused: dict[str, str]
+) -> None:
+    known = knowing(scorer, [offer("o", customer_cap=3)])
+    profile = replace(ANA, redemptions={"o": 2, "another": 9})
+
+    record = decided(known, profile=profile, state=LiveState({"o": told}))
+
+    assert record.refusals == refused
+
+
 def test_a_cap_of_zero_is_never_shown_and_no_cap_always(scorer: Scorer) -> None:
     known = knowing(scorer, [offer("never", customer_cap=0), offer("always")])
 
