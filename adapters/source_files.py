@@ -91,8 +91,9 @@ def read_source(path: Path, mapping: Mapping, local_zone: str) -> Iterator[Chunk
 def _check_columns(path: Path, mapping: Mapping, found: list[str]) -> None:
     for name in mapping.source_names:
         if name not in found:
+            hint = "; does the mapping need another delimiter?" if len(found) == 1 else ""
             raise RegularsError(
-                f"source {path} has no column {name!r}; its columns are {', '.join(found)}"
+                f"source {path} has no column {name!r}; its columns are {', '.join(found)}{hint}"
             )
         if found.count(name) > 1:
             raise RegularsError(
@@ -104,7 +105,7 @@ def _csv_pieces(path: Path, mapping: Mapping) -> Iterator[_Piece]:
     csv.field_size_limit(LONGEST_VALUE)
     with path.open(newline="", encoding="utf-8-sig") as file:
         # Strict, so that an unclosed quote is an error and not one value up to the file's end.
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(file, strict=True, delimiter=mapping.delimiter)
         try:
             header = next(reader, [])
             if not header:
@@ -145,7 +146,7 @@ def _csv_piece(
         whole = len(row) == len(header)
         if not whole:
             why = f"has {len(row)} values where the header has {len(header)}"
-            faults.append(Fault(len(lines), WHOLE_ROW, ",".join(row), why))
+            faults.append(Fault(len(lines), WHOLE_ROW, mapping.delimiter.join(row), why))
         lines.append(line)
         for column, place in places:
             column.append(row[place] if whole else None)

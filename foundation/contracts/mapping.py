@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
@@ -23,8 +24,19 @@ from foundation.money import LARGEST, NUMBER, InvalidAmount, to_minor
 # Filled from `at` and the local zone where a mapping does not name them.
 LOCAL_TIME_COLUMNS = ("local_day", "local_hour")
 
-# A source without discounts sold at the shelf price.
-NO_DISCOUNT = ("discount", "offer_discount")
+# What an offer holds for is everything where a mapping says nothing; a source without discounts
+# sold at the shelf price.
+LEFT_OUT: dict[str, Any] = {
+    "scope": [],
+    "channels": [],
+    "placements": [],
+    "stores": [],
+    "discount": 0,
+    "offer_discount": 0,
+}
+
+# A number as written with a decimal comma, its thousands perhaps set apart by points.
+COMMA_NUMBER = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)?(,\d+)?")
 
 # Beyond it, neighbouring whole numbers are one float.
 LARGEST_EXACT_FLOAT = 2**53
@@ -44,7 +56,10 @@ class SourceColumn(BaseModel):
 
 
 class Mapping(BaseModel):
-    """A mapping file: the contract's columns on the left, the source's on the right."""
+    """A mapping file: the contract's columns on the left, the source's on the right.
+
+    `delimiter` parts the values of a CSV file, `decimal` the units from their fractions in text.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,6 +68,8 @@ class Mapping(BaseModel):
     constants: dict[str, Any] = {}
     time_zone: ZoneName = "UTC"
     local_time_zone: ZoneName | None = None
+    delimiter: Literal[",", ";", "\t", "|"] = ","
+    decimal: Literal[".", ","] = "."
 
     @property
     def contract(self) -> Table:
@@ -112,7 +129,7 @@ def read_mapping(document: Any, name: str) -> Mapping:
         )
     needed = [c.name for c in contract.columns if not c.nullable and c.name not in given]
     missing = [c for c in needed if not (c in LOCAL_TIME_COLUMNS and "at" in given)]
-    missing = [c for c in missing if c not in NO_DISCOUNT]
+    missing = [c for c in missing if c not in LEFT_OUT]
     if missing:
         raise RegularsError(
             f"mapping {name}: column {missing[0]!r} of {contract.name} has no source; "
@@ -174,7 +191,8 @@ def _check_constants(name: str, mapping: Mapping) -> None:
                 f"mapping {name}: constant {column.name} {value!r} is no text; "
                 f"write it as JSON between single quotes"
             )
-        _read(_repeated(value, 1), column, _AS_GIVEN, mapping.time_zone, faults)
+        zone = mapping.time_zone
+        _read(_repeated(value, 1), column, _reader(column, _AS_GIVEN, zone, "."), zone, faults)
         if faults:
             raise RegularsError(
                 f"mapping {name}: constant {column.name} {value!r} {faults[0].reason}"
@@ -202,10 +220,16 @@ def convert(
         elif column.name in mapping.constants:
             source, values = _AS_GIVEN, _repeated(mapping.constants[column.name], len(raw))
         else:
-            typed[column.name] = 0 if column.name in NO_DISCOUNT else None
+            otherwise = LEFT_OUT.get(column.name)
+            many = isinstance(otherwise, list)
+            typed[column.name] = _repeated(otherwise, len(raw)) if many else otherwise
             continue
         zone = source.time_zone or mapping.time_zone
-        typed[column.name] = _read(values, column, source, zone, faults)
+        # A constant is YAML's own number.
+        decimal = "." if source is _AS_GIVEN else mapping.decimal
+        typed[column.name] = _read(
+            values, column, _reader(column, source, zone, decimal), zone, faults
+        )
     frame = pd.DataFrame(typed, index=raw.index, columns=list(mapping.contract.names))
     given = {*mapping.columns, *mapping.constants}
     derived = [c for c in LOCAL_TIME_COLUMNS if c in typed and c not in given]
@@ -276,7 +300,11 @@ def _is_missing(value: Any) -> bool:
 
 
 def _read(
-    values: pd.Series, column: Column, source: SourceColumn, zone: str, faults: list[Fault]
+    values: pd.Series,
+    column: Column,
+    reader: Callable[[Any], Any],
+    zone: str,
+    faults: list[Fault],
 ) -> pd.Series:
     """Read each distinct value once; a source's columns repeat themselves."""
     try:
@@ -285,7 +313,6 @@ def _read(
     except (TypeError, arrow.ArrowException):
         # Lists and structures cannot be told apart so cheaply.
         distinct, places = values.tolist(), np.arange(len(values))
-    reader = _reader(column, source, zone)
     read: list[Any] = []
     reasons: dict[int, str] = {}
     for place, value in enumerate(distinct):
@@ -318,12 +345,23 @@ def _typed(read: list[Any], column: Column, zone: str) -> pd.Series:
     return pd.Series(read, dtype=object)
 
 
-def _reader(column: Column, source: SourceColumn, zone: str) -> Callable[[Any], Any]:
-    if column.kind == "money":
-        return _whole if source.unit == "minor" else _money
+def _reader(column: Column, source: SourceColumn, zone: str, decimal: str) -> Callable[[Any], Any]:
     if column.kind == "time":
         return lambda value: _time(value, source.format, ZoneInfo(zone))
-    return _READERS[column.kind]
+    money = _whole if source.unit == "minor" else _money
+    read = money if column.kind == "money" else _READERS[column.kind]
+    if decimal == "," and column.kind in ("money", "float64", "int64"):
+        return lambda value: read(_pointed(value))
+    return read
+
+
+def _pointed(value: Any) -> Any:
+    """Return a number that was written with a decimal comma as one with a point."""
+    if not isinstance(value, str):
+        return value
+    if not COMMA_NUMBER.fullmatch(value.strip()):
+        raise _Unreadable("is not a number with a decimal comma")
+    return value.replace(".", "").replace(",", ".")
 
 
 def _text(value: Any) -> str:

@@ -86,7 +86,7 @@ def simulate_experiment(
     """Send every customer of the lake to a running service once and report on what runs there.
 
     Raises:
-        NothingToDo: No experiment runs, or the lake holds no products.
+        NothingToDo: No experiment runs, or the lake holds no purchases.
         StoreUnavailable: The service does not answer.
     """
     running = [stored for stored in admin.experiments() if stored.stopped_at is None]
@@ -127,9 +127,12 @@ def planted_effects(lake: Lake, design: Experiment) -> dict[str, float]:
 
 def _shop(house: House) -> Shop:
     lake = house.lake
-    products = lake.fetch(lake.table("products").order_by("product_id").limit(1)).to_pylist()
+    # What is bought need not be described: a lake of purchases alone will do.
+    sold = lake.table("purchases").select("product_id").distinct()
+    sold = sold.left_join(lake.table("products"), "product_id").select("product_id", "margin_rate")
+    products = lake.fetch(sold.order_by("product_id").limit(1)).to_pylist()
     if not products:
-        raise NothingToDo("the lake holds no products; load some with 'regulars load'")
+        raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
     offers = lake.fetch(lake.table("offers").select("offer_id", "cost")).to_pylist()
     return Shop(
         costs={offer["offer_id"]: offer["cost"] for offer in offers},

@@ -599,3 +599,56 @@ def test_a_source_that_fails_in_its_midst_leaves_the_lake_as_it_was(
         load(lake, chunks(), FixedClock(NOW), silent)
 
     assert lake.version == 0
+
+
+COMMAS = """\
+table: purchases
+delimiter: ";"
+decimal: ","
+columns:
+  line_id: bon
+  order_id: bon
+  customer_id: karte
+  amount: netto
+  quantity: stueck
+constants: {product_id: p, at: 2026-05-04 12:00, channel: store}
+"""
+
+
+def test_a_file_of_a_country_with_decimal_commas_is_read_to_the_cent(
+    load_file: Load, lake: DuckDbLake
+) -> None:
+    rows = [
+        "bon;karte;netto;stueck",
+        "B1;007;1.234,50;1,5",
+        'B2;007;"-0,05";2',
+        "B3;007;4.50;1",
+        "B4;007;1234567,8;1.000",
+        "B5;007;,;1",
+    ]
+    report = load_file("\n".join(rows).encode(), "kassa.csv", COMMAS)
+
+    assert [(row["line_id"], row["amount"], row["quantity"]) for row in purchases(lake)] == [
+        ("B1", 123_450, 1.5),
+        ("B2", -5, 2.0),
+        ("B4", 123_456_780, 1_000.0),
+    ]
+    assert report.tables["purchases"].quarantined == 2
+    why = "is not a number with a decimal comma"
+    assert quarantine(lake) == [(4, "amount", "4.50", why), (6, "amount", ",", why)]
+
+
+def test_an_offer_holds_everywhere_where_the_mapping_names_no_place(
+    load_file: Load, lake: DuckDbLake
+) -> None:
+    mapping = """\
+table: offers
+columns: {offer_id: id}
+constants:
+  {title: free coffee, kind: gift, reward: 1, min_spend: 0, cost: 0.4, priority: 0,
+   valid_from: 2026-11-01, valid_to: 2026-12-01, combinable: true}
+"""
+    load_file(b"id\no-1\no-2\n", "offers.csv", mapping)
+
+    for row in lake.fetch(lake.table("offers")).to_pylist():
+        assert [row[c] for c in ("scope", "channels", "placements", "stores")] == [[]] * 4
