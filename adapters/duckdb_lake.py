@@ -25,7 +25,7 @@ import pyarrow.parquet as parquet
 from adapters.durable import sync_folder
 from foundation.contracts import TABLES, Table
 from foundation.errors import RegularsError
-from foundation.lake import Merged
+from foundation.lake import Added, Merged
 
 # Readers may still hold an older commit; its files stay until this many newer ones exist.
 COMMITS_KEPT = 5
@@ -55,8 +55,18 @@ class DuckDbLake:
         return self._newest().version
 
     def table(self, name: str) -> ibis.Table:
-        contract = _contract(name)
+        return self._read_files(name, self._newest().files.get(name, []))
+
+    def added(self, name: str, cursor: str | None) -> Added:
         files = self._newest().files.get(name, [])
+        # Events only ever add files at the end, so a prefix says all that was seen.
+        seen = int((cursor or "0:").partition(":")[0])
+        whole = cursor is None or cursor != _cursor(files[:seen])
+        rows = self._read_files(name, files if whole else files[seen:])
+        return Added(rows, _cursor(files), whole)
+
+    def _read_files(self, name: str, files: Sequence[str]) -> ibis.Table:
+        contract = _contract(name)
         if not files:
             # Nullable, as Parquet is read: an empty table joins and unites like a full one.
             columns = [field.with_nullable(True) for field in contract.arrow_schema]
@@ -264,6 +274,11 @@ def _contract(name: str) -> Table:
     if name not in TABLES:
         raise RegularsError(f"table {name!r} is no contract; choose one of {', '.join(TABLES)}")
     return TABLES[name]
+
+
+def _cursor(files: Sequence[str]) -> str:
+    named = hashlib.blake2b("\n".join(files).encode(), digest_size=8).hexdigest()
+    return f"{len(files)}:{named}"
 
 
 def _engine() -> duckdb.DuckDBPyConnection:

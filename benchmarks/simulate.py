@@ -118,7 +118,7 @@ class Base:
         lake = house.lake
         load(lake, read_complete_journey(0), house.clock, progress)
         shelf = Shelf()
-        segment(lake, house.publish_snapshot, shelf, NOW, progress)
+        segment(lake, house.publish_snapshot, shelf, house.settings, NOW, progress)
         self.shoppers: Shoppers = shoppers_from(customer_features(lake, NOW))
         self.rate = margin_rate(lake)
         self.costs = {offer.offer_id: offer.cost for offer in shelf.offers}

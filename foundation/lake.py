@@ -23,6 +23,19 @@ class Merged:
     conflicts: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Rows of a table since a cursor, and the cursor after them.
+
+    `whole` says that these are all rows: there was no cursor, or the table is no longer the one
+    it was set in, grown.
+    """
+
+    rows: ibis.Table
+    cursor: str
+    whole: bool
+
+
 class LakeWrite(Protocol):
     """One commit in the making: nothing of it is seen before it ends well."""
 
@@ -55,6 +68,10 @@ class Lake(Protocol):
 
     def table(self, name: str) -> ibis.Table:
         """Return a contract's table at the newest commit, empty when nothing was loaded."""
+        ...
+
+    def added(self, name: str, cursor: str | None) -> Added:
+        """Return an event table's rows since a cursor of an earlier call; None is the start."""
         ...
 
     def memory(self, rows: arrow.Table) -> ibis.Table:

@@ -1,14 +1,35 @@
 """Where this deployment keeps its things and how it behaves. Environment: REGULARS_<NAME>."""
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foundation.clock import known_zone
 from foundation.errors import RegularsError
 from foundation.money import OTHER_MINOR_UNITS, Currency
+
+
+def _rising(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    if any(low >= high for low, high in pairwise(bounds)):
+        raise ValueError("bounds must rise; write them like [7, 30, 90, 180]")
+    return bounds
+
+
+Bounds = Annotated[tuple[float, float, float, float], AfterValidator(_rising)]
+
+
+class RfmCuts(BaseModel):
+    """Four rising bounds for each of recency, frequency and money; a fixed score for each part."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recency_days: Bounds
+    orders: Bounds
+    spend: Bounds = Field(description="In major units of the currency.")
 
 
 class Settings(BaseSettings):
@@ -37,6 +58,13 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address the service listens on.")
     exploration: float = Field(
         default=0.1, gt=0, le=1, description="Share of slates drawn at random, to keep learning."
+    )
+
+    rfm_window_days: int = Field(
+        default=365, ge=1, le=3650, description="How far back RFM counts orders and spend, in days."
+    )
+    rfm_cuts: RfmCuts | None = Field(
+        default=None, description="Fixed bounds of RFM scores; without them scores are quintiles."
     )
 
     @field_validator("time_zone")
@@ -94,6 +122,8 @@ def load_settings(home: Path | None = None) -> Settings:
         return Settings() if home is None else Settings(home=home)
     except ValidationError as error:
         first = error.errors()[0]
-        name = "REGULARS_" + "_".join(str(part) for part in first["loc"]).upper()
-        rule = first["msg"].removeprefix("Value error, ")
-        raise RegularsError(f"setting {name}={first['input']!r}: {rule}") from error
+        name, *inside = (str(part) for part in first["loc"])
+        rule = ": ".join([*inside, first["msg"].removeprefix("Value error, ")])
+        raise RegularsError(
+            f"setting REGULARS_{name.upper()}={first['input']!r}: {rule}"
+        ) from error

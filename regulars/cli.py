@@ -206,7 +206,7 @@ def segment(
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "segment"))
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
-        report = job(house.lake, house.publish_snapshot, admin, instant, progress)
+        report = job(house.lake, house.publish_snapshot, admin, house.settings, instant, progress)
     if as_json:
         _print_json(asdict(report))
         return

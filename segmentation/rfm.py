@@ -2,10 +2,13 @@
 
 A score is a fifth of the customers who ever bought: 5 holds the most recent, the most frequent, the
 highest spenders. So a score is a rank and not a verdict: when everybody buys less, scores stay, and
-"away longer than most" may be quite usual for her (lifecycle.py answers that). The three scores
-give one of a few named groups, each with a sentence for the marketer.
+"away longer than most" may be quite usual for her (lifecycle.py answers that). With fixed cuts a
+score is a verdict, and how many customers get it is not known beforehand. The three scores give
+one of a few named groups, each with a sentence for the marketer.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import TypeAlias
 
@@ -21,6 +24,19 @@ SCORES = 5
 # One order is all that is known of her: a rank among regulars would call her seldom and poor.
 NEW_BUYER_DAYS = 30
 WINDOW_DAYS = 365
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Fixed bounds instead of fifths: four rising ones each, minor units for spend.
+
+    A customer at a bound has reached it: she gets the better score.
+    """
+
+    recency_days: Sequence[float]
+    orders: Sequence[float]
+    spend: Sequence[float]
+
 
 NEW = "New"
 NO_PURCHASE = "No purchase yet"
@@ -91,28 +107,36 @@ def quantile_scores(values: Floats) -> Integers:
     return 1 + SCORES * (below + up_to) // (2 * max(len(values), 1))
 
 
-def rfm_groups(profile: pd.DataFrame) -> pd.DataFrame:
+def rfm_groups(
+    profile: pd.DataFrame, window_days: int = WINDOW_DAYS, cuts: Cuts | None = None
+) -> pd.DataFrame:
     """Score and name every customer.
 
     Args:
-        profile: One row a customer: recency_days (null: never bought), tenure_days,
-            orders_365d, spend_365d (minor units; returns lower it, also below 0).
+        profile: One row a customer: recency_days (null: never bought), tenure_days, orders and
+            spend in the window (minor units; returns lower it, also below 0).
+        window_days: How far back orders and spend were counted.
+        cuts: Fixed bounds of the scores; fifths of the buyers without.
 
     Returns:
         Same index: recency_score, frequency_score, monetary_score (1-5) and rfm (a key of GROUPS).
     """
     recency = profile["recency_days"].to_numpy(np.float64, na_value=np.nan)
     tenure = profile["tenure_days"].to_numpy(np.float64, na_value=np.nan)
-    orders = profile["orders_365d"].to_numpy(np.float64, na_value=0)
-    spend = profile["spend_365d"].to_numpy(np.float64, na_value=0)
+    orders = profile["orders"].to_numpy(np.float64, na_value=0)
+    spend = profile["spend"].to_numpy(np.float64, na_value=0)
     bought = ~np.isnan(recency)
     scores = np.ones((3, len(profile)), dtype=np.int64)
-    # Only buyers are ranked: a large file of sign-ups would push every buyer to 5.
     for row, values in enumerate((-recency, orders, spend)):
-        scores[row, bought] = quantile_scores(values[bought])
+        # Only buyers are ranked: a large file of sign-ups would push every buyer to 5.
+        scores[row, bought] = (
+            quantile_scores(values[bought])
+            if cuts is None
+            else 1 + np.searchsorted(_bounds(cuts)[row], values[bought], side="right")
+        )
     groups = _MAP[tuple(scores - 1)]
     # A past that fits in the window makes the window's orders all there ever were.
-    first = bought & (orders == 1) & (tenure < WINDOW_DAYS)
+    first = bought & (orders == 1) & (tenure < window_days)
     groups[first & (recency <= NEW_BUYER_DAYS)] = NEW
     groups[~bought] = NO_PURCHASE
     return pd.DataFrame(
@@ -124,6 +148,11 @@ def rfm_groups(profile: pd.DataFrame) -> pd.DataFrame:
         },
         index=profile.index,
     )
+
+
+def _bounds(cuts: Cuts) -> tuple[Floats, Floats, Floats]:
+    recency = -np.asarray(cuts.recency_days, dtype=np.float64)[::-1]
+    return recency, np.asarray(cuts.orders, np.float64), np.asarray(cuts.spend, np.float64)
 
 
 _RANGE = range(1, SCORES + 1)

@@ -71,7 +71,7 @@ def small_deployment(home: Path) -> House:
     now = house.clock.now()
     load(house.lake, made_up_year(now), house.clock, silent)
     with house.database() as url, house.admin(url) as admin:
-        segment(house.lake, house.publish_snapshot, admin, now, silent)
+        segment(house.lake, house.publish_snapshot, admin, house.settings, now, silent)
         train(house.lake, house.models, house.settings, silent)
         admin.touch_catalogue()
     return house

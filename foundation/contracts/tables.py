@@ -243,6 +243,19 @@ SEGMENTS = Table(
     ),
 )
 
+RECEIPTS = Table(
+    "receipts",
+    "receipt_key",
+    "record",
+    (
+        Column("receipt_key", "string", "Customer, order and instant in one"),
+        Column("customer_id", "string", "Who"),
+        Column("order_id", "string", "The receipt"),
+        Column("at", "time", "When"),
+        Column("amount", "money", "Net paid over its lines; negative for a return"),
+    ),
+)
+
 ASSUMPTIONS = Table(
     "assumptions",
     "name",
@@ -284,6 +297,7 @@ TABLES: dict[str, Table] = {
         SURVEYS,
         DECISIONS,
         SEGMENTS,
+        RECEIPTS,
         ASSUMPTIONS,
         QUARANTINE,
     )

@@ -87,7 +87,7 @@ def prepare(
     with only_one(locks, "load"):
         load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
     with only_one(locks, "segment"):
-        segments = segment(lake, house.publish_snapshot, admin, now, progress)
+        segments = segment(lake, house.publish_snapshot, admin, house.settings, now, progress)
     with only_one(locks, "train"):
         training = train(lake, house.models, house.settings, progress)
     if training.alias == "challenger":

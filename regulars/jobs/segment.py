@@ -17,11 +17,12 @@ from foundation.errors import NothingToDo, TooLittleData
 from foundation.features import Feature, definitions, feature_hash, features_as_of
 from foundation.lake import Lake
 from foundation.profile import Profile, SnapshotFacts
+from foundation.settings import Settings
 from regulars.assumptions import assumed
+from regulars.jobs.receipts import refresh_receipts, rfm
 from regulars.progress import Progress
 from segmentation.clusters import behaviour_clusters
 from segmentation.lifecycle import lifecycle_states
-from segmentation.rfm import rfm_groups
 
 SEED = 7
 # A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
@@ -93,6 +94,7 @@ def segment(
     lake: Lake,
     publish_snapshot: SnapshotPublisher,
     operations: Operations,
+    settings: Settings,
     as_of: datetime,
     progress: Progress,
 ) -> SegmentReport:
@@ -108,7 +110,8 @@ def segment(
         if values.empty:
             raise NothingToDo("the lake holds no customers; load some with 'regulars load'")
         step.show("groups")
-        groups = rfm_groups(values)
+        refresh_receipts(lake)
+        groups = rfm(lake, settings, values.index, as_of)
         groups["lifecycle"] = lifecycle_states(values)
         groups["cluster"], silhouette, unclustered = _clusters(values)
         run_id = _run_id(lake, as_of)

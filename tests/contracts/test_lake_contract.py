@@ -553,3 +553,33 @@ def test_a_block_left_by_return_is_a_commit_like_any_other(lake: Lake) -> None:
 
     assert job() == '{"done": true}'
     assert event_ids(lake) == {"a"}
+
+
+def test_a_cursor_parts_what_was_read_from_what_came_since(lake: Lake) -> None:
+    assert lake.fetch(lake.added("interactions", None).rows).num_rows == 0
+    put(lake, "interactions", events("a", "b"))
+    first = lake.added("interactions", None)
+    assert (first.whole, lake.fetch(first.rows).num_rows) == (True, 2)
+
+    put(lake, "interactions", events("b", "c"))
+    put(lake, "interactions", events("d", at=MIDNIGHT + timedelta(days=3)), by_day=True)
+    since = lake.added("interactions", first.cursor)
+    assert not since.whole
+    assert set(lake.fetch(since.rows)["event_id"].to_pylist()) == {"c", "d"}
+
+    nothing = lake.added("interactions", since.cursor)
+    assert (nothing.whole, lake.fetch(nothing.rows).num_rows) == (False, 0)
+    assert nothing.cursor == since.cursor
+
+
+def test_a_cursor_into_a_table_laid_afresh_gives_all_of_it(lake: Lake) -> None:
+    put(lake, "interactions", events("a", "b"))
+    before = lake.added("interactions", None).cursor
+    with lake.write() as write:
+        write.clear("interactions")
+        write.merge("interactions", events("c", "d", "e"))
+
+    anew = lake.added("interactions", before)
+
+    assert anew.whole
+    assert set(lake.fetch(anew.rows)["event_id"].to_pylist()) == {"c", "d", "e"}

@@ -1,5 +1,6 @@
 """Settings come from the environment; a wrong one is named in one line."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         ("REGULARS_CURRENCY_CODE", "JPY", "JPY has no cents"),
         ("REGULARS_CURRENCY_CODE", "KWD", "KWD has no cents"),
         ("REGULARS_EXPLORATION", "0", "greater than 0"),
+        ("REGULARS_RFM_WINDOW_DAYS", "0", "greater than or equal to 1"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_rule_in_one_line(
@@ -76,3 +78,34 @@ def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -
 
     assert settings.database_url is None
     assert settings.home == Path(".regulars")
+
+
+def test_fixed_cuts_of_rfm_are_one_json_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuts = {"recency_days": [7, 30, 90, 180], "orders": [2, 5, 9, 20], "spend": [9.5, 20, 50, 99]}
+    monkeypatch.setenv("REGULARS_RFM_CUTS", json.dumps(cuts))
+
+    found = load_settings().rfm_cuts
+
+    assert found is not None
+    assert found.spend == (9.5, 20, 50, 99)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ('{"recency_days": [7, 30, 90], "orders": [1,2,3,4], "spend": [1,2,3,4]}', "recency_days"),
+        ('{"recency_days": [7, 7, 90, 99], "orders": [1,2,3,4], "spend": [1,2,3,4]}', "must rise"),
+        ('{"recency_days": [7, 9, 90, 99]}', "orders: Field required"),
+        ("7,30,90,180", "valid dictionary"),
+    ],
+)
+def test_cuts_that_are_none_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, value: str, says: str
+) -> None:
+    monkeypatch.setenv("REGULARS_RFM_CUTS", value)
+
+    with pytest.raises(RegularsError, match=says) as refusal:
+        load_settings()
+
+    assert "rfm_cuts" in str(refusal.value).lower()
+    assert "\n" not in str(refusal.value)

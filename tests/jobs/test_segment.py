@@ -13,6 +13,7 @@ from adapters.duckdb_lake import DuckDbLake
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from foundation.contracts import INTERACTIONS, OFFERS, PURCHASES
 from foundation.errors import NothingToDo
+from foundation.settings import Settings
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from regulars.wiring import House
@@ -42,7 +43,9 @@ def shop(small_house: House, tmp_path: Path) -> DuckDbLake:
 
 
 def run(lake: DuckDbLake, folder: Path, at: datetime, shelf: Shelf, silent: Progress):
-    return segment(lake, partial(publish_snapshot, folder), shelf, at, silent)
+    return segment(
+        lake, partial(publish_snapshot, folder), shelf, Settings(home=folder), at, silent
+    )
 
 
 def sizes_in_lake(lake: DuckDbLake, report: SegmentReport) -> dict[str, int]:

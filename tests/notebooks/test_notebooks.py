@@ -152,7 +152,9 @@ def _copy(house: House, home: Path, silent: Progress) -> House:
         copy(source, home / folder)
     copied = House(Settings(home=home, database_url=None, mlflow_tracking_uri=None), house.clock)
     with copied.database() as url, copied.admin(url) as admin:
-        segment(copied.lake, copied.publish_snapshot, admin, house.clock.now(), silent)
+        segment(
+            copied.lake, copied.publish_snapshot, admin, copied.settings, house.clock.now(), silent
+        )
     return copied
 
 

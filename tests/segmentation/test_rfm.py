@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segmentation.rfm import GROUPS, NEW, NO_PURCHASE, quantile_scores, rfm_group, rfm_groups
+from segmentation.rfm import GROUPS, NEW, NO_PURCHASE, Cuts, quantile_scores, rfm_group, rfm_groups
 
 SCORES = ["recency_score", "frequency_score", "monetary_score"]
 
 
 def profile(rows: list[tuple[float | None, float | None, int, int]]) -> pd.DataFrame:
-    columns = ["recency_days", "tenure_days", "orders_365d", "spend_365d"]
+    columns = ["recency_days", "tenure_days", "orders", "spend"]
     frame = pd.DataFrame(rows, columns=columns, index=[f"c-{i}" for i in range(len(rows))])
     return frame.astype({"recency_days": "float64", "tenure_days": "float64"})
 
@@ -109,7 +109,7 @@ def test_customers_without_purchase_keep_their_row_and_do_not_move_the_others():
 def test_a_return_lowers_the_monetary_score():
     kept = profile(regulars(10))
     returned = kept.copy()
-    returned.iloc[-1, returned.columns.get_loc("spend_365d")] = -100
+    returned.iloc[-1, returned.columns.get_loc("spend")] = -100
     assert rfm_groups(kept)["monetary_score"].iloc[-1] == 5
     assert rfm_groups(returned)["monetary_score"].iloc[-1] == 1
 
@@ -139,7 +139,7 @@ def test_permuting_rows_permutes_the_answer(frame: pd.DataFrame, random):
 def test_equal_values_share_a_score(frame: pd.DataFrame):
     groups = rfm_groups(frame)
     bought = frame["recency_days"].notna()
-    for value, score in zip(["recency_days", "orders_365d", "spend_365d"], SCORES, strict=True):
+    for value, score in zip(["recency_days", "orders", "spend"], SCORES, strict=True):
         assert (groups[score][bought].groupby(frame[value]).nunique() == 1).all()
 
 
@@ -152,3 +152,29 @@ def test_a_more_recent_purchase_never_lowers_the_recency_score(frame: pd.DataFra
     assert after.loc[who, "recency_score"] >= before.loc[who, "recency_score"]
     bought = frame.dropna(subset=["recency_days"]).sort_values("recency_days").index
     assert before.loc[bought, "recency_score"].is_monotonic_decreasing
+
+
+def test_fixed_cuts_score_by_bounds_and_a_bound_is_reached_by_standing_on_it():
+    cuts = Cuts(recency_days=[7, 30, 90, 180], orders=[2, 5, 10, 20], spend=[100, 200, 300, 400])
+    rows: list[tuple[float | None, float | None, int, int]] = [
+        (7.0, 300.0, 20, 400),
+        (7.5, 300.0, 19, 399),
+        (180.0, 300.0, 2, 100),
+        (180.5, 300.0, 1, 99),
+        (None, None, 0, 0),
+    ]
+    found = rfm_groups(profile(rows), cuts=cuts)
+    assert found[SCORES].to_numpy().tolist() == [
+        [5, 5, 5],
+        [4, 4, 4],
+        [2, 2, 2],
+        [1, 1, 1],
+        [1, 1, 1],
+    ]
+
+
+def test_new_is_judged_by_the_window_that_orders_were_counted_in():
+    # Her one order in 90 days need not be her first, when she came 100 days ago too.
+    rows: list[tuple[float | None, float | None, int, int]] = [(5.0, 100.0, 1, 500)]
+    assert rfm_groups(profile(rows), window_days=365)["rfm"].tolist() == [NEW]
+    assert rfm_groups(profile(rows), window_days=90)["rfm"].tolist() != [NEW]
