@@ -13,7 +13,7 @@ import tempfile
 import mlflow
 from mlflow.artifacts import download_artifacts
 
-from recommender.evaluation import Interval
+from foundation.scores import Interval
 from recommender.model_card import ModelCard, Scored
 from recommender.registry import RESPONSE, Alias
 
