@@ -6,7 +6,6 @@ customers by recency alone.
 
 import argparse
 import tempfile
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from adapters.complete_journey import read_complete_journey
 from adapters.duckdb_lake import DuckDbLake
 from benchmarks.run import Bar
 from foundation.clock import FixedClock
-from foundation.scores import Interval
 from regulars.jobs.load import load
 from regulars.jobs.segment import SEED
 from regulars.jobs.train_churn import ACTIVE, DAYS, churn_frame, churn_origins
@@ -76,11 +74,5 @@ def _between(name: str, value: float, bounds: tuple[float, float]) -> Bar:
     return Bar(name, value, f"{low} to {high}", low <= value <= high)
 
 
-def _figures(judged: Calibration) -> dict[str, Any]:
-    found: dict[str, Any] = {"n": judged.n, "customers": judged.customers}
-    for field in fields(judged):
-        value = getattr(judged, field.name)
-        if isinstance(value, Interval):
-            name = "recency_auc" if field.name == "baseline_auc" else field.name
-            found |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
-    return found
+def _figures(judged: Calibration) -> dict[str, float]:
+    return {k.replace("baseline", "recency"): v for k, v in judged.figures().items()}

@@ -11,7 +11,7 @@ Sources: Brier 1950; Cox 1958 (recalibration); Van Calster et al. 2016, 2019 (le
 calibration); Naeini, Cooper and Hauskrecht 2015 (expected calibration error).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from scipy.special import expit, logit
@@ -35,11 +35,31 @@ _STEPS = 8
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How probabilities did on rows they were not fitted to, each figure with its interval.
+class RecalibrationLine:
+    """What happened to those told a probability, as a line in logits.
 
-    `recalibration` is the bootstrap covariance of (intercept, slope), shape (2, 2).
+    `covariance` is the bootstrap's of (intercept, slope), shape (2, 2).
     """
+
+    intercept: float
+    slope: float
+    covariance: np.ndarray
+
+    def interval(self, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return 95 % bounds of the rate among customers told these probabilities, shapes (n,).
+
+        A model's own held-out error is part of the bounds: a miscalibrated one may lie outside.
+        """
+        x = _logit(probability)
+        design = np.column_stack([np.ones_like(x), x])
+        middle = design @ [self.intercept, self.slope]
+        spread = np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance, design))
+        return expit(middle - 1.96 * spread), expit(middle + 1.96 * spread)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How probabilities did on rows they were not fitted to, each figure with its interval."""
 
     n: int
     customers: int
@@ -53,18 +73,17 @@ class Calibration:
     baseline_auc: Interval
     auc_gain: Interval
     bins: list[Bin]
-    recalibration: np.ndarray
+    line: RecalibrationLine
 
-    def interval(self, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return 95 % bounds of what happened to those told these probabilities, shapes (n,).
-
-        By the recalibration line, so that a model's own error is part of the bounds.
-        """
-        x = _logit(probability)
-        middle = self.intercept.value + self.slope.value * x
-        design = np.column_stack([np.ones_like(x), x])
-        spread = np.sqrt(np.einsum("ij,jk,ik->i", design, self.recalibration, design))
-        return expit(middle - 1.96 * spread), expit(middle + 1.96 * spread)
+    def figures(self) -> dict[str, float]:
+        """Return every figure by name, and its bounds as name_low and name_high."""
+        found: dict[str, float] = {"n": self.n, "customers": self.customers}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Interval):
+                name = field.name
+                found |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        return found
 
 
 def calibration(
@@ -142,9 +161,8 @@ def calibration(
     values[0] = calibration_error(bins)
     values[6], values[7] = auc(outcome, probability), auc(outcome, baseline)
     each = [percentiles(v, drawn[:, i]) for i, v in enumerate(values)]
-    return Calibration(
-        len(outcome), size, *each, bins=bins, recalibration=np.cov(drawn[:, [2, 1]].T)
-    )
+    line = RecalibrationLine(values[2], values[1], np.cov(drawn[:, [2, 1]].T))
+    return Calibration(len(outcome), size, *each, bins=bins, line=line)
 
 
 def recalibrate(

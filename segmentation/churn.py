@@ -9,6 +9,7 @@ probabilities calibrated by themselves; how far they are is measured, not assume
 Sources: LightGBM, Ke et al. 2017; contributions, Lundberg and Lee 2017 (TreeSHAP).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from foundation.errors import RegularsError, TooLittleData
-from foundation.features import Events, Rows
+from foundation.features import Events, Feature, Rows
 from segmentation.lifecycle import longer_silence_chance
 
 CHURN_FEATURES = (
@@ -87,6 +88,11 @@ class ChurnModel:
         """
         found = np.asarray(self.trees.predict(_matrix(inputs), pred_contrib=True))
         return pd.DataFrame(found, index=inputs.index, columns=[*INPUTS, "average"])
+
+
+def churn_features(registry: Sequence[Feature]) -> tuple[Feature, ...]:
+    """Return the definitions that the model's inputs are made of, in the registry's order."""
+    return tuple(feature for feature in registry if feature.name in CHURN_FEATURES)
 
 
 def churn_labels(events: Events, spine: Rows, days: int) -> Rows:

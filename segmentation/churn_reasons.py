@@ -19,8 +19,11 @@ REASONS = 2
 def _silence(row: Any) -> str:
     told = f"has not bought for {row.recency_days:.0f} days"
     if np.isnan(row.gap_mean_365d):
-        return f"{told}, and only once in the last year"
-    return f"{told}, usually every {max(row.gap_mean_365d, 1):.0f}"
+        return f"{told}, and only on one day in the last year"
+    usual = max(row.gap_mean_365d, 1)
+    if row.recency_days <= usual:
+        told = f"bought {row.recency_days:.0f} days ago"
+    return f"{told}, usually every {usual:.0f}"
 
 
 def _steadiness(row: Any) -> str:

@@ -1,24 +1,57 @@
 """Train churn: a model of no purchase in the next N days, tested at rolling origins."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import ibis
 import pandas as pd
 
 from foundation.errors import NothingToDo
-from foundation.features import Feature, features_as_of
+from foundation.features import feature_hash, features_as_of
 from foundation.lake import Lake
-from regulars.jobs.segment import registry
-from regulars.progress import Step
-from segmentation.churn import CHURN_FEATURES, churn_inputs, churn_labels
+from regulars.jobs.segment import SEED, registry
+from regulars.progress import Progress, Step
+from segmentation.churn import churn_features, churn_inputs, churn_labels
+from segmentation.churn_report import ChurnReport, evaluate_churn
 from segmentation.origins import FEWEST_TESTS, Origins, rolling_origins
+from segmentation.registry import ChurnRegistry
 
+TRAINED_ON = ("purchases", "products", "assumptions")
 DAYS, ACTIVE = 30, 90
 
 
-def churn_features(lake: Lake) -> tuple[Feature, ...]:
-    """Return the definitions that the churn model's inputs are made of."""
-    return tuple(feature for feature in registry(lake) if feature.name in CHURN_FEATURES)
+@dataclass(frozen=True)
+class TrainedChurn:
+    """What was trained, where it is registered, and whether it forecasts from now on."""
+
+    report: ChurnReport
+    version: int
+    champion: bool
+
+
+def train_churn(lake: Lake, models: ChurnRegistry, progress: Progress) -> TrainedChurn:
+    """Train the churn model and register it; it becomes the champion unless it has a fault.
+
+    Every training is tested at the newest origins and has the newest labels, so a sound model
+    follows its forerunner without a duel on origins that both have learnt from.
+
+    Raises:
+        NothingToDo: There are no purchases.
+        TooLittleData: Too few customers, or too short a history.
+    """
+    with progress.step("train churn") as step:
+        step.show("customers as of earlier origins")
+        origins = churn_origins(lake, DAYS, ACTIVE)
+        frame = churn_frame(lake, origins, ACTIVE, step)
+        step.show(f"{len(frame):,} rows: a model an origin")
+        report = evaluate_churn(frame, origins, ACTIVE, SEED)
+        step.show("tracking in MLflow")
+        fingerprint = feature_hash(churn_features(registry(lake)))
+        version = models.register(report, fingerprint, lake.digest(TRAINED_ON))
+        if report.fault is None:
+            models.crown(version)
+        step.show(report.verdict())
+    return TrainedChurn(report, version, report.fault is None)
 
 
 def churn_origins(lake: Lake, days: int, active: int, tests: int = FEWEST_TESTS) -> Origins:
@@ -52,8 +85,8 @@ def churn_frame(lake: Lake, origins: Origins, active: int, step: Step) -> pd.Dat
 
 def inputs_as_of(lake: Lake, as_of: datetime, days: int, active: int) -> pd.DataFrame:
     """Return the churn model's inputs for each active customer, by customer_id."""
-    spine = _active(lake, as_of, active)
-    values = lake.fetch(features_as_of(lake, spine, churn_features(lake)).order_by("customer_id"))
+    spine, wanted = _active(lake, as_of, active), churn_features(registry(lake))
+    values = lake.fetch(features_as_of(lake, spine, wanted).order_by("customer_id"))
     return churn_inputs(values.to_pandas().set_index("customer_id"), days, active)
 
 

@@ -48,7 +48,7 @@ def test_a_planted_miscalibration_is_found(intercept: float, slope: float) -> No
     assert found.intercept.low <= intercept <= found.intercept.high
     # The bounds hold the true rate of those told a probability, whatever the model said.
     asked = np.array([0.05, 0.2, 0.5])
-    low, high = found.interval(asked)
+    low, high = found.line.interval(asked)
     true = expit(intercept + slope * logit(asked))
     assert ((low <= true) & (true <= high)).all()
     assert (high - low < 0.08).all()
