@@ -45,7 +45,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         lake = DuckDbLake(Path(folder) / "lake")
         load(lake, read_complete_journey(0), FixedClock(NOW), progress)
         with progress.step("churn") as step:
-            origins = churn_origins(lake, options.days, options.active, options.origins)
+            # One year of data has no year in front of its origins.
+            history = min(options.active, ACTIVE)
+            origins = churn_origins(lake, options.days, history, options.origins)
             frame = churn_frame(lake, origins, options.active, step)
             report = evaluate_churn(frame, origins, options.active, options.seed)
             step.show(report.verdict())
