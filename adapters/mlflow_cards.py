@@ -10,7 +10,7 @@ import mlflow
 from mlflow.artifacts import download_artifacts
 
 from adapters.mlflow_answering import answering
-from recommender.evaluation import Interval
+from foundation.scores import Interval
 from recommender.model_card import ModelCard, Scored
 from recommender.registry import RESPONSE, Alias
 

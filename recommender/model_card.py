@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from recommender.evaluation import Interval
+from foundation.scores import Interval
 from recommender.registry import Alias
 
 

@@ -18,14 +18,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from foundation.errors import TooLittleData
-from recommender.evaluation import (
-    Bin,
-    Comparison,
-    calibration_error,
-    compare_auc,
-    equal_count_bins,
-    log_loss,
-)
+from foundation.scores import Bin, calibration_error, equal_count_bins
+from recommender.evaluation import Comparison, compare_auc, log_loss
 from recommender.exposures import TrainingFrame
 
 Kind = Literal["lightgbm", "logistic"]

@@ -206,7 +206,10 @@ def segment(
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "segment"))
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
-        report = job(house.lake, house.publish_snapshot, admin, house.settings, instant, progress)
+        churn = house.churn.champion()
+        report = job(
+            house.lake, house.publish_snapshot, admin, house.settings, instant, progress, churn
+        )
     if as_json:
         _print_json(asdict(report))
         return
@@ -215,6 +218,10 @@ def segment(
     _show_sizes("Behaviour", report.cluster)
     if report.unclustered:
         _say(report.unclustered)
+    if report.churn:
+        _show_churn(report.churn, house.settings.currency)
+    if report.unforecast:
+        _say(report.unforecast)
     _say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
     if as_of is not None:
         _say(f"the service now knows nothing after {as_of:%Y-%m-%d %H:%M}; run it again without it")
@@ -222,19 +229,21 @@ def segment(
 
 @app.command()
 def train(
-    model: Annotated[
-        str, typer.Argument(help="Which model; response is the one there is.")
-    ] = "response",
+    model: Annotated[str, typer.Argument(help="Which model: response or churn.")] = "response",
     test_from: Annotated[
         datetime | None, typer.Option(help="First day held out; the latest quarter by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train an offer model and its baseline, evaluate both, register the better one."""
+    """Train a model, evaluate it beside its baseline, register what is better."""
+    if model == "churn":
+        _train_churn(test_from, as_json)
+        return
     from regulars.jobs.train import train as job
     from regulars.locks import only_one
 
-    _only_response(model)
+    if model != "response":
+        raise RegularsError(f"model {model!r} does not exist; train 'response' or 'churn'")
     house, progress = _house(), _progress()
     split = None if test_from is None else test_from.replace(tzinfo=house.settings.zone)
     with only_one(house.settings.lock_folder, "train"):
@@ -277,6 +286,49 @@ def train(
         )
     _say(report.verdict())
     _say(f"registered: response@{version} is the {trained.alias}")
+
+
+def _train_churn(test_from: datetime | None, as_json: bool) -> None:
+    from regulars.jobs.train_churn import train_churn
+    from regulars.locks import only_one
+
+    if test_from is not None:
+        raise RegularsError(
+            "--test-from is for the response model; churn is tested at the newest origins"
+        )
+    house, progress = _house(), _progress()
+    with only_one(house.settings.lock_folder, "train"):
+        trained = train_churn(house.lake, house.churn, progress)
+    report, name = trained.report, f"churn@{trained.version}"
+    if as_json:
+        _print_json(
+            {
+                "model": name,
+                "alias": "champion" if trained.champion else None,
+                "verdict": report.verdict(),
+                "rows_trained": report.rows_trained,
+                "held_out": report.pooled.figures(),
+                "by_origin": {f"{at:%Y-%m-%d}": c.figures() for at, c in report.by_origin.items()},
+            }
+        )
+        return
+    _say(f"trained on {report.rows_trained:,} rows of active customers as of earlier origins")
+    for told, held_out in (
+        *((f"{at:%Y-%m-%d}", c) for at, c in report.by_origin.items()),
+        ("together", report.pooled),
+    ):
+        figures = (
+            f"{word} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+            for word, figure in (
+                ("calibration error", held_out.ece),
+                ("slope", held_out.slope),
+                ("Brier skill", held_out.brier_skill),
+                ("AUC", held_out.auc),
+            )
+        )
+        _say(f"  {told}: {held_out.n:,} forecasts, {', '.join(figures)}")
+    _say(report.verdict())
+    _say(f"registered: {name}{' is the champion' if trained.champion else ', not the champion'}")
 
 
 @app.command()
@@ -487,7 +539,7 @@ def benchmark(
 
 def _only_response(model: str) -> None:
     if model != "response":
-        raise RegularsError(f"model {model!r} does not exist; the one there is is 'response'")
+        raise RegularsError(f"model {model!r} does not exist to be promoted; name 'response'")
 
 
 def _watch(up: Any, told: Console) -> None:
@@ -500,6 +552,20 @@ def _watch(up: Any, told: Console) -> None:
 
 def _say(line: str, told: Console = out) -> None:
     told.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_churn(churn: Any, currency: Any) -> None:
+    _say(
+        f"{churn.model}: {churn.expected:,.0f} of {churn.customers:,} active customers are "
+        f"expected not to buy within {churn.days} days"
+    )
+    table = Table("segment", "customers", "at risk", "95 %", title="Value at risk")
+    for name, row in churn.at_risk.items():
+        bounds = f"{currency.show(round(row['low']))} to {currency.show(round(row['high']))}"
+        at_risk = currency.show(round(row["at_risk"]))
+        table.add_row(name, f"{row['customers']:,.0f}", at_risk, bounds)
+    out.print(table)
+    _say(f"assumed: {churn.assumed}")
 
 
 def _show_sizes(title: str, sizes: dict[str, int]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from foundation.lake import Lake
     from recommender.registry import ModelRegistry
     from regulars.desk import HouseDesk
+    from segmentation.registry import ChurnRegistry
 
 
 class House:
@@ -61,6 +62,12 @@ class House:
         from adapters.mlflow_registry import MlflowRegistry
 
         return MlflowRegistry(self.settings.mlflow_uri, self.settings.artifact_folder)
+
+    @cached_property
+    def churn(self) -> "ChurnRegistry":
+        from adapters.mlflow_churn import MlflowChurn
+
+        return MlflowChurn(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @cached_property
     def publish_snapshot(self) -> "partial[SnapshotFacts]":

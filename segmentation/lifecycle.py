@@ -30,7 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize
-from scipy.special import betainc, gammaln
+from scipy.special import betainc, betaln, gammaln
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -152,14 +152,41 @@ def silence_chance(profile: pd.DataFrame) -> pd.Series:
     Returns:
         Chances in [0, 1], same index; null for customers who never bought.
     """
+    chance = np.exp(_log_tail(profile, 0))
+    return pd.Series(chance, index=profile.index, name="silence_chance")
+
+
+def longer_silence_chance(profile: pd.DataFrame, days: int) -> pd.Series:
+    """Return the chance that the present silence lasts `days` more, if nothing has changed.
+
+    Args:
+        profile: As in lifecycle_states.
+
+    Returns:
+        Chances in [0, 1], same index; null for customers who never bought.
+    """
+    chance = np.exp(_log_tail(profile, days) - _log_tail(profile, 0))
+    return pd.Series(chance, index=profile.index, name="longer_silence_chance")
+
+
+def _log_tail(profile: pd.DataFrame, days: int) -> Floats:
+    """Return the log of the chance that a gap outlasts the present silence and `days` more."""
     gaps = _gaps(profile)
     population = learn_rhythm(profile)
     regularity = 1 / _shrunk_variation(gaps, population.variation)
-    silence = _floats(profile, "recency_days")
+    silence = _floats(profile, "recency_days") + days
     own = population.shape + gaps.number * regularity
     known = population.scale + regularity * gaps.total
-    chance = betainc(own, regularity, known / (known + regularity * silence))
-    return pd.Series(chance, index=profile.index, name="silence_chance")
+    share = known / (known + regularity * silence)
+    chance = betainc(own, regularity, share)
+    # Where the integral underflows, its leading term: x**a (1 - x)**(b - 1) / (a B(a, b)).
+    leading = (
+        own * np.log(share)
+        + (regularity - 1) * np.log1p(-np.minimum(share, 1 - 1e-16))
+        - np.log(own)
+        - betaln(own, regularity)
+    )
+    return np.where(chance > 1e-250, np.log(np.maximum(chance, 1e-300)), np.minimum(leading, 0.0))
 
 
 def learn_rhythm(profile: pd.DataFrame) -> Rhythm:

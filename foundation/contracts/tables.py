@@ -256,6 +256,24 @@ RECEIPTS = Table(
     ),
 )
 
+FORECASTS = Table(
+    "forecasts",
+    "forecast_id",
+    "event",
+    (
+        Column("forecast_id", "string", "Run, model and customer"),
+        Column("run_id", "string", "Which run of the segment job"),
+        Column("as_of", "time", "Knowledge up to, not including, this instant"),
+        Column("customer_id", "string", "Who"),
+        Column("model", "string", "Which model and version, churn@3 say"),
+        Column("horizon_days", "int64", "How far ahead", at_least=1),
+        Column("value", "float64", "A probability, or money in minor units, by model"),
+        Column("low", "float64", "Lower 95 % bound"),
+        Column("high", "float64", "Upper 95 % bound"),
+        Column("reasons", "strings", "Why, the strongest first"),
+    ),
+)
+
 ASSUMPTIONS = Table(
     "assumptions",
     "name",
@@ -298,6 +316,7 @@ TABLES: dict[str, Table] = {
         DECISIONS,
         SEGMENTS,
         RECEIPTS,
+        FORECASTS,
         ASSUMPTIONS,
         QUARANTINE,
     )

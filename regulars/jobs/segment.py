@@ -12,17 +12,25 @@ import numpy as np
 import pandas as pd
 import pyarrow as arrow
 
-from foundation.contracts import SEGMENTS
-from foundation.errors import NothingToDo, TooLittleData
+from foundation.contracts import FORECASTS, SEGMENTS
+from foundation.errors import NothingToDo, RegularsError, TooLittleData
 from foundation.features import Feature, definitions, feature_hash, features_as_of
 from foundation.lake import Lake
 from foundation.profile import Profile, SnapshotFacts
 from foundation.settings import Settings
 from regulars.assumptions import assumed
+from regulars.jobs.forecast_churn import (
+    VALUE_STATEMENT,
+    ChurnForecast,
+    forecast_churn,
+    forecast_rows,
+)
 from regulars.jobs.receipts import refresh_receipts, rfm
 from regulars.progress import Progress
+from segmentation.churn import churn_features
 from segmentation.clusters import behaviour_clusters
 from segmentation.lifecycle import lifecycle_states
+from segmentation.registry import LiveChurn
 
 SEED = 7
 # A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
@@ -61,6 +69,22 @@ class Operations(Protocol):
 
 
 @dataclass(frozen=True)
+class ChurnSummary:
+    """Churn of the active customers: how many are expected to leave, and what is at risk.
+
+    `at_risk` holds, by RFM group, customers, value, at_risk, low, high (minor units) and share;
+    `assumed` says what the value is.
+    """
+
+    model: str
+    days: int
+    customers: int
+    expected: float
+    at_risk: dict[str, dict[str, float]]
+    assumed: str
+
+
+@dataclass(frozen=True)
 class SegmentReport:
     """Sizes of the groups of each segmentation, and the snapshot that is live now."""
 
@@ -73,6 +97,8 @@ class SegmentReport:
     unclustered: str | None
     snapshot: SnapshotFacts
     offers: int
+    churn: ChurnSummary | None = None
+    unforecast: str | None = None
 
 
 def registry(lake: Lake) -> tuple[Feature, ...]:
@@ -97,8 +123,12 @@ def segment(
     settings: Settings,
     as_of: datetime,
     progress: Progress,
+    churn: LiveChurn | None = None,
 ) -> SegmentReport:
-    """Segment every customer and publish what the service needs.
+    """Segment every customer, forecast who leaves, and publish what the service needs.
+
+    Args:
+        churn: The champion; without one nothing is forecast.
 
     Raises:
         NothingToDo: The lake holds no customers.
@@ -114,11 +144,15 @@ def segment(
         groups = rfm(lake, settings, values.index, as_of)
         groups["lifecycle"] = lifecycle_states(values)
         groups["cluster"], silhouette, unclustered = _clusters(values)
+        forecast, unforecast = _forecast(values, groups["rfm"], churn, features)
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
         with lake.write() as write:
             write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
+            if forecast is not None:
+                told = forecast_rows(forecast, run_id, as_of)
+                write.merge(FORECASTS.name, FORECASTS.to_arrow(told))
         step.show("snapshot")
         snapshot = publish_snapshot(
             _profiles(
@@ -144,6 +178,8 @@ def segment(
         unclustered=unclustered,
         snapshot=snapshot,
         offers=len(offers),
+        churn=None if forecast is None else _summary(forecast),
+        unforecast=unforecast,
     )
 
 
@@ -154,6 +190,36 @@ def _clusters(values: pd.DataFrame) -> "tuple[pd.Series[str], float | None, str 
     except TooLittleData as error:
         return pd.Series(UNCLUSTERED, index=values.index), None, str(error)
     return clusters.labels, clusters.silhouette, None
+
+
+def _forecast(
+    values: pd.DataFrame,
+    groups: "pd.Series[str]",
+    churn: LiveChurn | None,
+    features: Sequence[Feature],
+) -> tuple[ChurnForecast | None, str | None]:
+    """Return the churn forecast, or none and why: segments do not wait for a model."""
+    if churn is None:
+        return None, None
+    try:
+        return forecast_churn(values, groups, churn, feature_hash(churn_features(features))), None
+    except RegularsError as error:
+        return None, str(error)
+
+
+def _summary(forecast: ChurnForecast) -> ChurnSummary:
+    rows = forecast.rows
+    return ChurnSummary(
+        model=str(rows["model"].iloc[0]),
+        days=int(rows["horizon_days"].iloc[0]),
+        customers=len(rows),
+        expected=float(rows["value"].sum()),
+        at_risk={
+            str(name): {str(k): float(v) for k, v in row.items()}
+            for name, row in forecast.at_risk.to_dict("index").items()
+        },
+        assumed=VALUE_STATEMENT,
+    )
 
 
 def _run_id(lake: Lake, as_of: datetime) -> str:

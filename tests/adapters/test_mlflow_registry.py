@@ -17,7 +17,7 @@ from scipy.special import expit
 from adapters.mlflow_cards import MlflowCards
 from adapters.mlflow_registry import EXPERIMENT, MlflowRegistry
 from foundation.errors import RegularsError, StoreUnavailable
-from recommender.evaluation import Interval
+from foundation.scores import Interval
 from recommender.exposures import TrainingFrame
 from recommender.registry import RESPONSE
 from recommender.response import ResponseReport, train_response

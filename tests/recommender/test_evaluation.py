@@ -7,14 +7,8 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
 from foundation.errors import RegularsError, TooLittleData
-from recommender.evaluation import (
-    Bin,
-    auc,
-    calibration_error,
-    compare_auc,
-    equal_count_bins,
-    log_loss,
-)
+from foundation.scores import Bin, auc, calibration_error, equal_count_bins
+from recommender.evaluation import compare_auc, log_loss
 
 # ------------------------------------------------------------------------------------- the area
 

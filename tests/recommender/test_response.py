@@ -12,7 +12,8 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from foundation.errors import TooLittleData
-from recommender.evaluation import Comparison, Interval
+from foundation.scores import Interval
+from recommender.evaluation import Comparison
 from recommender.exposures import TrainingFrame
 from recommender.response import (
     FEWEST_RESPONSES,

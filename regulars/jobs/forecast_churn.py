@@ -1,0 +1,73 @@
+"""Forecast churn: each active customer's probability by the champion, and what it puts at risk."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import pandas as pd
+
+from foundation.errors import NothingToDo, RegularsError
+from segmentation.churn import churn_inputs
+from segmentation.churn_reasons import churn_reasons
+from segmentation.registry import LiveChurn
+from segmentation.value_at_risk import value_at_risk
+
+# Stands in for the expected value of a customer, and is named so beside every figure.
+VALUE, VALUE_STATEMENT = "spend_365d", "spend of the last 365 days stands in for expected value"
+
+
+@dataclass(frozen=True)
+class ChurnForecast:
+    """One run's forecasts: rows of the contract `forecasts`, and the value at risk by segment."""
+
+    rows: pd.DataFrame
+    at_risk: pd.DataFrame
+
+
+def forecast_churn(
+    values: pd.DataFrame, segments: pd.Series, live: LiveChurn, feature_hash: str
+) -> ChurnForecast:
+    """Return the champion's forecast for each active customer.
+
+    Args:
+        values: Every customer's features as of the run, by customer_id.
+        segments: Every customer's segment, to price by.
+        feature_hash: Fingerprint of the churn features' definitions.
+
+    Raises:
+        RegularsError: The champion was trained on other definitions.
+        NothingToDo: No customer is active.
+    """
+    if live.feature_hash != feature_hash:
+        raise RegularsError(
+            f"model {live.name!r} was trained on features {live.feature_hash}, this lake has "
+            f"{feature_hash}; run 'regulars train churn'"
+        )
+    inputs = churn_inputs(values, live.model.days, live.model.active)
+    if inputs.empty:
+        raise NothingToDo(
+            f"no customer bought in the last {live.model.active} days, so there is none whose "
+            "churn could be told; load newer purchases"
+        )
+    probability = pd.Series(live.model.probability(inputs), index=inputs.index)
+    low, high = live.line.interval(probability.to_numpy())
+    rows = pd.DataFrame(
+        {
+            "customer_id": inputs.index,
+            "model": live.name,
+            "horizon_days": live.model.days,
+            "value": probability.to_numpy(),
+            "low": low,
+            "high": high,
+            "reasons": churn_reasons(live.model, inputs).to_numpy(),
+        }
+    )
+    # More returned than bought is nothing that could be lost.
+    spend = values.loc[inputs.index, VALUE].clip(lower=0)
+    return ChurnForecast(rows, value_at_risk(probability, spend, segments))
+
+
+def forecast_rows(forecast: ChurnForecast, run_id: str, as_of: datetime) -> pd.DataFrame:
+    """Return the forecasts as rows of the contract, named by their run."""
+    rows = forecast.rows.assign(run_id=run_id, as_of=pd.Timestamp(as_of))
+    rows["forecast_id"] = run_id + "|" + rows["model"] + "|" + rows["customer_id"]
+    return rows
