@@ -5,16 +5,22 @@ them; who shops often redeems more, so a response model has something true to fi
 offers wait for decisions. All is drawn from one seed, so that only the dates move.
 """
 
+import contextlib
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
+from datetime import time as wall
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import uvicorn
 from rich.console import Console
 
 from foundation.clock import SystemClock
@@ -35,6 +41,7 @@ from regulars.jobs.segment import segment
 from regulars.jobs.train import train
 from regulars.progress import Progress
 from regulars.wiring import House
+from serving.api import create_app
 
 SEED = 20
 ZONE = "America/New_York"
@@ -77,11 +84,29 @@ def small_deployment(home: Path) -> House:
     return house
 
 
+@contextlib.contextmanager
+def listening(house: House, database: str) -> Iterator[str]:
+    """Serve from a thread of this process."""
+    app = create_app(house.service(database))
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
 def made_up_year(now: datetime) -> Iterator[Chunk]:
     """Yield a year of contract rows whose last day is yesterday."""
     draw = np.random.default_rng(SEED)
     today = now.astimezone(ZoneInfo(ZONE)).date()
-    midnight = datetime.combine(today, time())
+    midnight = datetime.combine(today, wall())
     people = _people(draw)
     offers = _offers(midnight)
     yield _chunk(ASSUMPTIONS, _assumptions())

@@ -4,17 +4,12 @@ Sound and broken requests of every operation go to a real server on a real datab
 fixed, so that a failure is the same the next time.
 """
 
-import contextlib
-import socket
-import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from schemathesis import GenerationMode, checks
 from schemathesis.specs.openapi.checks import ignored_auth
@@ -23,7 +18,7 @@ from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from foundation.access import SCOPES
 from regulars.wiring import House
-from serving.api import create_app
+from tests.deployment import listening
 
 # All but positive_data_acceptance: a rule may say more than a schema can (a time not before 1970,
 # an amount with two decimals), and answers 422.
@@ -54,24 +49,6 @@ def api(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             )
             yield document
         admin.close()
-
-
-@contextlib.contextmanager
-def listening(house: House, database: str) -> Iterator[str]:
-    """Serve from a thread of this process."""
-    app = create_app(house.service(database))
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive()
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
 
 
 # How many requests each is sent; True for sound ones, False for broken ones.
