@@ -11,7 +11,7 @@ Wagner 2007 (MBG/NBD); Schmittlein, Morrison and Colombo 1987, Fader and Hardie 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy import optimize
@@ -26,6 +26,18 @@ NAMES: tuple[Name, ...] = ("bg_nbd", "mbg_nbd", "pareto_nbd")
 Floats = np.ndarray
 
 
+# Logarithms of parameters stay inside: at e^12 weeks a limit model is told from no other.
+BOUND = 12.0
+# Slope of the mean log-likelihood, per unit of a parameter's logarithm, that counts as none.
+FLAT = 1e-4
+# Below it a parameter's logarithm has a standard error above 2: nothing is known of it.
+LEAST_CURVATURE = 1 / 4
+# Starts are tried on every k-th history, which is enough to find the hill. The top is looked for
+# on as many as these at most: the error that this leaves is in the covariance.
+PILOT_GROUPS = 3_000
+MOST_GROUPS = 50_000
+
+
 class NotConverged(RegularsError):
     """No start led to a maximum of the likelihood; the last champion stays."""
 
@@ -35,7 +47,8 @@ class PurchaseModel:
     """A fitted model.
 
     `parameters` are (r, alpha, a, b), for Pareto/NBD (r, alpha, s, beta), times in weeks;
-    `covariance` is that of their logarithms, from the likelihood's curvature, shape (4, 4).
+    `covariance` is that of their logarithms, from the likelihood's curvature, shape (4, 4). A
+    direction in which the likelihood is flat (customers alike in rate or in stopping) has none.
     """
 
     name: Name
@@ -55,38 +68,78 @@ class PurchaseModel:
 def fit(name: Name, summary: PurchaseSummary) -> PurchaseModel:
     """Fit a model by maximum likelihood.
 
+    Where the likelihood rises towards a limit model and is flat there, the limit is the answer:
+    after a short history customers often look alike in how they stop.
+
     Raises:
         NotConverged: No start led to a maximum.
     """
-    customers = summary.count.sum()
-
-    def loss(logs: Floats) -> float:
-        value = log_likelihood(name, np.exp(logs), summary.x, summary.t_x, summary.T)
-        return float(-(summary.count * value).sum() / customers)
-
     # From the histories' own scale, and from elsewhere, lest a flat corner is taken for the top.
     usual = max(float(np.average(summary.T, weights=summary.count)) / 4, 1e-3)
-    starts = [np.log([0.5, usual, 0.8, 2.0]), np.log([1.0, usual, 1.0, usual])]
-    tries = [
-        optimize.minimize(loss, s, method="L-BFGS-B", bounds=[(-12.0, 12.0)] * 4, tol=1e-12)
-        for s in starts
-    ]
-    best = min(tries, key=lambda t: t.fun)
-    polished = optimize.minimize(
-        loss, best.x, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-12, "maxiter": 4000}
-    )
-    top = polished if polished.fun <= best.fun else best
-    if not np.isfinite(top.fun) or np.any(np.abs(top.x) >= 11.9):
+    starts = np.linalg.solve(_RIDGE, np.log([[0.5, usual, 0.8, 2.0], [1.0, usual, 1.0, usual]]).T)
+    pilot, _ = _loss(name, summary, PILOT_GROUPS)
+    hill = min((_lowest(pilot, start, 1e-9) for start in starts.T), key=lambda found: found.fun)
+    loss, used = _loss(name, summary, MOST_GROUPS)
+    top = _lowest(loss, hill.x, 1e-14)
+    customers = int(summary.count.sum())
+    slope = float(np.abs(top.jac).max())
+    # Also refuses a slope that is no number.
+    if not slope < FLAT:
         raise NotConverged(
-            f"{name} on {customers:,} customers has no maximum inside its bounds; "
-            "load a longer history, or use another model"
+            f"{name} on {customers:,} customers: the likelihood still rises by {slope:.2g} a "
+            "customer where the search ended, so it has no maximum; load a longer history, or use "
+            "another model"
         )
-    curvature = _curvature(loss, top.x) * customers
+    whole, _ = _loss(name, summary, len(summary.x))
     return PurchaseModel(
         name=name,
-        parameters=tuple(float(v) for v in np.exp(top.x)),  # pyright: ignore[reportArgumentType]
-        log_likelihood=float(-top.fun * customers),
-        covariance=np.linalg.pinv(curvature, hermitian=True),
+        parameters=tuple(float(v) for v in np.exp(_RIDGE @ top.x)),  # pyright: ignore[reportArgumentType]
+        log_likelihood=float(-whole(_RIDGE @ top.x) * customers),
+        covariance=_covariance(lambda z: loss(_RIDGE @ z) * used, top.x),
+    )
+
+
+def _covariance(loss: Callable[[Floats], float], top: Floats) -> Floats:
+    """Return the covariance of the logarithms from the curvature at the top, shape (4, 4)."""
+    curvature = _curvature(loss, top)
+    # Near a limit model the likelihood no longer depends on the spread, nor do forecasts.
+    known = np.diag(curvature) > LEAST_CURVATURE
+    found = np.zeros_like(curvature)
+    rows = np.ix_(known, known)
+    found[rows] = np.linalg.pinv(curvature[rows], rcond=1e-9, hermitian=True)
+    return _RIDGE @ found @ _RIDGE.T
+
+
+def _loss(
+    name: Name, summary: PurchaseSummary, most: int
+) -> tuple[Callable[[Floats], float], float]:
+    """Return the mean negative log-likelihood of every k-th history, and whose number it is."""
+    # Groups are sorted by history, so every k-th of them is a stratified sample.
+    chosen = slice(None, None, -(-len(summary.x) // most))
+    x, t_x, T = summary.x[chosen], summary.t_x[chosen], summary.T[chosen]
+    count = summary.count[chosen]
+    customers = float(count.sum())
+
+    def loss(logs: Floats) -> float:
+        return float(-(count * log_likelihood(name, np.exp(logs), x, t_x, T)).sum() / customers)
+
+    return loss, customers
+
+
+# The mean rate r / alpha and the odds a / b (or rate s / beta) of stopping are well known also
+# where the spread around them is not: a search along their logarithms crawls along no ridge.
+_RIDGE = np.array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
+
+
+def _lowest(loss: Callable[[Floats], float], start: Floats, tolerance: float) -> Any:
+    # Central differences: one-sided ones are too coarse for the third digit of beta.
+    return optimize.minimize(
+        lambda z: loss(_RIDGE @ z),
+        start,
+        method="L-BFGS-B",
+        jac="3-point",
+        bounds=[(-BOUND, BOUND)] * len(start),
+        options={"ftol": tolerance, "gtol": 1e-7, "maxiter": 500},
     )
 
 
@@ -189,9 +242,16 @@ def expected_purchases(
         above = expected_purchases(name, (r, alpha, 1 + 2e-5, b), x, t_x, T, weeks)
         return (below + above) / 2
     z = weeks / (alpha + T + weeks)
-    # After Euler's transformation nothing overflows for heavy buyers.
-    if name == "mbg_nbd":
-        series = hyp2f1(a + b - r, a - 1, a + b + x, z)
-        return alive * (a + b + x) / (a - 1) * (1 - (1 - z) ** (a - 1) * series)
-    series = hyp2f1(a + b - 1 - r, a - 1, a + b + x - 1, z)
-    return alive * (a + b + x - 1) / (a - 1) * (1 - (1 - z) ** (a - 1) * series)
+    chances = b + x + 1 if name == "mbg_nbd" else b + x
+    total = a + chances - 1
+    # Euler's transformation gives two forms of one function. The series of the first is bounded for
+    # those who stop easily, of the second for heavy buyers; the other one overflows.
+    easily = a - 1 > r + x
+    series = hyp2f1(
+        np.where(easily, r + x, total - r - x),
+        np.where(easily, chances, a - 1),
+        total,
+        z,
+    )
+    power = np.where(easily, r + x, a - 1)
+    return alive * total / (a - 1) * (1 - (1 - z) ** power * series)
