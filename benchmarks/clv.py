@@ -28,7 +28,7 @@ from segmentation.clv_champion import (
     summary_of,
 )
 from segmentation.forecast_error import ForecastError
-from segmentation.purchase_models import NotConverged
+from segmentation.likelihood import NotConverged
 from segmentation.purchase_summary import DAYS_A_WEEK, summarise_days
 from segmentation.spend_model import fit_spend
 from segmentation.two_stage import TwoStage

@@ -19,7 +19,8 @@ import pandas as pd
 
 from foundation.errors import TooLittleData
 from segmentation.forecast_error import ForecastError, forecast_error
-from segmentation.purchase_models import NAMES, NotConverged, PurchaseModel, fit
+from segmentation.likelihood import NotConverged
+from segmentation.purchase_models import NAMES, PurchaseModel, fit
 from segmentation.purchase_summary import (
     DAYS_A_WEEK,
     PurchaseSummary,

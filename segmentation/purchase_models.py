@@ -9,15 +9,13 @@ Sources: Fader, Hardie and Lee 2005 (BG/NBD); Batislam, Denizel and Filiztekin 2
 Wagner 2007 (MBG/NBD); Schmittlein, Morrison and Colombo 1987, Fader and Hardie 2005 (Pareto/NBD).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from scipy import optimize
 from scipy.special import betaln, gammaln, hyp2f1
 
-from foundation.errors import RegularsError
+from segmentation.likelihood import MOST_ROWS, Loss, covariance, lowest, normal_draws, refuse_slope
 from segmentation.purchase_summary import PurchaseSummary
 
 Name = Literal["bg_nbd", "mbg_nbd", "pareto_nbd"]
@@ -26,20 +24,13 @@ NAMES: tuple[Name, ...] = ("bg_nbd", "mbg_nbd", "pareto_nbd")
 Floats = np.ndarray
 
 
-# Logarithms of parameters stay inside: at e^12 weeks a limit model is told from no other.
-BOUND = 12.0
-# Slope of the mean log-likelihood, per unit of a parameter's logarithm, that counts as none.
-FLAT = 1e-4
-# Below it a parameter's logarithm has a standard error above 2: nothing is known of it.
-LEAST_CURVATURE = 1 / 4
-# Starts are tried on every k-th history, which is enough to find the hill. The top is looked for
-# on as many as these at most: the error that this leaves is in the covariance.
+# Starts are tried on every k-th history, which is enough to find the hill.
 PILOT_GROUPS = 3_000
-MOST_GROUPS = 50_000
 
 
-class NotConverged(RegularsError):
-    """No start led to a maximum of the likelihood; the last champion stays."""
+# The mean rate r / alpha and the odds a / b (or rate s / beta) of stopping are well known also
+# where the spread around them is not: a search along their logarithms crawls along no ridge.
+RIDGE = np.array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -64,55 +55,38 @@ class PurchaseModel:
         """Return the probability that each customer has not stopped."""
         return alive_probability(self.name, self.parameters, x, t_x, T)
 
+    def draw_parameters(self, number: int, draw: np.random.Generator) -> Floats:
+        """Return parameters as likely as the data leave them, shape (number, 4)."""
+        logs = np.log(self.parameters)
+        return np.exp(normal_draws(logs, self.covariance, number, draw))
+
 
 def fit(name: Name, summary: PurchaseSummary) -> PurchaseModel:
     """Fit a model by maximum likelihood.
 
-    Where the likelihood rises towards a limit model and is flat there, the limit is the answer:
-    after a short history customers often look alike in how they stop.
-
     Raises:
-        NotConverged: No start led to a maximum.
+        NotConverged: No start led to a maximum, nor to a limit.
     """
     # From the histories' own scale, and from elsewhere, lest a flat corner is taken for the top.
     usual = max(float(np.average(summary.T, weights=summary.count)) / 4, 1e-3)
-    starts = np.linalg.solve(_RIDGE, np.log([[0.5, usual, 0.8, 2.0], [1.0, usual, 1.0, usual]]).T)
+    starts = np.linalg.solve(RIDGE, np.log([[0.5, usual, 0.8, 2.0], [1.0, usual, 1.0, usual]]).T)
     pilot, _ = _loss(name, summary, PILOT_GROUPS)
-    hill = min((_lowest(pilot, start, 1e-9) for start in starts.T), key=lambda found: found.fun)
-    loss, used = _loss(name, summary, MOST_GROUPS)
-    top = _lowest(loss, hill.x, 1e-14)
+    hill = min((lowest(pilot, start, 1e-9) for start in starts.T), key=lambda found: found.fun)
+    loss, used = _loss(name, summary, MOST_ROWS)
+    top = lowest(loss, hill.x, 1e-14)
     customers = int(summary.count.sum())
-    slope = float(np.abs(top.jac).max())
-    # Also refuses a slope that is no number.
-    if not slope < FLAT:
-        raise NotConverged(
-            f"{name} on {customers:,} customers: the likelihood still rises by {slope:.2g} a "
-            "customer where the search ended, so it has no maximum; load a longer history, or use "
-            "another model"
-        )
+    refuse_slope(top.jac, f"{name} on {customers:,} customers")
     whole, _ = _loss(name, summary, len(summary.x))
+    spread = covariance(lambda along: loss(along) * used, top.x)
     return PurchaseModel(
         name=name,
-        parameters=tuple(float(v) for v in np.exp(_RIDGE @ top.x)),  # pyright: ignore[reportArgumentType]
-        log_likelihood=float(-whole(_RIDGE @ top.x) * customers),
-        covariance=_covariance(lambda z: loss(_RIDGE @ z) * used, top.x),
+        parameters=tuple(float(v) for v in np.exp(RIDGE @ top.x)),  # pyright: ignore[reportArgumentType]
+        log_likelihood=float(-whole(top.x) * customers),
+        covariance=RIDGE @ spread @ RIDGE.T,
     )
 
 
-def _covariance(loss: Callable[[Floats], float], top: Floats) -> Floats:
-    """Return the covariance of the logarithms from the curvature at the top, shape (4, 4)."""
-    curvature = _curvature(loss, top)
-    # Near a limit model the likelihood no longer depends on the spread, nor do forecasts.
-    known = np.diag(curvature) > LEAST_CURVATURE
-    found = np.zeros_like(curvature)
-    rows = np.ix_(known, known)
-    found[rows] = np.linalg.pinv(curvature[rows], rcond=1e-9, hermitian=True)
-    return _RIDGE @ found @ _RIDGE.T
-
-
-def _loss(
-    name: Name, summary: PurchaseSummary, most: int
-) -> tuple[Callable[[Floats], float], float]:
+def _loss(name: Name, summary: PurchaseSummary, most: int) -> tuple[Loss, float]:
     """Return the mean negative log-likelihood of every k-th history, and whose number it is."""
     # Groups are sorted by history, so every k-th of them is a stratified sample.
     chosen = slice(None, None, -(-len(summary.x) // most))
@@ -120,43 +94,11 @@ def _loss(
     count = summary.count[chosen]
     customers = float(count.sum())
 
-    def loss(logs: Floats) -> float:
-        return float(-(count * log_likelihood(name, np.exp(logs), x, t_x, T)).sum() / customers)
+    def loss(along: Floats) -> float:
+        parameters = np.exp(RIDGE @ along)
+        return float(-(count * log_likelihood(name, parameters, x, t_x, T)).sum() / customers)
 
     return loss, customers
-
-
-# The mean rate r / alpha and the odds a / b (or rate s / beta) of stopping are well known also
-# where the spread around them is not: a search along their logarithms crawls along no ridge.
-_RIDGE = np.array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
-
-
-def _lowest(loss: Callable[[Floats], float], start: Floats, tolerance: float) -> Any:
-    # Central differences: one-sided ones are too coarse for the third digit of beta.
-    return optimize.minimize(
-        lambda z: loss(_RIDGE @ z),
-        start,
-        method="L-BFGS-B",
-        jac="3-point",
-        bounds=[(-BOUND, BOUND)] * len(start),
-        options={"ftol": tolerance, "gtol": 1e-7, "maxiter": 500},
-    )
-
-
-def _curvature(loss: Callable[[Floats], float], at: Floats, step: float = 1e-3) -> Floats:
-    """Return the matrix of second derivatives by central differences, shape (n, n)."""
-    n = len(at)
-    unit = np.eye(n) * step
-    second = np.empty((n, n))
-    for i in range(n):
-        for j in range(i, n):
-            second[i, j] = second[j, i] = (
-                loss(at + unit[i] + unit[j])
-                - loss(at + unit[i] - unit[j])
-                - loss(at - unit[i] + unit[j])
-                + loss(at - unit[i] - unit[j])
-            ) / (4 * step * step)
-    return second
 
 
 def log_likelihood(name: Name, parameters: Floats, x: Floats, t_x: Floats, T: Floats) -> Floats:
@@ -200,6 +142,8 @@ def _log_parts(
 
 # Gauss-Legendre on (-1, 1); 32 nodes keep ten digits also for parameters of a millionth.
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
+# Histories at once, so that their grids stay in the processor's cache.
+BLOCK = 1_000
 
 
 def _log_stopping_integral(
@@ -211,16 +155,22 @@ def _log_stopping_integral(
     end, for extreme parameters. The integrand falls from t_x on by a power law, so it is summed
     on a grid that is geometric in u - t_x, in units of its own steepness there.
     """
-    steepness = (r + x) / (alpha + t_x) + (s + 1) / (beta + t_x)
-    span = np.log1p((T - t_x) * steepness)
-    y = span[:, None] * (NODES + 1) / 2
-    u = t_x[:, None] + np.expm1(y) / steepness[:, None]
-    values = y - (r + x)[:, None] * np.log(alpha + u) - (s + 1) * np.log(beta + u)
-    highest = values.max(axis=1)
-    total = (np.exp(values - highest[:, None]) * WEIGHTS / 2).sum(axis=1)
-    # Seen only up to the last purchase (T = t_x): there was no time to stop.
-    with np.errstate(divide="ignore"):
-        return np.log(s) - np.log(steepness) + np.log(span) + highest + np.log(total)
+    found = np.empty(len(x))
+    for start in range(0, len(x), BLOCK):
+        rows = slice(start, start + BLOCK)
+        n, last = (r + x[rows])[:, None], t_x[rows, None]
+        steepness = n / (alpha + last) + (s + 1) / (beta + last)
+        span = np.log1p((T[rows, None] - last) * steepness)
+        y = span * ((NODES + 1) / 2)
+        u = last + np.expm1(y) / steepness
+        y -= n * np.log(alpha + u)
+        y -= (s + 1) * np.log(beta + u)
+        highest = y.max(axis=1)
+        total = np.exp(y - highest[:, None]) @ (WEIGHTS / 2)
+        # Seen only up to the last purchase (T = t_x): there was no time to stop.
+        with np.errstate(divide="ignore"):
+            found[rows] = np.log(span[:, 0] / steepness[:, 0]) + highest + np.log(total)
+    return found + np.log(s)
 
 
 def expected_purchases(

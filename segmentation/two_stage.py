@@ -41,19 +41,22 @@ class TwoStage:
 
     def expected(self, summary: pd.DataFrame, weeks: float) -> Floats:
         """Return expected purchases in the next `weeks`, shape (n,); columns x, t_x, T, spend."""
-        probability, further = self.stages(summary)
-        return probability * (1 + further) * self._longer(summary, weeks)
+        probability, further = self.stages(summary, weeks)
+        return probability * (1 + further)
 
-    def stages(self, summary: pd.DataFrame) -> tuple[Floats, Floats]:
-        """Return the probability of buying in `learned_weeks`, and the further purchases if so."""
+    def stages(self, summary: pd.DataFrame, weeks: float) -> tuple[Floats, Floats]:
+        """Return the probability of buying in `weeks`, and the further purchases if so."""
         matrix = _inputs(summary)
-        return np.asarray(self.buys.predict(matrix)), np.asarray(self.further.predict(matrix))
-
-    def _longer(self, summary: pd.DataFrame, weeks: float) -> Floats:
-        history = (summary[column].to_numpy() for column in ("x", "t_x", "T"))
-        x, t_x, T = history
+        buys, further = (
+            np.asarray(self.buys.predict(matrix)),
+            np.asarray(self.further.predict(matrix)),
+        )
+        x, t_x, T = (summary[column].to_numpy() for column in ("x", "t_x", "T"))
         learned = self.growth.expected(x, t_x, T, self.learned_weeks)
-        return self.growth.expected(x, t_x, T, weeks) / learned
+        longer = self.growth.expected(x, t_x, T, weeks) / learned
+        # As if each stretch of time were one more chance to buy; the mean grows as it should.
+        probability = -np.expm1(np.log1p(-buys) * longer)
+        return probability, np.maximum(buys * (1 + further) * longer / probability - 1, 0.0)
 
 
 def fit_two_stage(
