@@ -48,7 +48,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     model = fit("pareto_nbd", summary_of(truth.summary))
     spend = fit_spend(truth.summary["x"].to_numpy(), truth.summary["spend"].to_numpy())
     fitted = time.perf_counter()
-    values = customer_values(model, spend, truth.summary, HORIZON, options.seed)
+    values = customer_values(model, spend, truth.summary, HORIZON, options.seed).customers
     ended = time.perf_counter()
     peak = _peak_mb()
     judged = truth.summary.iloc[:JUDGED]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from foundation.lake import Lake
     from recommender.registry import ModelRegistry
     from regulars.desk import HouseDesk
+    from segmentation.value_registry import ValueRegistry
 
 
 class House:
@@ -61,6 +62,12 @@ class House:
         from adapters.mlflow_registry import MlflowRegistry
 
         return MlflowRegistry(self.settings.mlflow_uri, self.settings.artifact_folder)
+
+    @cached_property
+    def value_models(self) -> "ValueRegistry":
+        from adapters.mlflow_values import MlflowValues
+
+        return MlflowValues(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @cached_property
     def publish_snapshot(self) -> "partial[SnapshotFacts]":

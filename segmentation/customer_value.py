@@ -54,27 +54,44 @@ class Horizon:
         return float(np.log1p(self.annual_discount) / WEEKS_A_YEAR)
 
 
+@dataclass(frozen=True)
+class CustomerValues:
+    """What customers will bring, discounted, in the unit of spend, with 80 % intervals.
+
+    `customers` has a row a customer: purchases and value, each with _low and _high. Value is
+    unknown (NaN) where no mean spend is. `groups` has, for each segmentation, a row a group:
+    customers, value, value_low and value_high of all of them together.
+    """
+
+    customers: pd.DataFrame
+    groups: dict[str, pd.DataFrame]
+
+
 def customer_values(
-    model: ClvModel, spend: SpendModel, summary: pd.DataFrame, horizon: Horizon, seed: int
-) -> pd.DataFrame:
-    """Return what each customer is expected to bring within the horizon.
+    model: ClvModel,
+    spend: SpendModel,
+    summary: pd.DataFrame,
+    horizon: Horizon,
+    seed: int,
+    labels: pd.DataFrame | None = None,
+) -> CustomerValues:
+    """Return what each customer, and each group of them, is expected to bring.
 
     Args:
         summary: As of summarise_days; columns x, t_x, T, spend.
         seed: Same customers in the same order and same seed, same intervals.
-
-    Returns:
-        Same index: purchases and value (discounted, in the unit of spend), each with _low and
-        _high, the bounds of its 80 % interval. Value is unknown (NaN) where no mean spend is.
+        labels: Same index as summary; a column a segmentation, naming each customer's group.
     """
+    totals = _Totals(pd.DataFrame(index=summary.index) if labels is None else labels)
     bounds = np.empty((len(summary), 4))
     for rows, purchases, value in futures(model, spend, summary, horizon, seed):
+        totals.add(rows, value)
         for column, drawn in ((0, purchases), (2, value)):
             drawn.partition((LOW - 1, HIGH - 1), axis=1)
             bounds[rows, column] = drawn[:, LOW - 1]
             bounds[rows, column + 1] = drawn[:, HIGH - 1]
     mean = spend.expected_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())
-    return pd.DataFrame(
+    customers = pd.DataFrame(
         {
             "purchases": expected(model, summary, horizon.weeks),
             "purchases_low": bounds[:, 0],
@@ -85,6 +102,7 @@ def customer_values(
         },
         index=summary.index,
     )
+    return CustomerValues(customers, totals.by_group(customers["value"]))
 
 
 def discounted_purchases(model: ClvModel, summary: pd.DataFrame, horizon: Horizon) -> Floats:
@@ -139,6 +157,40 @@ def futures(
         # Not all at once: what is drawn waits in memory until it is taken.
         for first in range(0, len(starts), THREADS):
             yield from pool.map(chunk, starts[first : first + THREADS])
+
+
+class _Totals:
+    """Sums of futures by group; one future has the same parameters for every customer."""
+
+    def __init__(self, labels: pd.DataFrame) -> None:
+        self._labels = labels
+        coded = {str(name): pd.factorize(labels[name]) for name in labels}
+        self._codes = {name: codes for name, (codes, _) in coded.items()}
+        self._names = {name: names for name, (_, names) in coded.items()}
+        self._sums = {n: np.zeros((len(found), FUTURES)) for n, found in self._names.items()}
+
+    def add(self, rows: slice, value: Floats) -> None:
+        for name, codes in self._codes.items():
+            for code in np.unique(codes[rows]):
+                self._sums[name][code] += value[codes[rows] == code].sum(axis=0)
+
+    def by_group(self, value: pd.Series) -> dict[str, pd.DataFrame]:
+        found: dict[str, pd.DataFrame] = {}
+        for name, sums in self._sums.items():
+            ordered = np.sort(sums, axis=1)
+            number = np.bincount(self._codes[name], minlength=len(sums))
+            # A sum with an unknown part is unknown.
+            total = np.bincount(self._codes[name], weights=value.to_numpy(), minlength=len(sums))
+            found[name] = pd.DataFrame(
+                {
+                    "customers": number,
+                    "value": total,
+                    "value_low": ordered[:, LOW - 1],
+                    "value_high": ordered[:, HIGH - 1],
+                },
+                index=pd.Index(self._names[name], name=name),
+            )
+        return found
 
 
 class _ModelFutures:

@@ -52,14 +52,14 @@ def forecast_error(actual: Floats, expected: Floats) -> ForecastError:
             "period"
         )
     miss = actual - expected
-    square = _mean(miss**2)
+    square = mean_figure(miss**2)
     rmse = np.sqrt(square.value)
     # A square's interval can reach below zero, where no root is.
     low, high = np.sqrt(max(square.low, 0.0)), np.sqrt(square.high)
     ratio = expected.mean() / actual.mean()
-    change = _mean((expected - ratio * actual) / actual.mean())
+    change = mean_figure((expected - ratio * actual) / actual.mean())
     return ForecastError(
-        mae=_mean(np.abs(miss)),
+        mae=mean_figure(np.abs(miss)),
         rmse=Figure(float(rmse), float(low), float(high)),
         bias=Figure(
             float(ratio - 1), float(ratio - 1 + change.low), float(ratio - 1 + change.high)
@@ -69,7 +69,8 @@ def forecast_error(actual: Floats, expected: Floats) -> ForecastError:
     )
 
 
-def _mean(values: Floats) -> Figure:
+def mean_figure(values: Floats) -> Figure:
+    """Return the mean of customers' values, shape (n,), with its 95 % interval."""
     mean = float(values.mean())
     half = float(Z_95 * values.std(ddof=1) / np.sqrt(len(values)))
     return Figure(mean, mean - half, mean + half)

@@ -14,6 +14,7 @@ from foundation.contracts.tables import (
     STORES,
     SURVEYS,
     TABLES,
+    VALUES,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "STORES",
     "SURVEYS",
     "TABLES",
+    "VALUES",
     "WHOLE_ROW",
     "Column",
     "Fault",

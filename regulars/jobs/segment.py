@@ -17,10 +17,12 @@ from foundation.features import Feature, definitions, feature_hash, features_as_
 from foundation.lake import Lake
 from foundation.profile import Profile, SnapshotFacts
 from regulars.assumptions import assumed
+from regulars.jobs.value import Valuation, valuation, write_values
 from regulars.progress import Progress
 from segmentation.clusters import behaviour_clusters
 from segmentation.lifecycle import lifecycle_states
 from segmentation.rfm import rfm_groups
+from segmentation.value_registry import ValueRegistry
 
 SEED = 7
 # A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
@@ -63,6 +65,7 @@ class SegmentReport:
     unclustered: str | None
     snapshot: SnapshotFacts
     offers: int
+    value: dict[str, Any] | None
 
 
 def registry(lake: Lake) -> tuple[Feature, ...]:
@@ -86,8 +89,9 @@ def segment(
     publish_offers: OfferPublisher,
     as_of: datetime,
     progress: Progress,
+    value_models: ValueRegistry | None = None,
 ) -> SegmentReport:
-    """Segment every customer and publish what the service needs.
+    """Segment every customer, value her if there is a champion, and publish what the service needs.
 
     Raises:
         NothingToDo: The lake holds no customers.
@@ -105,8 +109,16 @@ def segment(
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
+        champion = value_models.champion() if value_models else None
+        value: Valuation | None = None
+        if value_models and champion:
+            step.show(f"value by {champion.name}")
+            labels = groups[["rfm", "lifecycle"]]
+            value = valuation(lake, value_models, champion, labels, as_of, SEED)
         with lake.write() as write:
             write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
+            if value:
+                write_values(write, value, run_id, as_of)
         step.show("snapshot")
         snapshot = publish_snapshot(
             _profiles(lake, values[[f.name for f in features]], groups),
@@ -127,6 +139,7 @@ def segment(
         unclustered=unclustered,
         snapshot=snapshot,
         offers=len(offers),
+        value=value.told() if value else None,
     )
 
 

@@ -46,7 +46,7 @@ def test_the_mean_future_is_the_closed_form(name: Name) -> None:
     drawn = list(futures(model, SPEND, often, YEAR, 3))
     purchases = np.vstack([p for _, p, _ in drawn]).reshape(200, 5, FUTURES)
     value = np.vstack([v for _, _, v in drawn]).reshape(200, 5, FUTURES)
-    closed = customer_values(model, SPEND, histories(), YEAR, 3)
+    closed = customer_values(model, SPEND, histories(), YEAR, 3).customers
     for drawn_values, column in ((purchases, "purchases"), (value, "value")):
         mean = drawn_values.mean(axis=(0, 2))
         error = drawn_values.std(axis=(0, 2)) / np.sqrt(200 * FUTURES)
@@ -66,7 +66,7 @@ def test_discounted_purchases_are_the_sum_of_discounted_days() -> None:
 
 def test_without_a_discount_a_purchase_is_worth_the_same_whenever_it_comes() -> None:
     model = PurchaseModel("pareto_nbd", KNOWN["pareto_nbd"], 0.0, SURE)
-    found = customer_values(model, SPEND, histories(), Horizon(52.0, 0.0), 3)
+    found = customer_values(model, SPEND, histories(), Horizon(52.0, 0.0), 3).customers
     mean = SPEND.expected_spend(*(histories()[c].to_numpy() for c in ("x", "spend")))
     assert found["value"].to_numpy() == pytest.approx(found["purchases"].to_numpy() * mean)
     # All she bought came back: her next purchases are drawn towards nothing, not below it.
@@ -77,9 +77,26 @@ def test_without_a_discount_a_purchase_is_worth_the_same_whenever_it_comes() -> 
 def test_one_seed_gives_one_answer(annual_discount: float) -> None:
     model = PurchaseModel("bg_nbd", KNOWN["bg_nbd"], 0.0, np.eye(4) * 0.01)
     horizon = Horizon(52.0, annual_discount)
-    first = customer_values(model, SPEND, histories(), horizon, 3)
-    assert customer_values(model, SPEND, histories(), horizon, 3).equals(first)
-    assert not customer_values(model, SPEND, histories(), horizon, 4).equals(first)
+    first, again, other = (
+        customer_values(model, SPEND, histories(), horizon, seed).customers for seed in (3, 3, 4)
+    )
+    assert again.equals(first)
+    assert not other.equals(first)
+
+
+def test_a_group_is_worth_its_customers_and_surer_than_they_are() -> None:
+    model = PurchaseModel("pareto_nbd", KNOWN["pareto_nbd"], 0.0, SURE)
+    many = pd.concat([histories()] * 100, ignore_index=True)
+    labels = pd.DataFrame({"rfm": np.where(many["x"] > 5, "often", "seldom")})
+    found = customer_values(model, SPEND, many, YEAR, 3, labels)
+    often = found.groups["rfm"].loc["often"]
+    members = found.customers[many["x"] > 5]
+    assert often["customers"] == 300
+    assert often["value"] == pytest.approx(members["value"].sum())
+    assert often["value_low"] < often["value"] < often["value_high"]
+    # Chances of single customers even out: half-widths add up by squares.
+    alone = (members["value_high"] - members["value_low"]).sum()
+    assert often["value_high"] - often["value_low"] < alone / 5
 
 
 def test_ranks_of_ties_are_shared_out() -> None:
@@ -111,7 +128,9 @@ def test_parameters_that_are_hardly_known_widen_the_intervals() -> None:
     newcomers = pd.concat([histories().iloc[[0]].assign(T=0.1)] * 500, ignore_index=True)
     width = [
         (found["value_high"] - found["value_low"]).mean()
-        for found in (customer_values(model, SPEND, newcomers, YEAR, 5) for model in (sure, unsure))
+        for found in (
+            customer_values(model, SPEND, newcomers, YEAR, 5).customers for model in (sure, unsure)
+        )
     ]
     assert width[1] > 1.1 * width[0]
 
