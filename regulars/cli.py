@@ -559,7 +559,7 @@ def _show_value(value: dict[str, Any], show: Any) -> None:
 
 def _known(model: str, *names: str) -> None:
     if model not in names:
-        raise RegularsError(f"model {model!r} is not one of these: {', '.join(names)}")
+        raise RegularsError(f"model {model!r} does not exist; choose one of {', '.join(names)}")
 
 
 def _watch(up: Any, told: Console) -> None:

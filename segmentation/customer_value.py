@@ -3,7 +3,8 @@
 Her interval is what futures drawn for her say: parameters as likely as the data leave them
 (parameter uncertainty), then whether she still buys, at what rate, until when, how often and for
 how much (purchase uncertainty). Of 199 futures the 20th and the 180th bound it: her own future, a
-200th, falls between them with a chance of 160 in 200.
+200th, falls between them with a chance of 160 in 200. `calibrated_rank` says how much further out
+the bounds must lie where customers vary more than the model knows.
 
 Purchases are whole numbers and nothing is the likeliest of values, so a closed interval holds more
 than 80 %: who surely stopped is told "0 to 0" and that holds always. `held_share` therefore counts
@@ -14,7 +15,7 @@ Sources: Fader, Hardie and Lee 2005, "RFM and CLV"; ranks of predictive draws, G
 counts, Czado, Gneiting and Held 2009.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -29,7 +30,8 @@ from segmentation.two_stage import TwoStage
 Floats = np.ndarray
 
 FUTURES = 199
-LOW, HIGH = 20, 180
+RANK = 20
+SHARE = 0.8
 # Sets of parameters that the futures take in turn.
 PARAMETER_SETS = 20
 # Customers at once: 199 futures of each, some arrays of them, in a few ten megabytes.
@@ -74,6 +76,7 @@ def customer_values(
     horizon: Horizon,
     seed: int,
     labels: pd.DataFrame | None = None,
+    rank: int = RANK,
 ) -> CustomerValues:
     """Return what each customer, and each group of them, is expected to bring.
 
@@ -81,15 +84,17 @@ def customer_values(
         summary: As of summarise_days; columns x, t_x, T, spend.
         seed: Same customers in the same order and same seed, same intervals.
         labels: Same index as summary; a column a segmentation, naming each customer's group.
+        rank: Which future, counted from either end, bounds the intervals; of calibrated_rank.
     """
     totals = _Totals(pd.DataFrame(index=summary.index) if labels is None else labels)
+    low, high = rank - 1, FUTURES - rank
     bounds = np.empty((len(summary), 4))
     for rows, purchases, value in futures(model, spend, summary, horizon, seed):
         totals.add(rows, value)
         for column, drawn in ((0, purchases), (2, value)):
-            drawn.partition((LOW - 1, HIGH - 1), axis=1)
-            bounds[rows, column] = drawn[:, LOW - 1]
-            bounds[rows, column + 1] = drawn[:, HIGH - 1]
+            drawn.partition((low, high), axis=1)
+            bounds[rows, column] = drawn[:, low]
+            bounds[rows, column + 1] = drawn[:, high]
     mean = spend.expected_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())
     customers = pd.DataFrame(
         {
@@ -102,7 +107,7 @@ def customer_values(
         },
         index=summary.index,
     )
-    return CustomerValues(customers, totals.by_group(customers["value"]))
+    return CustomerValues(customers, totals.by_group(customers["value"], low, high))
 
 
 def discounted_purchases(model: ClvModel, summary: pd.DataFrame, horizon: Horizon) -> Floats:
@@ -116,16 +121,36 @@ def discounted_purchases(model: ClvModel, summary: pd.DataFrame, horizon: Horizo
     return total
 
 
-def held_share(drawn: Floats, actual: Floats) -> Floats:
+def calibrated_rank(drawn: Iterable[Floats], actual: Iterable[Floats]) -> int:
+    """Return the highest rank whose intervals held at least 80 % of what happened, 20 at most.
+
+    Customers vary more than a model knows: their futures are then drawn too close together, and a
+    rank further out makes up for it. Rank 1, the outermost, where none holds so many.
+
+    Args:
+        drawn: Futures some thousand customers at a time, shape (n, FUTURES) each.
+        actual: What happened to the same customers, shape (n,) each.
+    """
+    held = [
+        [held_share(futures, happened, rank) for rank in range(1, RANK + 1)]
+        for futures, happened in zip(drawn, actual, strict=True)
+    ]
+    share = np.concatenate([np.array(part) for part in held], axis=1).mean(axis=1)
+    # A thousandth of slack: ranks are as coarse as that, and futures are drawn.
+    return int(np.count_nonzero(share >= SHARE - 0.001)) or 1
+
+
+def held_share(drawn: Floats, actual: Floats, rank: int = RANK) -> Floats:
     """Return each customer's share of ranks of what happened that lie inside the interval.
 
     Args:
         drawn: Futures, shape (n, FUTURES).
         actual: What happened, shape (n,).
+        rank: Which future, counted from either end, bounds the interval.
     """
     below = (drawn < actual[:, None]).sum(axis=1)
     ties = (drawn == actual[:, None]).sum(axis=1)
-    inside = np.minimum(below + ties, HIGH - 1) - np.maximum(below, LOW) + 1
+    inside = np.minimum(below + ties, FUTURES - rank) - np.maximum(below, rank) + 1
     return np.maximum(inside, 0) / (ties + 1)
 
 
@@ -174,7 +199,7 @@ class _Totals:
             for code in np.unique(codes[rows]):
                 self._sums[name][code] += value[codes[rows] == code].sum(axis=0)
 
-    def by_group(self, value: pd.Series) -> dict[str, pd.DataFrame]:
+    def by_group(self, value: pd.Series, low: int, high: int) -> dict[str, pd.DataFrame]:
         found: dict[str, pd.DataFrame] = {}
         for name, sums in self._sums.items():
             ordered = np.sort(sums, axis=1)
@@ -185,8 +210,8 @@ class _Totals:
                 {
                     "customers": number,
                     "value": total,
-                    "value_low": ordered[:, LOW - 1],
-                    "value_high": ordered[:, HIGH - 1],
+                    "value_low": ordered[:, low],
+                    "value_high": ordered[:, high],
                 },
                 index=pd.Index(self._names[name], name=name),
             )

@@ -22,7 +22,7 @@ from segmentation.clv_champion import (
     fit_candidates,
     held_out_error,
 )
-from segmentation.customer_value import Horizon, futures, held_share
+from segmentation.customer_value import Horizon, calibrated_rank, futures, held_share
 from segmentation.forecast_error import Figure, ForecastError, forecast_error, mean_figure
 from segmentation.likelihood import NotConverged
 from segmentation.purchase_models import PurchaseModel
@@ -35,11 +35,15 @@ HELD_OUT_SHARE = 1 / 4
 
 @dataclass(frozen=True)
 class ValueModel:
-    """How many purchases, by the champion, and what a purchase brings."""
+    """How many purchases, by the champion, and what a purchase brings.
+
+    `rank` bounds intervals of its futures, calibrated on days held out inside the history.
+    """
 
     kind: Candidate
     purchases: ClvModel
     spend: SpendModel
+    rank: int
 
 
 @dataclass(frozen=True)
@@ -89,13 +93,14 @@ def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> V
     earlier, refused = fit_candidates(purchases, cut, weeks, seed)
     if choice.champion in refused:
         raise NotConverged(refused[choice.champion])
-    coverage, money = _judged(earlier[choice.champion], purchases, cut, last, seed)
+    rank = _rank(choice, purchases, cut, seed)
+    coverage, money = _judged(earlier[choice.champion], rank, purchases, cut, last, seed)
     everything, not_again = fit_candidates(purchases, last, horizon.weeks, seed)
     if choice.champion in not_again:
         raise NotConverged(not_again[choice.champion])
     summary = summarise_days(purchases, last)
     return ValueReport(
-        model=ValueModel(choice.champion, everything[choice.champion], _spend(summary)),
+        model=ValueModel(choice.champion, everything[choice.champion], _spend(summary), rank),
         choice=choice,
         errors={
             name: held_out_error(partial(expected, model), purchases, cut, last)
@@ -124,7 +129,13 @@ def to_text(model: ValueModel) -> str:
     else:
         purchases = _numbers(fitted)
     return json.dumps(
-        {"kind": model.kind, "purchases": purchases, "spend": _numbers(model.spend)}, indent=1
+        {
+            "kind": model.kind,
+            "purchases": purchases,
+            "spend": _numbers(model.spend),
+            "rank": model.rank,
+        },
+        indent=1,
     )
 
 
@@ -151,11 +162,26 @@ def from_text(text: str) -> ValueModel:
             customers=spend["customers"],
             covariance=np.array(spend["covariance"]),
         ),
+        rank=found["rank"],
     )
 
 
+def _rank(choice: Choice, purchases: pd.DataFrame, end: int, seed: int) -> int:
+    """Calibrate intervals at the first cut: like value, they are about the long run."""
+    cut = choice.cuts[0]
+    weeks = (end - cut) / DAYS_A_WEEK
+    fitted, _ = fit_candidates(purchases, cut, weeks, seed)
+    summary = summarise_days(purchases, cut)
+    seen = purchases[purchases["day"] <= end]
+    actual = purchases_after(seen, cut, summary.index)
+    # Only purchases are counted, so any spend would do.
+    model, spend = fitted[choice.champion], _spend(summary)
+    drawn = list(futures(model, spend, summary, Horizon(weeks, 0.0), seed))
+    return calibrated_rank([d for _, d, _ in drawn], [actual[rows] for rows, _, _ in drawn])
+
+
 def _judged(
-    model: ClvModel, purchases: pd.DataFrame, cut: int, last: int, seed: int
+    model: ClvModel, rank: int, purchases: pd.DataFrame, cut: int, last: int, seed: int
 ) -> tuple[Figure, ForecastError]:
     """Return how many intervals held the held-out days, and the errors of net sales."""
     summary = summarise_days(purchases, cut)
@@ -163,7 +189,7 @@ def _judged(
     undiscounted = Horizon((last - cut) / DAYS_A_WEEK, 0.0)
     actual = purchases_after(purchases, cut, summary.index)
     held = [
-        held_share(drawn, actual[rows])
+        held_share(drawn, actual[rows], rank)
         for rows, drawn, _ in futures(model, spend, summary, undiscounted, seed)
     ]
     mean = spend.expected_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())

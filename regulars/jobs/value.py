@@ -88,7 +88,13 @@ def valuation(
     horizon = value_horizon(lake)
     model = models.load(champion)
     found = customer_values(
-        model.purchases, model.spend, summary, horizon, seed, labels.loc[summary.index]
+        model.purchases,
+        model.spend,
+        summary,
+        horizon,
+        seed,
+        labels.loc[summary.index],
+        model.rank,
     )
     return Valuation(
         model=champion.name,

@@ -8,6 +8,7 @@ from segmentation.clv_champion import expected, fit_candidates, summary_of
 from segmentation.customer_value import (
     FUTURES,
     Horizon,
+    calibrated_rank,
     customer_values,
     discounted_purchases,
     futures,
@@ -107,6 +108,17 @@ def test_ranks_of_ties_are_shared_out() -> None:
     assert held_share(different, np.array([19.5])) == 0
     assert held_share(different, np.array([20.5])) == 1
     assert held_share(different, np.array([180.5])) == 0
+
+
+def test_futures_drawn_too_close_together_are_bounded_further_out() -> None:
+    draw = np.random.default_rng(9)
+    happened = draw.normal(0, 1.5, 4_000)
+    near, wide = draw.normal(0, 1, (4_000, FUTURES)), draw.normal(0, 1.5, (4_000, FUTURES))
+    # Normal tails: 1.5 standard deviations x 1.2816 are 1.92, beyond which lie 2.7 % of each side:
+    # rank 5.5 of 200.
+    assert calibrated_rank([near], [happened]) in (4, 5, 6)
+    assert calibrated_rank([wide], [happened]) in (19, 20)
+    assert held_share(near, happened, 5).mean() == pytest.approx(0.8, abs=0.03)
 
 
 def test_intervals_hold_the_year_that_followed() -> None:
