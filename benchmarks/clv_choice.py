@@ -3,7 +3,7 @@
 Shops of known truth: their customers stop as BG/NBD, MBG/NBD or Pareto/NBD say, in turn, with
 parameters drawn anew for each shop. Each is observed for 39 weeks; what the choice loses is its
 error in the next 39 weeks against the best model of that shop. Beside it stands the choice by
-likelihood, which is right more often about how customers stop.
+likelihood, which is right more often about how customers stop, and each model for all shops.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from segmentation.purchase_models import NAMES, Name, PurchaseModel
 
 OBSERVED, AHEAD, JOINING = 39 * 7, 39 * 7, 12 * 7
 SEED = 7
-# Of MAE and RMSE, on average; the choice by likelihood loses about as much or more.
-LOSS_BAR = 0.02
+# Of MAE and RMSE, on average.
+LOSS_BAR = 0.01
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

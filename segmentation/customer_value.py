@@ -2,8 +2,8 @@
 
 Her interval is what futures drawn for her say: parameters as likely as the data leave them
 (parameter uncertainty), then whether she still buys, at what rate, until when, how often and for
-how much (purchase uncertainty). Of 199 futures the 20th and the 180th bound it: her own future, a
-200th, falls between them with a chance of 160 in 200. `calibrated_rank` says how much further out
+how much (purchase uncertainty). Of 119 futures the 12th and the 108th bound it: her own future, a
+120th, falls between them with a chance of 96 in 120. `calibrated_rank` says how much further out
 the bounds must lie where customers vary more than the model knows.
 
 Purchases are whole numbers and nothing is the likeliest of values, so a closed interval holds more
@@ -29,12 +29,12 @@ from segmentation.two_stage import TwoStage
 
 Floats = np.ndarray
 
-FUTURES = 199
-RANK = 20
+FUTURES = 119
+RANK = 12
 SHARE = 0.8
 # Sets of parameters that the futures take in turn.
 PARAMETER_SETS = 20
-# Customers at once: 199 futures of each, some arrays of them, in a few ten megabytes.
+# Customers at once: 119 futures of each, some arrays of them, in a few ten megabytes.
 CHUNK = 4_000
 THREADS = 2
 
@@ -122,7 +122,7 @@ def discounted_purchases(model: ClvModel, summary: pd.DataFrame, horizon: Horizo
 
 
 def calibrated_rank(drawn: Iterable[Floats], actual: Iterable[Floats]) -> int:
-    """Return the highest rank whose intervals held at least 80 % of what happened, 20 at most.
+    """Return the highest rank whose intervals held at least 80 % of what happened, 12 at most.
 
     Customers vary more than a model knows: their futures are then drawn too close together, and a
     rank further out makes up for it. Rank 1, the outermost, where none holds so many.

@@ -102,12 +102,12 @@ def test_a_group_is_worth_its_customers_and_surer_than_they_are() -> None:
 
 def test_ranks_of_ties_are_shared_out() -> None:
     nothing = np.zeros((1, FUTURES))
-    # All 199 futures and hers are nothing: 160 of 200 ranks lie inside.
+    # All 119 futures and hers are nothing: 96 of 120 ranks lie inside.
     assert held_share(nothing, np.zeros(1)) == pytest.approx(0.8)
     different = np.arange(1.0, FUTURES + 1)[None, :]
-    assert held_share(different, np.array([19.5])) == 0
-    assert held_share(different, np.array([20.5])) == 1
-    assert held_share(different, np.array([180.5])) == 0
+    assert held_share(different, np.array([11.5])) == 0
+    assert held_share(different, np.array([12.5])) == 1
+    assert held_share(different, np.array([108.5])) == 0
 
 
 def test_futures_drawn_too_close_together_are_bounded_further_out() -> None:
@@ -115,10 +115,10 @@ def test_futures_drawn_too_close_together_are_bounded_further_out() -> None:
     happened = draw.normal(0, 1.5, 4_000)
     near, wide = draw.normal(0, 1, (4_000, FUTURES)), draw.normal(0, 1.5, (4_000, FUTURES))
     # Normal tails: 1.5 standard deviations x 1.2816 are 1.92, beyond which lie 2.7 % of each side:
-    # rank 5.5 of 200.
-    assert calibrated_rank([near], [happened]) in (4, 5, 6)
-    assert calibrated_rank([wide], [happened]) in (19, 20)
-    assert held_share(near, happened, 5).mean() == pytest.approx(0.8, abs=0.03)
+    # rank 3.3 of 120.
+    assert calibrated_rank([near], [happened]) in (3, 4)
+    assert calibrated_rank([wide], [happened]) in (11, 12)
+    assert held_share(near, happened, 3).mean() == pytest.approx(0.8, abs=0.03)
 
 
 def test_intervals_hold_the_year_that_followed() -> None:
