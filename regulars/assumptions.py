@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from foundation.lake import Lake
+from segmentation.customer_value import Horizon
 
 
 def assumed(lake: Lake, name: str, otherwise: Any) -> Any:
@@ -16,6 +17,14 @@ def assumed(lake: Lake, name: str, otherwise: Any) -> Any:
 def margin_rate(lake: Lake) -> float:
     """Return the margin rate where neither line nor product has one: declared, or all of sales."""
     return float(assumed(lake, "margin_rate", 1.0))
+
+
+def value_horizon(lake: Lake) -> Horizon:
+    """Return over which weeks value is counted and how it is discounted: a year and 10 %."""
+    return Horizon(
+        weeks=float(assumed(lake, "value_weeks", 52)),
+        annual_discount=float(assumed(lake, "annual_discount", 0.1)),
+    )
 
 
 def statements(lake: Lake) -> list[str]:

@@ -191,6 +191,7 @@ def segment(
     as_json: Json = False,
 ) -> None:
     """Compute features and segments, and publish the snapshot that the service reads."""
+    from regulars.jobs.segment import Champions
     from regulars.jobs.segment import segment as job
     from regulars.locks import only_one
 
@@ -206,9 +207,14 @@ def segment(
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "segment"))
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
-        churn = house.churn.champion()
         report = job(
-            house.lake, house.publish_snapshot, admin, house.settings, instant, progress, churn
+            house.lake,
+            house.publish_snapshot,
+            admin,
+            house.settings,
+            instant,
+            progress,
+            Champions(house.value_models, house.churn.champion()),
         )
     if as_json:
         _print_json(asdict(report))
@@ -218,6 +224,8 @@ def segment(
     _show_sizes("Behaviour", report.cluster)
     if report.unclustered:
         _say(report.unclustered)
+    if report.value:
+        _show_value(report.value, house.settings.currency.show)
     if report.churn:
         _show_churn(report.churn, house.settings.currency)
     if report.unforecast:
@@ -229,21 +237,25 @@ def segment(
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="Which model: response or churn.")] = "response",
+    model: Annotated[str, typer.Argument(help="Which model: response, clv or churn.")] = "response",
     test_from: Annotated[
         datetime | None, typer.Option(help="First day held out; the latest quarter by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train a model, evaluate it beside its baseline, register what is better."""
-    if model == "churn":
-        _train_churn(test_from, as_json)
-        return
+    """Train a model beside its baseline, evaluate both on later days, register the better one."""
     from regulars.jobs.train import train as job
     from regulars.locks import only_one
 
-    if model != "response":
-        raise RegularsError(f"model {model!r} does not exist; train 'response' or 'churn'")
+    _known(model, "response", "clv", "churn")
+    if test_from is not None and model != "response":
+        raise RegularsError(f"--test-from is for the response model; train {model} without it")
+    if model == "clv":
+        _train_clv(as_json)
+        return
+    if model == "churn":
+        _train_churn(as_json)
+        return
     house, progress = _house(), _progress()
     split = None if test_from is None else test_from.replace(tzinfo=house.settings.zone)
     with only_one(house.settings.lock_folder, "train"):
@@ -288,14 +300,10 @@ def train(
     _say(f"registered: response@{version} is the {trained.alias}")
 
 
-def _train_churn(test_from: datetime | None, as_json: bool) -> None:
+def _train_churn(as_json: bool) -> None:
     from regulars.jobs.train_churn import train_churn
     from regulars.locks import only_one
 
-    if test_from is not None:
-        raise RegularsError(
-            "--test-from is for the response model; churn is tested at the newest origins"
-        )
     house, progress = _house(), _progress()
     with only_one(house.settings.lock_folder, "train"):
         trained = train_churn(house.lake, house.churn, progress)
@@ -340,7 +348,7 @@ def promote(
     """Make the challenger the champion, if it is at least as good; the service takes it over."""
     from regulars.jobs.train import promote as job
 
-    _only_response(model)
+    _known(model, "response")
     house = _house()
     with ExitStack() as stack:
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
@@ -537,9 +545,73 @@ def benchmark(
     sys.exit(run(name, context.args))
 
 
-def _only_response(model: str) -> None:
-    if model != "response":
-        raise RegularsError(f"model {model!r} does not exist to be promoted; name 'response'")
+def _train_clv(as_json: bool) -> None:
+    from regulars.jobs.train_clv import train_clv
+    from regulars.locks import only_one
+
+    house, progress = _house(), _progress()
+    with only_one(house.settings.lock_folder, "train"):
+        trained = train_clv(house.lake, house.value_models, progress)
+    champion, report = trained.champion, trained.report
+    if as_json:
+        _print_json(
+            {
+                "model": champion.name,
+                "kind": champion.kind,
+                "kept_because": trained.kept_because,
+                "metrics": champion.metrics,
+                "inner_scores": report.choice.scores if report else None,
+                "errors": {k: asdict(e) for k, e in report.errors.items()} if report else None,
+                "refused": report.refused if report else None,
+            }
+        )
+        return
+    if report is None:
+        _say(f"not converged: {trained.kept_because}")
+        _say(f"{champion.name} ({champion.kind}) stays the champion")
+        return
+    for name, error in report.errors.items():
+        _say(
+            f"  {name:<10} inner score {report.choice.scores.get(name, float('nan')):.3f}; on the "
+            f"last {report.weeks_held_out:.0f} weeks MAE {error.mae.value:.3f}, "
+            f"RMSE {error.rmse.value:.3f}, bias {error.bias.value:+.1%}"
+        )
+    for name, reason in report.refused.items():
+        _say(f"  {name:<10} refused: {reason}")
+    _say(report.verdict())
+    _say(
+        f"80 % intervals held {report.coverage.value:.1%} "
+        f"[{report.coverage.low:.1%}, {report.coverage.high:.1%}]; net sales "
+        f"{report.money.bias.value:+.1%} [{report.money.bias.low:+.1%}, "
+        f"{report.money.bias.high:+.1%}]"
+    )
+    _say(f"registered: {champion.name} is the champion")
+
+
+def _show_value(value: dict[str, Any], show: Any) -> None:
+    for segmentation, groups in value["groups"].items():
+        title = f"Value by {segmentation}: {value['assumption']}"
+        table = Table("group", "customers", "value", "80 % interval", title=title)
+        for name, group in groups.items():
+            told = "unknown" if group["value"] is None else show(group["value"])
+            table.add_row(
+                name,
+                f"{group['customers']:,}",
+                told,
+                f"{show(group['low'])} to {show(group['high'])}",
+            )
+        out.print(table)
+    errors = value["errors"]
+    _say(
+        f"valued by {value['model']} ({value['kind']}), whose net sales were off by "
+        f"{errors['money_bias']:+.1%} [{errors['money_bias_low']:+.1%}, "
+        f"{errors['money_bias_high']:+.1%}] on days it never saw"
+    )
+
+
+def _known(model: str, *names: str) -> None:
+    if model not in names:
+        raise RegularsError(f"model {model!r} does not exist; choose one of {', '.join(names)}")
 
 
 def _watch(up: Any, told: Console) -> None:

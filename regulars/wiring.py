@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from recommender.registry import ModelRegistry
     from regulars.desk import HouseDesk
     from segmentation.registry import ChurnRegistry
+    from segmentation.value_registry import ValueRegistry
 
 
 class House:
@@ -68,6 +69,12 @@ class House:
         from adapters.mlflow_churn import MlflowChurn
 
         return MlflowChurn(self.settings.mlflow_uri, self.settings.artifact_folder)
+
+    @cached_property
+    def value_models(self) -> "ValueRegistry":
+        from adapters.mlflow_values import MlflowValues
+
+        return MlflowValues(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @cached_property
     def publish_snapshot(self) -> "partial[SnapshotFacts]":

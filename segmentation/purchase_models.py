@@ -9,15 +9,13 @@ Sources: Fader, Hardie and Lee 2005 (BG/NBD); Batislam, Denizel and Filiztekin 2
 Wagner 2007 (MBG/NBD); Schmittlein, Morrison and Colombo 1987, Fader and Hardie 2005 (Pareto/NBD).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import optimize
 from scipy.special import betaln, gammaln, hyp2f1
 
-from foundation.errors import RegularsError
+from segmentation.likelihood import MOST_ROWS, Loss, covariance, lowest, normal_draws, refuse_slope
 from segmentation.purchase_summary import PurchaseSummary
 
 Name = Literal["bg_nbd", "mbg_nbd", "pareto_nbd"]
@@ -26,8 +24,13 @@ NAMES: tuple[Name, ...] = ("bg_nbd", "mbg_nbd", "pareto_nbd")
 Floats = np.ndarray
 
 
-class NotConverged(RegularsError):
-    """No start led to a maximum of the likelihood; the last champion stays."""
+# Starts are tried on every k-th history, which is enough to find the hill.
+PILOT_GROUPS = 3_000
+
+
+# The mean rate r / alpha and the odds a / b (or rate s / beta) of stopping are well known also
+# where the spread around them is not: a search along their logarithms crawls along no ridge.
+RIDGE = np.array([[1.0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 1]])
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class PurchaseModel:
     """A fitted model.
 
     `parameters` are (r, alpha, a, b), for Pareto/NBD (r, alpha, s, beta), times in weeks;
-    `covariance` is that of their logarithms, from the likelihood's curvature, shape (4, 4).
+    `covariance` is that of their logarithms, from the likelihood's curvature, shape (4, 4). A
+    direction in which the likelihood is flat (customers alike in rate or in stopping) has none.
     """
 
     name: Name
@@ -51,59 +55,50 @@ class PurchaseModel:
         """Return the probability that each customer has not stopped."""
         return alive_probability(self.name, self.parameters, x, t_x, T)
 
+    def draw_parameters(self, number: int, draw: np.random.Generator) -> Floats:
+        """Return parameters as likely as the data leave them, shape (number, 4)."""
+        logs = np.log(self.parameters)
+        return np.exp(normal_draws(logs, self.covariance, number, draw))
+
 
 def fit(name: Name, summary: PurchaseSummary) -> PurchaseModel:
     """Fit a model by maximum likelihood.
 
     Raises:
-        NotConverged: No start led to a maximum.
+        NotConverged: No start led to a maximum, nor to a limit.
     """
-    customers = summary.count.sum()
-
-    def loss(logs: Floats) -> float:
-        value = log_likelihood(name, np.exp(logs), summary.x, summary.t_x, summary.T)
-        return float(-(summary.count * value).sum() / customers)
-
     # From the histories' own scale, and from elsewhere, lest a flat corner is taken for the top.
     usual = max(float(np.average(summary.T, weights=summary.count)) / 4, 1e-3)
-    starts = [np.log([0.5, usual, 0.8, 2.0]), np.log([1.0, usual, 1.0, usual])]
-    tries = [
-        optimize.minimize(loss, s, method="L-BFGS-B", bounds=[(-12.0, 12.0)] * 4, tol=1e-12)
-        for s in starts
-    ]
-    best = min(tries, key=lambda t: t.fun)
-    polished = optimize.minimize(
-        loss, best.x, method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-12, "maxiter": 4000}
-    )
-    top = polished if polished.fun <= best.fun else best
-    if not np.isfinite(top.fun) or np.any(np.abs(top.x) >= 11.9):
-        raise NotConverged(
-            f"{name} on {customers:,} customers has no maximum inside its bounds; "
-            "load a longer history, or use another model"
-        )
-    curvature = _curvature(loss, top.x) * customers
+    starts = np.linalg.solve(RIDGE, np.log([[0.5, usual, 0.8, 2.0], [1.0, usual, 1.0, usual]]).T)
+    pilot, _ = _loss(name, summary, PILOT_GROUPS)
+    hill = min((lowest(pilot, start, 1e-9) for start in starts.T), key=lambda found: found.fun)
+    loss, used = _loss(name, summary, MOST_ROWS)
+    top = lowest(loss, hill.x, 1e-14)
+    customers = int(summary.count.sum())
+    refuse_slope(top.jac, f"{name} on {customers:,} customers")
+    whole, _ = _loss(name, summary, len(summary.x))
+    spread = covariance(lambda along: loss(along) * used, top.x)
     return PurchaseModel(
         name=name,
-        parameters=tuple(float(v) for v in np.exp(top.x)),  # pyright: ignore[reportArgumentType]
-        log_likelihood=float(-top.fun * customers),
-        covariance=np.linalg.pinv(curvature, hermitian=True),
+        parameters=tuple(float(v) for v in np.exp(RIDGE @ top.x)),  # pyright: ignore[reportArgumentType]
+        log_likelihood=float(-whole(top.x) * customers),
+        covariance=RIDGE @ spread @ RIDGE.T,
     )
 
 
-def _curvature(loss: Callable[[Floats], float], at: Floats, step: float = 1e-3) -> Floats:
-    """Return the matrix of second derivatives by central differences, shape (n, n)."""
-    n = len(at)
-    unit = np.eye(n) * step
-    second = np.empty((n, n))
-    for i in range(n):
-        for j in range(i, n):
-            second[i, j] = second[j, i] = (
-                loss(at + unit[i] + unit[j])
-                - loss(at + unit[i] - unit[j])
-                - loss(at - unit[i] + unit[j])
-                + loss(at - unit[i] - unit[j])
-            ) / (4 * step * step)
-    return second
+def _loss(name: Name, summary: PurchaseSummary, most: int) -> tuple[Loss, float]:
+    """Return the mean negative log-likelihood of every k-th history, and whose number it is."""
+    # Groups are sorted by history, so every k-th of them is a stratified sample.
+    chosen = slice(None, None, -(-len(summary.x) // most))
+    x, t_x, T = summary.x[chosen], summary.t_x[chosen], summary.T[chosen]
+    count = summary.count[chosen]
+    customers = float(count.sum())
+
+    def loss(along: Floats) -> float:
+        parameters = np.exp(RIDGE @ along)
+        return float(-(count * log_likelihood(name, parameters, x, t_x, T)).sum() / customers)
+
+    return loss, customers
 
 
 def log_likelihood(name: Name, parameters: Floats, x: Floats, t_x: Floats, T: Floats) -> Floats:
@@ -147,6 +142,8 @@ def _log_parts(
 
 # Gauss-Legendre on (-1, 1); 32 nodes keep ten digits also for parameters of a millionth.
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
+# Histories at once, so that their grids stay in the processor's cache.
+BLOCK = 1_000
 
 
 def _log_stopping_integral(
@@ -158,16 +155,22 @@ def _log_stopping_integral(
     end, for extreme parameters. The integrand falls from t_x on by a power law, so it is summed
     on a grid that is geometric in u - t_x, in units of its own steepness there.
     """
-    steepness = (r + x) / (alpha + t_x) + (s + 1) / (beta + t_x)
-    span = np.log1p((T - t_x) * steepness)
-    y = span[:, None] * (NODES + 1) / 2
-    u = t_x[:, None] + np.expm1(y) / steepness[:, None]
-    values = y - (r + x)[:, None] * np.log(alpha + u) - (s + 1) * np.log(beta + u)
-    highest = values.max(axis=1)
-    total = (np.exp(values - highest[:, None]) * WEIGHTS / 2).sum(axis=1)
-    # Seen only up to the last purchase (T = t_x): there was no time to stop.
-    with np.errstate(divide="ignore"):
-        return np.log(s) - np.log(steepness) + np.log(span) + highest + np.log(total)
+    found = np.empty(len(x))
+    for start in range(0, len(x), BLOCK):
+        rows = slice(start, start + BLOCK)
+        n, last = (r + x[rows])[:, None], t_x[rows, None]
+        steepness = n / (alpha + last) + (s + 1) / (beta + last)
+        span = np.log1p((T[rows, None] - last) * steepness)
+        y = span * ((NODES + 1) / 2)
+        u = last + np.expm1(y) / steepness
+        y -= n * np.log(alpha + u)
+        y -= (s + 1) * np.log(beta + u)
+        highest = y.max(axis=1)
+        total = np.exp(y - highest[:, None]) @ (WEIGHTS / 2)
+        # Seen only up to the last purchase (T = t_x): there was no time to stop.
+        with np.errstate(divide="ignore"):
+            found[rows] = np.log(span[:, 0] / steepness[:, 0]) + highest + np.log(total)
+    return found + np.log(s)
 
 
 def expected_purchases(
@@ -189,9 +192,16 @@ def expected_purchases(
         above = expected_purchases(name, (r, alpha, 1 + 2e-5, b), x, t_x, T, weeks)
         return (below + above) / 2
     z = weeks / (alpha + T + weeks)
-    # After Euler's transformation nothing overflows for heavy buyers.
-    if name == "mbg_nbd":
-        series = hyp2f1(a + b - r, a - 1, a + b + x, z)
-        return alive * (a + b + x) / (a - 1) * (1 - (1 - z) ** (a - 1) * series)
-    series = hyp2f1(a + b - 1 - r, a - 1, a + b + x - 1, z)
-    return alive * (a + b + x - 1) / (a - 1) * (1 - (1 - z) ** (a - 1) * series)
+    chances = b + x + 1 if name == "mbg_nbd" else b + x
+    total = a + chances - 1
+    # Euler's transformation gives two forms of one function. The series of the first is bounded for
+    # those who stop easily, of the second for heavy buyers; the other one overflows.
+    easily = a - 1 > r + x
+    series = hyp2f1(
+        np.where(easily, r + x, total - r - x),
+        np.where(easily, chances, a - 1),
+        total,
+        z,
+    )
+    power = np.where(easily, r + x, a - 1)
+    return alive * total / (a - 1) * (1 - (1 - z) ** power * series)

@@ -44,24 +44,39 @@ def group_histories(x: np.ndarray, t_x: np.ndarray, T: np.ndarray) -> PurchaseSu
 def summarise_days(purchases: pd.DataFrame, end_day: int) -> pd.DataFrame:
     """Summarise purchases up to and including a day; purchases of one day count as one.
 
+    A day on which a customer got back more than she paid is a return: no purchase, but it lowers
+    what her purchases brought.
+
     Args:
         purchases: Columns customer_id, day (whole days of any calendar count), amount.
         end_day: Last day of observation.
 
     Returns:
-        Index customer_id; x, t_x and T in weeks, and `spend`, the mean amount of a repeat
-        purchase day (NaN without one), in the amounts' own unit.
+        Index customer_id, who bought by then; x, t_x and T in weeks, and `spend`, the mean amount
+        of a repeat purchase day net of returns (NaN without one), in the amounts' own unit.
     """
-    seen = purchases[purchases["day"] <= end_day]
-    days = seen.groupby(["customer_id", "day"], as_index=False)["amount"].sum()
-    first = days.groupby("customer_id")["day"].transform("min")
-    repeat = days[days["day"] > first]
-    by_customer = days.groupby("customer_id")["day"].agg(["min", "max", "size"])
+    days = _days(purchases[purchases["day"] <= end_day])
+    bought = days[days["amount"] >= 0]
+    by_customer = bought.groupby("customer_id")["day"].agg(["min", "max", "size"])
+    first = days["customer_id"].map(by_customer["min"])
+    after_first = days[days["day"] > first].groupby("customer_id")["amount"].sum()
+    x = (by_customer["size"] - 1).astype(float)
     return pd.DataFrame(
         {
-            "x": (by_customer["size"] - 1).astype(float),
+            "x": x,
             "t_x": (by_customer["max"] - by_customer["min"]) / DAYS_A_WEEK,
             "T": (end_day - by_customer["min"]) / DAYS_A_WEEK,
-            "spend": repeat.groupby("customer_id")["amount"].mean().reindex(by_customer.index),
+            "spend": after_first.reindex(by_customer.index) / x.where(x > 0),
         }
     )
+
+
+def purchases_after(purchases: pd.DataFrame, day: int, customers: pd.Index) -> np.ndarray:
+    """Count each customer's purchase days after a day, shape (n_customers,)."""
+    days = _days(purchases[purchases["day"] > day])
+    counted = days[days["amount"] >= 0].groupby("customer_id").size()
+    return counted.reindex(customers, fill_value=0).to_numpy(np.float64)
+
+
+def _days(purchases: pd.DataFrame) -> pd.DataFrame:
+    return purchases.groupby(["customer_id", "day"])["amount"].sum().reset_index()

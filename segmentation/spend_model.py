@@ -10,11 +10,10 @@ Source: Fader, Hardie and Lee 2005, "RFM and CLV"; Fader and Hardie 2013, "The G
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 from scipy.special import gammaln
 
 from foundation.errors import TooLittleData
-from segmentation.purchase_models import NotConverged
+from segmentation.likelihood import MOST_ROWS, covariance, lowest, normal_draws, refuse_slope
 
 Floats = np.ndarray
 FEWEST_REPEAT_BUYERS = 10
@@ -22,11 +21,15 @@ FEWEST_REPEAT_BUYERS = 10
 
 @dataclass(frozen=True)
 class SpendModel:
-    """A fitted model: parameters (p, q, v), v in the unit of the amounts."""
+    """A fitted model: parameters (p, q, v), v in the unit of the amounts.
+
+    `covariance` is that of their logarithms, from the likelihood's curvature, shape (3, 3).
+    """
 
     parameters: tuple[float, float, float]
     log_likelihood: float
     customers: int
+    covariance: Floats
 
     def expected_spend(self, x: Floats, spend: Floats) -> Floats:
         """Return the expected mean spend per purchase, shape (n,).
@@ -39,10 +42,19 @@ class SpendModel:
         where q is at most 1.
         """
         p, q, v = self.parameters
-        told = np.where(x > 0, spend, 0.0) * x
+        told = told_spend(x, spend)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = p * (v + told) / (p * x + q - 1)
         return np.where(p * x + q > 1, mean, np.nan)
+
+    def draw_parameters(self, number: int, draw: np.random.Generator) -> Floats:
+        """Return parameters as likely as the data leave them, shape (number, 3)."""
+        return np.exp(normal_draws(np.log(self.parameters), self.covariance, number, draw))
+
+
+def told_spend(x: Floats, spend: Floats) -> Floats:
+    """Return what all repeat purchases brought; returns can take all of it, but no more."""
+    return np.where(x > 0, np.maximum(np.nan_to_num(spend), 0.0), 0.0) * x
 
 
 def fit_spend(x: Floats, spend: Floats) -> SpendModel:
@@ -63,33 +75,37 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
             f"spend of {len(n)} repeat buyers: at least {FEWEST_REPEAT_BUYERS} are needed; "
             "load a longer history"
         )
+    # In parts of the usual amount, so that no currency lies outside the bounds.
     usual = float(mean.mean())
+    mean = mean / usual
+
+    chosen = slice(None, None, -(-len(n) // MOST_ROWS))
+    fitted = len(n[chosen])
 
     def loss(logs: Floats) -> float:
-        p, q, v = np.exp(logs)
-        value = (
-            gammaln(p * n + q)
-            - gammaln(p * n)
-            - gammaln(q)
-            + q * np.log(v)
-            + (p * n - 1) * np.log(mean)
-            + p * n * np.log(n)
-            - (p * n + q) * np.log(v + mean * n)
-        )
-        return float(-value.mean())
+        return -float(_log_density(logs, n[chosen], mean[chosen]).mean())
 
-    start = np.log([2.0, 3.0, usual])
-    found = optimize.minimize(loss, start, method="L-BFGS-B", bounds=[(-14.0, 14.0)] * 3)
-    top = optimize.minimize(
-        loss,
-        found.x,
-        method="Nelder-Mead",
-        options={"xatol": 1e-8, "fatol": 1e-13, "maxiter": 6000},
-    )
-    if not np.isfinite(top.fun) or np.any(np.abs(top.x) >= 13.9):
-        raise NotConverged(
-            f"the spend of {len(n):,} repeat buyers has no maximum inside its bounds; "
-            "load a longer history"
-        )
+    hill = lowest(loss, np.log([2.0, 3.0, 1.0]), 1e-9)
+    top = lowest(loss, hill.x, 1e-15)
+    refuse_slope(top.jac, f"spend of {len(n):,} repeat buyers")
     p, q, v = (float(value) for value in np.exp(top.x))
-    return SpendModel((p, q, v), float(-top.fun * len(n)), len(n))
+    return SpendModel(
+        parameters=(p, q, v * usual),
+        log_likelihood=float((_log_density(top.x, n, mean) - np.log(usual)).sum()),
+        customers=len(n),
+        covariance=covariance(lambda logs: loss(logs) * fitted, top.x),
+    )
+
+
+def _log_density(logs: Floats, n: Floats, mean: Floats) -> Floats:
+    """Return the log density of the mean of n purchases, shape (n_customers,)."""
+    p, q, v = np.exp(logs)
+    return (
+        gammaln(p * n + q)
+        - gammaln(p * n)
+        - gammaln(q)
+        + q * np.log(v)
+        + (p * n - 1) * np.log(mean)
+        + p * n * np.log(n)
+        - (p * n + q) * np.log(v + mean * n)
+    )

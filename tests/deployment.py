@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from datetime import time as wall
@@ -82,6 +82,23 @@ def small_deployment(home: Path) -> House:
         train(house.lake, house.models, house.settings, silent)
         admin.touch_catalogue()
     return house
+
+
+class Shelf:
+    """Keeps what is published as offers; `told` are redemptions told to a service."""
+
+    def __init__(self, told: Sequence[str] = ()) -> None:
+        self.popularity: dict[str, float] = {}
+        self._told = told
+
+    def told_redemptions(self) -> Sequence[str]:
+        return self._told
+
+    def publish_offers(
+        self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]
+    ) -> bool:
+        self.popularity = popularity
+        return True
 
 
 @contextlib.contextmanager

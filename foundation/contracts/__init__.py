@@ -18,6 +18,7 @@ from foundation.contracts.tables import (
     STORES,
     SURVEYS,
     TABLES,
+    VALUES,
 )
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "STORES",
     "SURVEYS",
     "TABLES",
+    "VALUES",
     "WHOLE_ROW",
     "Column",
     "Fault",

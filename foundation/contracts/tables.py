@@ -274,6 +274,27 @@ FORECASTS = Table(
     ),
 )
 
+VALUES = Table(
+    "values",
+    "value_row_id",
+    "event",
+    (
+        Column("value_row_id", "string", "Run and customer"),
+        Column("run_id", "string", "Which run of the segment job"),
+        Column("as_of", "time", "Knowledge up to, not including, this instant"),
+        Column("customer_id", "string", "Who; she has bought"),
+        Column("model", "string", "Name and version of the model"),
+        Column("horizon_weeks", "float64", "Weeks that are counted", at_least=0),
+        Column("annual_discount", "float64", "What a later year's money is worth less"),
+        Column("purchases", "float64", "Expected purchase days", at_least=0),
+        Column("purchases_low", "float64", "Lower bound of the 80 % interval", at_least=0),
+        Column("purchases_high", "float64", "Upper bound of the 80 % interval", at_least=0),
+        Column("value", "money", "Expected net sales, discounted", nullable=True),
+        Column("value_low", "money", "Lower bound of the 80 % interval"),
+        Column("value_high", "money", "Upper bound of the 80 % interval"),
+    ),
+)
+
 ASSUMPTIONS = Table(
     "assumptions",
     "name",
@@ -317,6 +338,7 @@ TABLES: dict[str, Table] = {
         SEGMENTS,
         RECEIPTS,
         FORECASTS,
+        VALUES,
         ASSUMPTIONS,
         QUARANTINE,
     )

@@ -11,9 +11,6 @@ from segmentation.churn_reasons import churn_reasons
 from segmentation.registry import LiveChurn
 from segmentation.value_at_risk import value_at_risk
 
-# Stands in for the expected value of a customer, and is named so beside every figure.
-VALUE, VALUE_STATEMENT = "spend_365d", "spend of the last 365 days stands in for expected value"
-
 
 @dataclass(frozen=True)
 class ChurnForecast:
@@ -24,13 +21,18 @@ class ChurnForecast:
 
 
 def forecast_churn(
-    values: pd.DataFrame, segments: pd.Series, live: LiveChurn, feature_hash: str
+    values: pd.DataFrame,
+    segments: pd.Series,
+    worth: pd.Series,
+    live: LiveChurn,
+    feature_hash: str,
 ) -> ChurnForecast:
     """Return the champion's forecast for each active customer.
 
     Args:
         values: Every customer's features as of the run, by customer_id.
         segments: Every customer's segment, to price by.
+        worth: What every customer is expected to bring, in minor units.
         feature_hash: Fingerprint of the churn features' definitions.
 
     Raises:
@@ -61,9 +63,7 @@ def forecast_churn(
             "reasons": churn_reasons(live.model, inputs).to_numpy(),
         }
     )
-    # More returned than bought is nothing that could be lost.
-    spend = values.loc[inputs.index, VALUE].clip(lower=0)
-    return ChurnForecast(rows, value_at_risk(probability, spend, segments))
+    return ChurnForecast(rows, value_at_risk(probability, worth.loc[inputs.index], segments))
 
 
 def forecast_rows(forecast: ChurnForecast, run_id: str, as_of: datetime) -> pd.DataFrame:

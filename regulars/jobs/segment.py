@@ -20,17 +20,18 @@ from foundation.profile import Profile, SnapshotFacts
 from foundation.settings import Settings
 from regulars.assumptions import assumed
 from regulars.jobs.forecast_churn import (
-    VALUE_STATEMENT,
     ChurnForecast,
     forecast_churn,
     forecast_rows,
 )
 from regulars.jobs.receipts import refresh_receipts, rfm
-from regulars.progress import Progress
+from regulars.jobs.value import Valuation, valuation, worth_of, write_values
+from regulars.progress import Progress, Step
 from segmentation.churn import churn_features
 from segmentation.clusters import behaviour_clusters
 from segmentation.lifecycle import lifecycle_states
 from segmentation.registry import LiveChurn
+from segmentation.value_registry import ValueRegistry
 
 SEED = 7
 # A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
@@ -97,8 +98,17 @@ class SegmentReport:
     unclustered: str | None
     snapshot: SnapshotFacts
     offers: int
+    value: dict[str, Any] | None = None
     churn: ChurnSummary | None = None
     unforecast: str | None = None
+
+
+@dataclass(frozen=True)
+class Champions:
+    """Models that look ahead; where there is none, its figures are left out."""
+
+    values: ValueRegistry | None = None
+    churn: LiveChurn | None = None
 
 
 def registry(lake: Lake) -> tuple[Feature, ...]:
@@ -123,12 +133,9 @@ def segment(
     settings: Settings,
     as_of: datetime,
     progress: Progress,
-    churn: LiveChurn | None = None,
+    champions: Champions = Champions(),
 ) -> SegmentReport:
-    """Segment every customer, forecast who leaves, and publish what the service needs.
-
-    Args:
-        churn: The champion; without one nothing is forecast.
+    """Segment every customer, look ahead with the champions, and publish what the service needs.
 
     Raises:
         NothingToDo: The lake holds no customers.
@@ -144,7 +151,9 @@ def segment(
         groups = rfm(lake, settings, values.index, as_of)
         groups["lifecycle"] = lifecycle_states(values)
         groups["cluster"], silhouette, unclustered = _clusters(values)
-        forecast, unforecast = _forecast(values, groups["rfm"], churn, features)
+        value = _value(lake, champions.values, groups, as_of, step)
+        worth, statement = worth_of(values, value)
+        forecast, unforecast = _forecast(values, groups["rfm"], worth, champions.churn, features)
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
@@ -153,6 +162,8 @@ def segment(
             if forecast is not None:
                 told = forecast_rows(forecast, run_id, as_of)
                 write.merge(FORECASTS.name, FORECASTS.to_arrow(told))
+            if value:
+                write_values(write, value, run_id, as_of)
         step.show("snapshot")
         snapshot = publish_snapshot(
             _profiles(
@@ -178,8 +189,9 @@ def segment(
         unclustered=unclustered,
         snapshot=snapshot,
         offers=len(offers),
-        churn=None if forecast is None else _summary(forecast),
+        churn=None if forecast is None else _summary(forecast, statement),
         unforecast=unforecast,
+        value=value.told() if value else None,
     )
 
 
@@ -192,9 +204,20 @@ def _clusters(values: pd.DataFrame) -> "tuple[pd.Series[str], float | None, str 
     return clusters.labels, clusters.silhouette, None
 
 
+def _value(
+    lake: Lake, models: ValueRegistry | None, groups: pd.DataFrame, as_of: datetime, step: Step
+) -> Valuation | None:
+    champion = models.champion() if models else None
+    if models is None or champion is None:
+        return None
+    step.show(f"value by {champion.name}")
+    return valuation(lake, models, champion, groups[["rfm", "lifecycle"]], as_of, SEED)
+
+
 def _forecast(
     values: pd.DataFrame,
     groups: "pd.Series[str]",
+    worth: "pd.Series[float]",
     churn: LiveChurn | None,
     features: Sequence[Feature],
 ) -> tuple[ChurnForecast | None, str | None]:
@@ -202,12 +225,13 @@ def _forecast(
     if churn is None:
         return None, None
     try:
-        return forecast_churn(values, groups, churn, feature_hash(churn_features(features))), None
+        fingerprint = feature_hash(churn_features(features))
+        return forecast_churn(values, groups, worth, churn, fingerprint), None
     except RegularsError as error:
         return None, str(error)
 
 
-def _summary(forecast: ChurnForecast) -> ChurnSummary:
+def _summary(forecast: ChurnForecast, statement: str) -> ChurnSummary:
     rows = forecast.rows
     return ChurnSummary(
         model=str(rows["model"].iloc[0]),
@@ -218,7 +242,7 @@ def _summary(forecast: ChurnForecast) -> ChurnSummary:
             str(name): {str(k): float(v) for k, v in row.items()}
             for name, row in forecast.at_risk.to_dict("index").items()
         },
-        assumed=VALUE_STATEMENT,
+        assumed=statement,
     )
 
 

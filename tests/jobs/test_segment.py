@@ -1,11 +1,9 @@
 """Segmenting keeps every run, publishes one profile a customer, and ranks offers by their past."""
 
 import shutil
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,23 +15,7 @@ from foundation.settings import Settings
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from regulars.wiring import House
-
-
-class Shelf:
-    """Keeps what the job publishes as offers."""
-
-    def __init__(self, told: Sequence[str] = ()) -> None:
-        self.popularity: dict[str, float] = {}
-        self._told = told
-
-    def told_redemptions(self) -> Sequence[str]:
-        return self._told
-
-    def publish_offers(
-        self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]
-    ) -> bool:
-        self.popularity = popularity
-        return True
+from tests.deployment import Shelf
 
 
 @pytest.fixture

@@ -16,20 +16,23 @@ from adapters.lmdb_profiles import publish_snapshot
 from adapters.mlflow_churn import MlflowChurn
 from foundation.contracts import PURCHASES
 from foundation.errors import NothingToDo, RegularsError, TooLittleData
+from foundation.settings import Settings
 from regulars.jobs.forecast_churn import forecast_churn
-from regulars.jobs.segment import segment
+from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train_churn import (
     churn_frame,
     churn_origins,
     inputs_as_of,
     train_churn,
 )
+from regulars.jobs.value import worth_of
 from regulars.progress import Progress
 from regulars.wiring import House
 from segmentation.calibration import RecalibrationLine
 from segmentation.churn import CHURN_FEATURES, INPUTS, fit_churn
 from segmentation.origins import Origins
 from segmentation.registry import LiveChurn
+from tests.deployment import Shelf
 
 DAYS, ACTIVE = 30, 90
 AT = datetime(2026, 5, 1, tzinfo=UTC)
@@ -133,7 +136,9 @@ def profiles(recency: Sequence[float]) -> pd.DataFrame:
 def test_each_active_customer_has_one_forecast_with_bounds_and_reasons(live: LiveChurn) -> None:
     values = profiles([1, 50, 89.9, 90, np.nan]).assign(spend_365d=1000.0)
 
-    found = forecast_churn(values, pd.Series("all", values.index), live, "91bc")
+    found = forecast_churn(
+        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc"
+    )
 
     rows = found.rows
     assert rows["customer_id"].tolist() == ["c-0", "c-1", "c-2"]
@@ -147,7 +152,9 @@ def test_each_active_customer_has_one_forecast_with_bounds_and_reasons(live: Liv
 def test_who_returned_more_than_she_bought_puts_nothing_at_risk(live: LiveChurn) -> None:
     values = profiles([1, 50])
 
-    found = forecast_churn(values, pd.Series("all", values.index), live, "91bc")
+    found = forecast_churn(
+        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc"
+    )
 
     assert found.at_risk.loc["all", "at_risk"] == 0
 
@@ -156,14 +163,18 @@ def test_a_model_of_other_features_is_refused(live: LiveChurn) -> None:
     values = profiles([1, 50])
 
     with pytest.raises(RegularsError, match=r"'churn@3' was trained on features 91bc.* has 0000"):
-        forecast_churn(values, pd.Series("all", values.index), live, "0000")
+        forecast_churn(
+            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "0000"
+        )
 
 
 def test_where_nobody_is_active_nothing_is_forecast(live: LiveChurn) -> None:
     values = profiles([95, np.nan])
 
     with pytest.raises(NothingToDo, match="no customer bought in the last 90 days"):
-        forecast_churn(values, pd.Series("all", values.index), live, "91bc")
+        forecast_churn(
+            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc"
+        )
 
 
 # ------------------------------------------------------------- from purchases to kept forecasts
@@ -189,7 +200,8 @@ def test_training_crowns_a_model_whose_forecasts_are_kept_with_each_run(
     ours, theirs = (model.probability(inputs) for model in (live.model, trained.report.model))
     assert (ours == theirs).all()
     publish = partial(publish_snapshot, tmp_path / "snapshots")
-    report = segment(lake, publish, lambda _offers, _popularity: True, at, silent, live)
+    settings = Settings(home=tmp_path)
+    report = segment(lake, publish, Shelf(), settings, at, silent, Champions(churn=live))
     assert report.unforecast is None
     assert report.churn is not None
     kept = lake.fetch(lake.table("forecasts").filter(lambda t: t.run_id == report.run_id))

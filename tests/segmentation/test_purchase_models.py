@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from scipy import integrate
+from scipy import integrate, stats
 
 from foundation.errors import TooLittleData
 from segmentation.purchase_models import (
@@ -16,7 +16,7 @@ from segmentation.purchase_models import (
     fit,
     log_likelihood,
 )
-from segmentation.purchase_summary import group_histories, summarise_days
+from segmentation.purchase_summary import group_histories, purchases_after, summarise_days
 from segmentation.spend_model import fit_spend
 
 # Maximum likelihood on the CDNOW 1/10 sample: Fader, Hardie and Lee 2005; Fader and Hardie 2005.
@@ -89,6 +89,22 @@ def test_pareto_nbd_equals_integration_over_the_moment_of_stopping(
     assert np.isfinite(together)
 
 
+@pytest.mark.parametrize("a", [0.3, 0.999999, 2.5, 60.0, 2_000.0])
+@pytest.mark.parametrize("x", [0.0, 3.0, 400.0])
+def test_mbg_nbd_expects_what_integration_over_its_customers_gives(a: float, x: float) -> None:
+    r, alpha, b, weeks = 0.5, 6.0, 1.6, 39.0
+    history = one(x, 0.0 if x == 0 else 30.0, 38.0)
+    found = expected_purchases("mbg_nbd", (r, alpha, a, b), *history, weeks)[0]
+    alive = alive_probability("mbg_nbd", (r, alpha, a, b), *history)[0]
+    # A customer of rate l who stops with chance p makes (1 - exp(-l p weeks)) / p more purchases:
+    # the mean over 400 x 400 quantiles of her gamma rate and beta chance.
+    middle = (np.arange(400) + 0.5) / 400
+    rate = stats.gamma.ppf(middle, r + x, scale=1 / (alpha + 38.0))[:, None]
+    chance = np.maximum(stats.beta.ppf(middle, a, b + x + 1), 1e-12)[None, :]
+    mean = float((-np.expm1(-rate * chance * weeks) / chance).mean())
+    assert found == pytest.approx(alive * mean, rel=0.01, abs=1e-12)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_longer_silence_makes_a_customer_less_alive(name: Name) -> None:
     parameters = PARETO if name == "pareto_nbd" else BG
@@ -116,6 +132,28 @@ def test_a_planted_population_is_recovered_within_its_own_errors() -> None:
     assert np.all(np.abs(np.log(model.parameters) - planted) < 4 * errors)
 
 
+def test_customers_who_all_stop_alike_are_fitted_by_the_limit_model() -> None:
+    # Lifetimes of one rate for all are outside Pareto/NBD: s and beta run away, s / beta is the
+    # rate. Refusing them would leave a young shop without a model.
+    draw = np.random.default_rng(6)
+    rate = draw.gamma(0.8, 1 / 8.0, 6_000)
+    until = np.minimum(draw.exponential(20.0, 6_000), 60.0)
+    x = draw.poisson(rate * until)
+    last = np.where(x > 0, until * draw.random(6_000) ** (1 / np.maximum(x, 1)), 0.0)
+    model = fit("pareto_nbd", group_histories(x.astype(float), last, np.full(6_000, 60.0)))
+    _, _, s, beta = model.parameters
+    assert beta > 500
+    assert s / beta == pytest.approx(1 / 20, rel=0.1)
+    assert np.isfinite(model.covariance).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_customers_of_whom_nobody_came_back_are_expected_to_stay_away(name: Name) -> None:
+    nobody = group_histories(np.zeros(500), np.zeros(500), np.arange(500) / 7)
+    model = fit(name, nobody)
+    assert model.expected(nobody.x, nobody.t_x, nobody.T, 52.0).max() < 0.1
+
+
 def test_grouping_identical_histories_changes_nothing() -> None:
     x, t_x, T = (v.round() for v in pareto_population(500, 30.0, 5))
     summary = group_histories(x, t_x, T)
@@ -138,6 +176,21 @@ def test_purchases_of_one_day_count_once_and_the_first_is_no_repeat() -> None:
     assert found.loc["a"].tolist() == [2.0, 3.0, 4.0, 16.0]
     assert found.loc["b", ["x", "t_x", "T"]].tolist() == [0.0, 0.0, 2.0]
     assert np.isnan(found.loc["b", "spend"])
+
+
+def test_a_return_is_no_purchase_and_lowers_the_spend() -> None:
+    purchases = pd.DataFrame(
+        {
+            "customer_id": ["a"] * 4 + ["b"],
+            "day": [0, 7, 14, 21, 3],
+            "amount": [10.0, 30.0, -12.0, 20.0, -5.0],
+        }
+    )
+    found = summarise_days(purchases, end_day=28)
+    # Two repeat days that brought 30 - 12 + 20; b only ever gave something back.
+    assert found.index.tolist() == ["a"]
+    assert found.loc["a"].tolist() == [2.0, 3.0, 4.0, 19.0]
+    assert purchases_after(purchases, 7, found.index).tolist() == [1.0]
 
 
 def test_spend_of_a_planted_population_is_recovered() -> None:

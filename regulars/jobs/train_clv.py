@@ -1,0 +1,54 @@
+"""Train the model of customer value on the lake's purchases, tracked and registered in MLflow.
+
+A training that does not converge changes nothing: the last champion stays, and that is said.
+"""
+
+from dataclasses import dataclass
+
+from foundation.errors import NothingToDo
+from foundation.lake import Lake
+from regulars.assumptions import value_horizon
+from regulars.jobs.segment import SEED
+from regulars.jobs.value import purchase_days
+from regulars.progress import Progress
+from segmentation.likelihood import NotConverged
+from segmentation.value_model import ValueReport, train_value_model
+from segmentation.value_registry import RegisteredValueModel, ValueRegistry
+
+TRAINED_ON = ("purchases", "assumptions")
+
+
+@dataclass(frozen=True)
+class ClvTraining:
+    """The champion now, and the report that made it; or why the last one stays."""
+
+    champion: RegisteredValueModel
+    report: ValueReport | None
+    kept_because: str | None
+
+
+def train_clv(lake: Lake, models: ValueRegistry, progress: Progress) -> ClvTraining:
+    """Choose, judge, fit and register the model of customer value.
+
+    Raises:
+        NothingToDo: There are no purchases.
+        TooLittleData: The history is too short, or too few bought again.
+        NotConverged: No model could be fitted, and there is no champion to keep.
+    """
+    with progress.step("train clv") as step:
+        purchases = purchase_days(lake)
+        if not (purchases["amount"] > 0).any():
+            raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
+        step.show(f"{len(purchases):,} purchase days: choosing inside the history")
+        try:
+            report = train_value_model(purchases, value_horizon(lake), SEED)
+        except NotConverged as error:
+            champion = models.champion()
+            if champion is None:
+                raise
+            step.show(f"not converged, {champion.name} stays the champion")
+            return ClvTraining(champion, None, str(error))
+        step.show("tracking in MLflow")
+        champion = models.register(report, lake.digest(TRAINED_ON))
+        step.show(report.verdict())
+    return ClvTraining(champion, report, None)

@@ -1,0 +1,156 @@
+"""What every customer and every segment is expected to bring, by the champion of customer value."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+import ibis
+import numpy as np
+import pandas as pd
+
+from foundation.contracts import VALUES
+from foundation.lake import Lake, LakeWrite
+from regulars.assumptions import value_horizon
+from segmentation.customer_value import CustomerValues, customer_values
+from segmentation.purchase_summary import summarise_days
+from segmentation.value_registry import RegisteredValueModel, ValueRegistry
+
+# Stands in for expected value where no model of it is, and is named so beside every figure.
+STAND_IN = "spend_365d"
+STAND_IN_STATEMENT = "spend of the last 365 days stands in for expected value"
+MONEY = ("value", "value_low", "value_high")
+
+
+@dataclass(frozen=True)
+class GroupValue:
+    """What one group will bring, in minor units, with its 80 % interval; None is unknown."""
+
+    customers: int
+    value: int | None
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Valuation:
+    """Customers valued by a champion. `groups` are by segmentation and name; `errors` its own."""
+
+    model: str
+    kind: str
+    assumption: str
+    errors: dict[str, float]
+    groups: dict[str, dict[str, GroupValue]]
+    rows: pd.DataFrame
+
+    def told(self) -> dict[str, Any]:
+        """Return all but the customers' own rows, as plain values."""
+        return {
+            "model": self.model,
+            "kind": self.kind,
+            "assumption": self.assumption,
+            "errors": self.errors,
+            "groups": {
+                segmentation: {name: asdict(group) for name, group in groups.items()}
+                for segmentation, groups in self.groups.items()
+            },
+        }
+
+
+def purchase_days(lake: Lake, as_of: datetime | None = None) -> pd.DataFrame:
+    """Return what each customer paid on each day before an instant: customer_id, day, amount.
+
+    Days on which nothing was left of what she paid are no purchases, so they are not among them.
+    """
+    lines: Any = lake.table("purchases")
+    if as_of is not None:
+        lines = lines.filter(lines["at"] < ibis.literal(as_of).cast("timestamp('UTC')"))
+    days = lines.group_by("customer_id", day=lines.local_day).aggregate(amount=lines.amount.sum())
+    days = days.filter(days.amount != 0).order_by("customer_id", "day")
+    return lake.fetch(days).to_pandas()
+
+
+def valuation(
+    lake: Lake,
+    models: ValueRegistry,
+    champion: RegisteredValueModel,
+    labels: pd.DataFrame,
+    as_of: datetime,
+    seed: int,
+) -> Valuation | None:
+    """Value every customer who has bought, as of an instant; None where nobody has.
+
+    Args:
+        labels: Index customer_id; a column a segmentation, naming each customer's group.
+    """
+    days = purchase_days(lake, as_of)
+    if not (days["amount"] > 0).any():
+        return None
+    # A store east of UTC may already be a day ahead.
+    end = max(int(as_of.timestamp() // 86_400), int(days["day"].max()))
+    summary = summarise_days(days, end)
+    horizon = value_horizon(lake)
+    model = models.load(champion)
+    found = customer_values(
+        model.purchases,
+        model.spend,
+        summary,
+        horizon,
+        seed,
+        labels.loc[summary.index],
+        model.rank,
+    )
+    return Valuation(
+        model=champion.name,
+        kind=champion.kind,
+        assumption=(
+            f"net sales of the next {horizon.weeks:g} weeks, discounted at "
+            f"{horizon.annual_discount:.0%} a year"
+        ),
+        errors={
+            name: value
+            for name, value in champion.metrics.items()
+            if not name.startswith("baseline")
+        },
+        groups=_groups(found),
+        rows=found.customers.assign(
+            model=champion.name,
+            horizon_weeks=horizon.weeks,
+            annual_discount=horizon.annual_discount,
+        ),
+    )
+
+
+def worth_of(values: pd.DataFrame, value: Valuation | None) -> "tuple[pd.Series[float], str]":
+    """Return what each customer is worth, in minor units, and how that is known."""
+    if value is not None:
+        found = value.rows["value"].reindex(values.index)
+        # Who never bought has no value, and nobody fears that she might leave.
+        bought = values["recency_days"].notna()
+        if not found[bought].isna().any():
+            return found.fillna(0), f"{value.assumption}, by {value.model}"
+    # More returned than bought is nothing that could be lost.
+    return values[STAND_IN].clip(lower=0), STAND_IN_STATEMENT
+
+
+def write_values(write: LakeWrite, found: Valuation, run_id: str, as_of: datetime) -> None:
+    """Keep each customer's value beside her segments of the same run."""
+    rows = found.rows.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
+    rows["value_row_id"] = run_id + "|" + rows["customer_id"]
+    for column in MONEY:
+        rows[column] = rows[column].round().astype("Int64")
+    write.merge(VALUES.name, VALUES.to_arrow(rows))
+
+
+def _groups(found: CustomerValues) -> dict[str, dict[str, GroupValue]]:
+    return {
+        segmentation: {
+            str(name): GroupValue(
+                customers=int(row["customers"]),
+                value=None if np.isnan(row["value"]) else round(row["value"]),
+                low=round(row["value_low"]),
+                high=round(row["value_high"]),
+            )
+            for name, row in groups.iterrows()
+        }
+        for segmentation, groups in found.groups.items()
+    }

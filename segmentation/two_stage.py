@@ -1,0 +1,134 @@
+"""Purchases in two questions, answered by trees: does she buy at all, and if so how often?
+
+Learns from what customers of earlier days did next, so it needs no story of how customers stop;
+but it has seen no horizon longer than half the history. Beyond it, forecasts grow as a purchase
+model says. Whether she buys is drawn with the learned probability; how often, if she does, is one
+and a negative binomial number.
+
+Source: two-stage (hurdle) models of customer value; Vanderveld et al. 2016, KDD.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+
+from foundation.errors import TooLittleData
+from segmentation.purchase_models import PurchaseModel
+from segmentation.purchase_summary import DAYS_A_WEEK, purchases_after, summarise_days
+
+Floats = np.ndarray
+FEWEST_BUYERS = 100
+# Learned from several past days, in parts of the horizon before the latest possible one: one day
+# alone has a season of its own.
+STEPS_BACK = (0.0, 0.25, 0.5)
+
+
+@dataclass(frozen=True)
+class TwoStage:
+    """A fitted model; `learned_weeks` is the horizon it has seen, `growth` the model beyond it.
+
+    `dispersion` is the negative binomial's size: the smaller, the more buyers differ.
+    """
+
+    buys: Any
+    further: Any
+    learned_weeks: float
+    dispersion: float
+    growth: PurchaseModel
+
+    def expected(self, summary: pd.DataFrame, weeks: float) -> Floats:
+        """Return expected purchases in the next `weeks`, shape (n,); columns x, t_x, T, spend."""
+        probability, further = self.stages(summary, weeks)
+        return probability * (1 + further)
+
+    def stages(self, summary: pd.DataFrame, weeks: float) -> tuple[Floats, Floats]:
+        """Return the probability of buying in `weeks`, and the further purchases if so."""
+        matrix = _inputs(summary)
+        buys, further = (
+            np.asarray(self.buys.predict(matrix)),
+            np.asarray(self.further.predict(matrix)),
+        )
+        x, t_x, T = (summary[column].to_numpy() for column in ("x", "t_x", "T"))
+        learned = self.growth.expected(x, t_x, T, self.learned_weeks)
+        longer = self.growth.expected(x, t_x, T, weeks) / learned
+        # As if each stretch of time were one more chance to buy; the mean grows as it should.
+        probability = -np.expm1(np.log1p(-buys) * longer)
+        return probability, np.maximum(buys * (1 + further) * longer / probability - 1, 0.0)
+
+
+def fit_two_stage(
+    purchases: pd.DataFrame, end_day: int, weeks: float, growth: PurchaseModel, seed: int
+) -> TwoStage:
+    """Fit on what followed earlier days, all of it up to and including `end_day`.
+
+    Args:
+        purchases: As for summarise_days.
+        weeks: The horizon to forecast; half the history is learned where it is longer.
+        growth: Fitted on the same history.
+
+    Raises:
+        TooLittleData: Fewer than 100 histories went on, or fewer than 100 did not.
+    """
+    seen = purchases[purchases["day"] <= end_day]
+    span = end_day - int(seen["day"].min())
+    window = min(round(weeks * DAYS_A_WEEK), span // 2)
+    frames: list[pd.DataFrame] = []
+    for step in STEPS_BACK:
+        day = end_day - window - round(step * window)
+        frame = summarise_days(seen, day)
+        until = seen[seen["day"] <= day + window]
+        frames.append(frame.assign(later=purchases_after(until, day, frame.index)))
+    rows = pd.concat(frames)
+    later = rows["later"].to_numpy()
+    bought = later > 0
+    if min(bought.sum(), (~bought).sum()) < FEWEST_BUYERS:
+        raise TooLittleData(
+            f"two-stage model: {int(bought.sum())} of {len(later)} histories went on; at least "
+            f"{FEWEST_BUYERS} that did and {FEWEST_BUYERS} that did not are needed; load a longer "
+            "history"
+        )
+    matrix = _inputs(rows)
+    further = _trees(matrix[bought], later[bought] - 1, "poisson", seed)
+    usual = np.asarray(further.predict(matrix[bought]))
+    return TwoStage(
+        buys=_trees(matrix, bought.astype(float), "binary", seed),
+        further=further,
+        learned_weeks=window / DAYS_A_WEEK,
+        dispersion=_dispersion(later[bought] - 1, usual),
+        growth=growth,
+    )
+
+
+def _inputs(summary: pd.DataFrame) -> Floats:
+    x, t_x, T, spend = (summary[c].to_numpy(np.float64) for c in ("x", "t_x", "T", "spend"))
+    seen = np.maximum(T, 1 / DAYS_A_WEEK)
+    gap = np.where(x > 0, t_x / np.maximum(x, 1), np.nan)
+    # Age itself is left out: tomorrow everybody is older than anybody the trees have seen.
+    return np.column_stack([x, x / seen, t_x / seen, T - t_x, gap, (T - t_x) / gap, spend])
+
+
+def _trees(matrix: Floats, target: Floats, objective: str, seed: int) -> Any:
+    return lightgbm.train(
+        {
+            "objective": objective,
+            "num_leaves": 8,
+            "learning_rate": 0.05,
+            "min_data_in_leaf": 50,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "num_threads": 1,
+            "verbose": -1,
+        },
+        lightgbm.Dataset(matrix, target),
+        num_boost_round=100,
+    )
+
+
+def _dispersion(count: Floats, mean: Floats) -> float:
+    """Return the negative binomial size by moments; as good as Poisson where it is large."""
+    excess = float(((count - mean) ** 2 - mean).sum())
+    return float((mean**2).sum()) / max(excess, 1e-6 * float((mean**2).sum()))

@@ -1,0 +1,37 @@
+"""The registry port of the value model: where it is tracked, and which one is in use."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from segmentation.value_model import ValueModel, ValueReport
+
+CLV = "clv"
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredValueModel:
+    """The champion: its version, kind and the figures logged with it."""
+
+    version: int
+    kind: str
+    metrics: dict[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{CLV}@{self.version}"
+
+
+class ValueRegistry(Protocol):
+    """Tracks trainings of the value model and keeps the champion."""
+
+    def register(self, report: ValueReport, data_digest: str) -> RegisteredValueModel:
+        """Log a training with its model, and make it the champion."""
+        ...
+
+    def champion(self) -> RegisteredValueModel | None:
+        """Return what is registered as the champion, None when nothing is."""
+        ...
+
+    def load(self, champion: RegisteredValueModel) -> ValueModel:
+        """Return the model itself."""
+        ...

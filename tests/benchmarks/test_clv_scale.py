@@ -1,0 +1,25 @@
+"""The benchmark of scale says how many customers, histories and held intervals there were."""
+
+import argparse
+
+import pytest
+
+from benchmarks.clv_scale import bars, measure
+from foundation.errors import RegularsError
+
+
+def test_a_small_run_holds_its_bars_in_proportion() -> None:
+    figures = measure(argparse.Namespace(customers=4_000, seed=2))
+    assert figures["customers"] == 4_000
+    assert 1_200 <= figures["histories"] <= 4_000
+    assert 0.77 < figures["coverage_80"] < 0.83
+    # A closed interval holds at least what it says.
+    assert figures["closed_interval_holds"] > 0.78
+    histories = next(bar for bar in bars(figures) if bar.name == "distinct histories")
+    assert histories.bar == "at least 1,200"
+    assert histories.holds
+
+
+def test_a_handful_of_customers_is_refused() -> None:
+    with pytest.raises(RegularsError, match="--customers 10: at least 1000"):
+        measure(argparse.Namespace(customers=10, seed=2))

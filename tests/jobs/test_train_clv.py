@@ -1,0 +1,166 @@
+"""Training keeps the better model of value, says when there is none, and segments are priced."""
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from adapters.duckdb_lake import DuckDbLake
+from adapters.lmdb_profiles import publish_snapshot
+from adapters.mlflow_values import MlflowValues
+from foundation.contracts import PURCHASES
+from foundation.errors import NothingToDo, TooLittleData
+from foundation.settings import Settings
+from regulars.jobs.segment import Champions, segment
+from regulars.jobs.train_clv import ClvTraining, train_clv
+from regulars.jobs.value import purchase_days
+from regulars.progress import Progress
+from segmentation import likelihood
+from segmentation.clv_champion import CANDIDATES, expected, fit_candidates
+from segmentation.purchase_summary import summarise_days
+from segmentation.spend_model import fit_spend
+from segmentation.value_model import ValueModel, from_text, to_text
+from tests.deployment import Shelf
+from tests.shoppers_known import known_purchases
+
+CUSTOMERS = 600
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+TODAY = int(NOW.timestamp() // 86_400)
+DAYS = 400
+
+
+def line(number: int, customer: str, day: int, amount: int) -> dict[str, Any]:
+    return {
+        "line_id": f"l-{number}",
+        "customer_id": customer,
+        "order_id": f"o-{number}",
+        "product_id": "p-1",
+        "channel": "store",
+        "at": NOW - timedelta(days=TODAY - day, hours=-9),
+        "local_day": day,
+        "local_hour": 9,
+        "quantity": 1.0 if amount > 0 else -1.0,
+        "amount": amount,
+        "discount": 0,
+        "offer_discount": 0,
+    }
+
+
+def fill(lake: DuckDbLake, purchases: pd.DataFrame) -> None:
+    start = TODAY - DAYS
+    rows = [
+        line(number, str(row.customer_id), start + int(row.day), round(row.amount * 100))
+        for number, row in enumerate(purchases.itertuples())
+    ]
+    with lake.write() as write:
+        write.merge(PURCHASES.name, PURCHASES.from_rows(rows))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> DuckDbLake:
+    lake = DuckDbLake(tmp_path_factory.mktemp("shop") / "lake")
+    fill(lake, known_purchases(CUSTOMERS, DAYS, 5))
+    return lake
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> MlflowValues:
+    folder = tmp_path_factory.mktemp("models")
+    return MlflowValues(f"sqlite:///{folder / 'mlflow.db'}", folder / "artifacts")
+
+
+@pytest.fixture(scope="module")
+def trained(shop: DuckDbLake, models: MlflowValues, silent: Progress) -> ClvTraining:
+    return train_clv(shop, models, silent)
+
+
+def test_the_champion_is_registered_with_its_held_out_error_beside_the_plain_forecast(
+    trained: ClvTraining, models: MlflowValues
+) -> None:
+    assert trained.report is not None
+    assert set(trained.report.errors) | set(trained.report.refused) == set(CANDIDATES)
+    found = models.champion()
+    assert found is not None
+    assert (found.version, found.kind) == (1, trained.report.choice.champion)
+    assert found.metrics["mae_low"] < found.metrics["mae"] < found.metrics["mae_high"]
+    assert found.metrics["mae"] < found.metrics["baseline_mae"]
+    # 600 customers: 80 % within four standard errors.
+    assert 0.74 < found.metrics["coverage_80"] < 0.86
+    assert to_text(models.load(found)) == to_text(trained.report.model)
+
+
+def test_every_segment_is_priced_by_the_champion(
+    trained: ClvTraining,
+    shop: DuckDbLake,
+    models: MlflowValues,
+    tmp_path: Path,
+    silent: Progress,
+) -> None:
+    publish = partial(publish_snapshot, tmp_path / "snapshots")
+    settings = Settings(home=tmp_path)
+    report = segment(shop, publish, Shelf(), settings, NOW, silent, Champions(values=models))
+    assert report.value is not None
+    assert report.value["model"] == trained.champion.name == "clv@1"
+    rows = shop.fetch(shop.table("values").filter(lambda t: t.run_id == report.run_id)).to_pandas()
+    assert len(rows) == CUSTOMERS
+    assert (rows["value_low"] <= rows["value_high"]).all()
+    for groups in report.value["groups"].values():
+        assert sum(group["customers"] for group in groups.values()) == CUSTOMERS
+        # Each customer's value is a whole number of cents.
+        total = sum(group["value"] for group in groups.values())
+        assert total == pytest.approx(rows["value"].sum(), abs=CUSTOMERS)
+        assert all(group["low"] <= group["high"] for group in groups.values())
+
+
+def test_a_training_that_does_not_converge_keeps_the_last_champion(
+    trained: ClvTraining,
+    shop: DuckDbLake,
+    models: MlflowValues,
+    silent: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A bar no search can meet: every likelihood is judged to rise still.
+    monkeypatch.setattr(likelihood, "FLAT", 0.0)
+    again = train_clv(shop, models, silent)
+    assert again.report is None
+    assert again.kept_because is not None
+    assert "the likelihood still rises" in again.kept_because
+    assert again.champion == trained.champion == models.champion()
+
+
+def test_too_little_to_learn_from_is_refused(
+    lake: DuckDbLake, models: MlflowValues, silent: Progress
+) -> None:
+    with pytest.raises(NothingToDo, match="no purchases; load some"):
+        train_clv(lake, models, silent)
+    fill(lake, known_purchases(40, 30, 5))
+    with pytest.raises(TooLittleData, match="days are too few to choose"):
+        train_clv(lake, models, silent)
+
+
+def test_a_day_of_which_nothing_is_left_is_no_purchase(lake: DuckDbLake) -> None:
+    rows = [line(1, "a", TODAY - 9, 500), line(2, "a", TODAY - 9, -500), line(3, "a", TODAY, 700)]
+    with lake.write() as write:
+        write.merge(PURCHASES.name, PURCHASES.from_rows(rows))
+    assert purchase_days(lake).to_dict("records") == [
+        {"customer_id": "a", "day": TODAY, "amount": 700}
+    ]
+    assert purchase_days(lake, NOW - timedelta(days=1)).empty
+
+
+def test_every_kind_of_model_is_read_as_it_was_written() -> None:
+    purchases = known_purchases(CUSTOMERS, 300, 5)
+    summary = summarise_days(purchases, 299)
+    spend = fit_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())
+    fitted, refused = fit_candidates(purchases, 299, 20.0, 7)
+    assert refused == {}
+    for kind, model in fitted.items():
+        read = from_text(to_text(ValueModel(kind, model, spend, 17)))
+        assert (read.kind, read.spend.parameters, read.rank) == (kind, spend.parameters, 17)
+        assert np.array_equal(
+            expected(read.purchases, summary, 20.0), expected(model, summary, 20.0)
+        )
