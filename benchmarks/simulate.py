@@ -121,7 +121,7 @@ class Base:
         facts = profiles.facts()
         assert facts is not None  # noqa: S101  published a moment ago
         known = Knowledge(
-            catalogue=Catalogue(1, kept, []).compiled(facts.names),
+            catalogue=Catalogue(1, kept, []).compiled(facts.vocabulary),
             snapshot=facts.version,
             feature_names=facts.names,
             scorer=Scorer("response@benchmark", model, facts),

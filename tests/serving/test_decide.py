@@ -19,7 +19,7 @@ from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.decision import DecisionRecord, Policy, decode_record, encode
 from foundation.money import InvalidAmount
 from foundation.offer import Offer
-from foundation.profile import LiveState, Profile, SnapshotFacts
+from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from recommender.offer_features import offer_feature_names
 from recommender.policies import Eligible, draw_slate
 from recommender.response import ResponseModel
@@ -96,7 +96,7 @@ def knowing(
     policy: Policy = EXPLORING,
     **fields: Any,
 ) -> Knowledge:
-    catalogue = Catalogue(14, offers, experiments).compiled(CUSTOMER)
+    catalogue = Catalogue(14, offers, experiments).compiled(SNAPSHOT.vocabulary)
     known = Knowledge(catalogue, SNAPSHOT.version, CUSTOMER, scorer, policy, "America/New_York")
     return replace(known, **fields)
 
@@ -216,7 +216,7 @@ def test_a_cap_of_zero_is_never_shown_and_no_cap_always(scorer: Scorer) -> None:
 
 def test_a_rule_newer_than_the_snapshot_is_pending_also_without_any_snapshot() -> None:
     ruled = offer("o", eligibility={"feature": "recency_days", "is": "<", "value": 30})
-    catalogue = Catalogue(1, [ruled], ()).compiled(())
+    catalogue = Catalogue(1, [ruled], ()).compiled(NOTHING_KNOWN)
 
     record = decided(knowing(None, catalogue=catalogue, feature_names=()), profile=None)
 
