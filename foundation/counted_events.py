@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
 from hashlib import blake2b
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
 import ibis
 
 from foundation.contracts.tables import INTERACTION_KINDS
 
 Source = Literal["purchase", "interaction"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 # Told purchases and returns are purchase lines too: counted there, with the loaded ones.
 EVENTS = ("purchase", *(kind for kind in INTERACTION_KINDS if kind not in ("purchase", "return")))

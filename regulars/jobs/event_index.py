@@ -9,6 +9,7 @@ import pyarrow as arrow
 import pyarrow.compute
 
 from foundation.counted_events import Source, kept_lines, told_interactions
+from foundation.errors import NothingToDo
 from foundation.event_index import EventIndex, day_before
 from foundation.lake import Lake, LakeWrite
 
@@ -51,18 +52,17 @@ def write_event_index(
         )
 
 
-def read_event_index(lake: Lake, source: Source, customers: int) -> EventIndex | None:
-    """Return one source's index as the newest run left it, None before the first run."""
-    stored = lake.derived(f"{source}_index")
-    if stored is None:
-        return None
-    rows = lake.fetch(stored)
+def read_event_index(lake: Lake, source: Source, customers: int) -> EventIndex:
+    """Return one source's index as the newest run left it.
+
+    Raises:
+        NothingToDo: There was no run yet.
+    """
+    rows = lake.fetch(_stored(lake, f"{source}_index"))
     columns = {name: rows[name].to_numpy() for name in rows.column_names}
     fields: dict[str, tuple[str, list[str | None]]] = {}
     for coded in CODED[source]:
-        known = lake.derived(f"{source}_{coded}")
-        assert known is not None  # noqa: S101  written in the same commit
-        values = lake.fetch(known)
+        values = lake.fetch(_stored(lake, f"{source}_{coded}"))
         for name in values.column_names:
             fields[name] = (coded, values[name].to_pylist())
     return EventIndex(
@@ -73,6 +73,13 @@ def read_event_index(lake: Lake, source: Source, customers: int) -> EventIndex |
         {name: columns[name] for name in CODED[source]},
         fields,
     )
+
+
+def _stored(lake: Lake, name: str) -> Any:
+    found = lake.derived(name)
+    if found is None:
+        raise NothingToDo("no event is indexed yet; run 'regulars segment'")
+    return found
 
 
 def _values(lake: Lake, events: Any, name: str) -> arrow.Table:

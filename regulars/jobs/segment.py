@@ -1,7 +1,7 @@
 """Segment: features as of an instant, who is in which group, and the published snapshot."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
@@ -11,12 +11,18 @@ import ibis
 import numpy as np
 import pandas as pd
 
+from foundation.attributes import attributes_of
 from foundation.contracts import SEGMENTS
 from foundation.errors import NothingToDo, TooLittleData
 from foundation.features import Feature, definitions, feature_hash, features_as_of
 from foundation.lake import Lake
-from foundation.profile import Profile, SnapshotFacts
+from foundation.people import people_table, vocabulary_of
+from foundation.profile import SEGMENTATIONS, Profile, SnapshotFacts
+from foundation.rule_profile import Attribute
+from foundation.rules import MEMBER, AttributeKind
 from regulars.assumptions import assumed
+from regulars.jobs.living_segments import Refreshed, refresh, store_memberships, with_members
+from regulars.jobs.preview import write_preview
 from regulars.progress import Progress
 from segmentation.clusters import behaviour_clusters
 from segmentation.lifecycle import lifecycle_states
@@ -41,6 +47,9 @@ class SnapshotPublisher(Protocol):
         as_of: datetime,
         names: tuple[str, ...],
         feature_hash: str,
+        living: Collection[str],
+        attributes: Mapping[str, Collection[AttributeKind]],
+        counts: Collection[str],
     ) -> SnapshotFacts: ...
 
 
@@ -63,6 +72,8 @@ class SegmentReport:
     unclustered: str | None
     snapshot: SnapshotFacts
     offers: int
+    living: dict[str, int]
+    refused: dict[str, str]
 
 
 def registry(lake: Lake) -> tuple[Feature, ...]:
@@ -86,8 +97,13 @@ def segment(
     publish_offers: OfferPublisher,
     as_of: datetime,
     progress: Progress,
+    made_at: datetime | None = None,
 ) -> SegmentReport:
     """Segment every customer and publish what the service needs.
+
+    Args:
+        made_at: When this run is made; as_of when left out. A run of a past instant knows what was
+            loaded since, and must not pass for what was known then.
 
     Raises:
         NothingToDo: The lake holds no customers.
@@ -99,22 +115,39 @@ def segment(
         if values.empty:
             raise NothingToDo("the lake holds no customers; load some with 'regulars load'")
         step.show("groups")
-        groups = rfm_groups(values)
-        groups["lifecycle"] = lifecycle_states(values)
-        groups["cluster"], silhouette, unclustered = _clusters(values)
+        groups, silhouette, unclustered = customer_groups(values)
+        attributes = customer_attributes(lake, values.index)
+        people = people_table(
+            values[[f.name for f in features]], groups[list(SEGMENTATIONS)], attributes
+        )
+        offers = _offers(lake)
+        step.show("living segments")
+        rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
+        refreshed = refresh(lake, people, rules, as_of)
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
         with lake.write() as write:
             write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
+            store_memberships(
+                write,
+                values.index.to_numpy(),
+                refreshed,
+                run_id=run_id,
+                as_of=as_of,
+                at=made_at or as_of,
+            )
+            write_preview(lake, write, with_members(people, refreshed), as_of)
         step.show("snapshot")
         snapshot = publish_snapshot(
-            _profiles(lake, values[[f.name for f in features]], groups),
+            _profiles(lake, values[[f.name for f in features]], groups, attributes, refreshed),
             as_of=as_of,
             names=tuple(f.name for f in features),
             feature_hash=feature_hash(features),
+            living=refreshed.members.keys(),
+            attributes=vocabulary_of(people.column_names).attributes,
+            counts=refreshed.times.keys(),
         )
-        offers = _offers(lake)
         publish_offers(offers, _popularity(lake, offers, as_of))
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
     return SegmentReport(
@@ -127,7 +160,28 @@ def segment(
         unclustered=unclustered,
         snapshot=snapshot,
         offers=len(offers),
+        living=refreshed.sizes,
+        refused=dict(refreshed.refused),
     )
+
+
+def customer_groups(values: pd.DataFrame) -> tuple[pd.DataFrame, float | None, str | None]:
+    """Return every customer's scores and groups, the clusters' silhouette, or why there are none.
+
+    Args:
+        values: Every customer's features, as customer_features gives them.
+    """
+    groups = rfm_groups(values)
+    groups["lifecycle"] = lifecycle_states(values)
+    groups["cluster"], silhouette, unclustered = _clusters(values)
+    return groups, silhouette, unclustered
+
+
+def customer_attributes(lake: Lake, customers: pd.Index) -> list[dict[str, Attribute]]:
+    """Return each customer's attributes, in the order asked for."""
+    rows = lake.fetch(lake.table("customers")).to_pylist()
+    found = {row["customer_id"]: attributes_of(row) for row in rows}
+    return [found.get(customer_id, {}) for customer_id in customers]
 
 
 def _clusters(values: pd.DataFrame) -> "tuple[pd.Series[str], float | None, str | None]":
@@ -152,19 +206,32 @@ def _sizes(labels: "pd.Series[str]") -> dict[str, int]:
     return {str(name): int(size) for name, size in labels.value_counts().items()}
 
 
-def _profiles(lake: Lake, values: pd.DataFrame, groups: pd.DataFrame) -> Iterator[Profile]:
+def _profiles(
+    lake: Lake,
+    values: pd.DataFrame,
+    groups: pd.DataFrame,
+    attributes: Sequence[dict[str, Attribute]],
+    refreshed: Refreshed,
+) -> Iterator[Profile]:
     known = lake.table("customers").select("customer_id", "household_id", "time_zone")
     facts = {row["customer_id"]: row for row in lake.fetch(known).to_pylist()}
     matrix = values.to_numpy(dtype=np.float64)
-    names = groups[["rfm", "lifecycle", "cluster"]].to_dict("records")
-    for customer_id, vector, segments in zip(values.index, matrix, names, strict=True):
+    names = groups[list(SEGMENTATIONS)].to_dict("records")
+    for place, (customer_id, vector, segments) in enumerate(
+        zip(values.index, matrix, names, strict=True)
+    ):
+        living = {name: MEMBER for name, mask in refreshed.members.items() if mask[place]}
         fact = facts.get(customer_id, {})
         yield Profile(
             customer_id=customer_id,
             household_id=fact.get("household_id"),
             time_zone=fact.get("time_zone"),
             vector=vector,
-            segments={str(k): str(v) for k, v in segments.items()},
+            segments={str(k): str(v) for k, v in segments.items()} | living,
+            attributes=attributes[place],
+            counts={
+                name: int(times[place]) for name, times in refreshed.times.items() if times[place]
+            },
         )
 
 
