@@ -13,7 +13,6 @@ import pyarrow as arrow
 from foundation.attributes import attribute_kinds, attributes_of
 from foundation.contracts import MEMBERSHIPS, SEGMENT_DEFINITIONS
 from foundation.counted_events import Count, with_counts
-from foundation.errors import NothingToDo
 from foundation.lake import Lake, LakeWrite
 from foundation.people import vocabulary_of
 from foundation.profile import SEGMENTATIONS
@@ -65,6 +64,19 @@ def definitions(lake: Lake) -> dict[str, list[Definition]]:
         )
         found.setdefault(draft.segment_id, []).append(Definition(draft, row["version"], row["at"]))
     return found
+
+
+def history(lake: Lake, segment_id: str) -> list[Definition]:
+    """Return a segment's versions, the newest last.
+
+    Raises:
+        InvalidSegment: There is no such segment.
+    """
+    stored = definitions(lake)
+    if segment_id not in stored:
+        known = ", ".join(stored) or "none yet"
+        raise InvalidSegment(f"segment {segment_id!r} does not exist; there are: {known}")
+    return stored[segment_id]
 
 
 def active(lake: Lake) -> dict[str, Definition]:
@@ -247,43 +259,3 @@ def store_memberships(
         for name, mask in refreshed.members.items()
     ]
     write.merge(MEMBERSHIPS.name, MEMBERSHIPS.from_rows(rows))
-
-
-@dataclass(frozen=True)
-class Membership:
-    """Who was in a segment, as a run stored it."""
-
-    segment_id: str
-    version: int
-    run_id: str
-    as_of: datetime
-    at: datetime
-    members: tuple[str, ...]
-
-
-def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership:
-    """Return who was in a segment as it was known at an instant.
-
-    That is the newest run that had been made by then: what was loaded or returned later, though
-    it happened before, is not in it.
-
-    Raises:
-        NothingToDo: No run of the segment had been made by then.
-    """
-    rows: Any = lake.table(MEMBERSHIPS.name)
-    limit = ibis.literal(at)
-    found = rows.filter(
-        (rows.segment_id == segment_id) & (rows["at"] <= limit) & (rows.as_of <= limit)
-    )
-    newest = lake.fetch(
-        found.order_by(ibis.desc("as_of"), ibis.desc("at"), ibis.desc("run_id")).limit(1)
-    )
-    if newest.num_rows == 0:
-        raise NothingToDo(
-            f"segment {segment_id!r} had no run by {at:%Y-%m-%d %H:%M} UTC; name a later time, or "
-            "--recompute from what is known today"
-        )
-    (row,) = newest.to_pylist()
-    return Membership(
-        segment_id, row["version"], row["run_id"], row["as_of"], row["at"], tuple(row["members"])
-    )
