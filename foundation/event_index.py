@@ -21,17 +21,17 @@ DAY = 86_400_000_000
 
 @dataclass(frozen=True)
 class EventIndex:
-    """Events of one source, n rows in order of `place` and, within it, of `one`.
+    """Events of one source: n rows that make up m of what counts once, an order or an interaction.
 
-    `place` is the customer's row among `customers`; `one` numbers what counts once (an order, an
-    interaction); `day` is 1 for the last 24 hours before T, 2 for those before, and so on.
-    `codes` are columns of codes, -1 where unknown; `fields` names for each field its column of
-    codes and the field's value by code.
+    Rows of one follow each other. `starts` is each one's first row and `place` its customer's row
+    among `customers`, shape (m,). By row, `day` is 1 for the last 24 hours before T, 2 for those
+    before, and so on; `codes` are columns of codes, 0 where unknown. `fields` names for each field
+    its column and the field's value by code.
     """
 
     customers: int
+    starts: Integers
     place: Integers
-    one: Integers
     day: Integers
     codes: Mapping[str, Integers]
     fields: Mapping[str, tuple[str, list[str | None]]]
@@ -41,23 +41,22 @@ class EventIndex:
         where = list(count.where)
         if count.source == "interaction":
             where.append(("kind", (count.event,)))
-        fits = np.ones(len(self.place), dtype=np.bool_)
-        if count.days is not None:
-            fits &= self.day <= count.days
+        if count.days is None:
+            fits = np.ones(len(self.day), dtype=np.bool_)
+        else:
+            fits = self.day <= count.days
         allowed: dict[str, npt.NDArray[np.bool_]] = {}
         for name, values in where:
             column, known = self.fields[name]
             wanted = frozenset(values)
-            # The last place is for -1: what is unknown fits no value.
-            fitting = np.array([*(value in wanted for value in known), False])
+            fitting = np.array([value in wanted for value in known])
+            # What is unknown fits no value.
+            fitting[0] = False
             allowed[column] = fitting & allowed.get(column, True)
         for column, fitting in allowed.items():
-            fits &= fitting[self.codes[column]]
-        rows = np.flatnonzero(fits)
-        ones = self.one[rows]
-        first = np.ones(len(rows), dtype=np.bool_)
-        first[1:] = ones[1:] != ones[:-1]
-        return np.bincount(self.place[rows[first]], minlength=self.customers)
+            fits &= fitting.take(self.codes[column], mode="clip")
+        happened = np.logical_or.reduceat(fits, self.starts) if len(fits) else fits
+        return np.bincount(self.place[happened], minlength=self.customers)
 
 
 def day_before(at: Integers, as_of: datetime) -> npt.NDArray[np.uint16]:

@@ -40,14 +40,15 @@ def write_event_index(
     places = arrow.array(customers, arrow.string())
     for source, events in sources.items():
         values = {name: _values(lake, events, name) for name in CODED[source]}
-        for name, known in values.items():
-            write.derive(f"{source}_{name}", known.to_reader())
+        for name, coded in values.items():
+            write.derive(f"{source}_{name}", coded.to_reader())
         wanted = events.select("customer_id", ONE[source], "at", *CODED[source])
         ordered = lake.stream(wanted.order_by("customer_id", ONE[source]))
+        known = {name: values[name][name].combine_chunks() for name in CODED[source]}
         write.derive(
             f"{source}_index",
             arrow.RecordBatchReader.from_batches(
-                _schema(source), _coded(ordered, source, places, values, as_of)
+                _schema(source), _coded(ordered, source, places, known, as_of)
             ),
         )
 
@@ -64,11 +65,12 @@ def read_event_index(lake: Lake, source: Source, customers: int) -> EventIndex:
     for coded in CODED[source]:
         values = lake.fetch(_stored(lake, f"{source}_{coded}"))
         for name in values.column_names:
-            fields[name] = (coded, values[name].to_pylist())
+            fields[name] = (coded, [None, *values[name].to_pylist()])
+    starts = np.flatnonzero(np.diff(columns["one"], prepend=-1))
     return EventIndex(
         customers,
-        columns["place"],
-        columns["one"],
+        starts,
+        columns["place"][starts],
         columns["day"],
         {name: columns[name] for name in CODED[source]},
         fields,
@@ -98,7 +100,7 @@ def _coded(
     ordered: arrow.RecordBatchReader,
     source: Source,
     places: arrow.Array,
-    values: dict[str, arrow.Table],
+    values: dict[str, arrow.Array],
     as_of: datetime,
 ) -> Generator[arrow.RecordBatch]:
     schema = _schema(source)
@@ -120,10 +122,9 @@ def _coded(
         last, ones = (ids[-1].as_py(), one[-1].as_py()), int(numbers[-1])
         at = batch["at"].cast(arrow.timestamp("us", tz="UTC")).cast(arrow.int64()).to_numpy()
         codes = [
-            compute.fill_null(
-                compute.index_in(batch[name], value_set=values[name][name].combine_chunks()), -1
-            )
-            for name in CODED[source]
+            # From 1; 0 is unknown.
+            compute.add(compute.fill_null(compute.index_in(batch[name], value_set=known), -1), 1)
+            for name, known in values.items()
         ]
         columns = [place, arrow.array(numbers), arrow.array(day_before(at, as_of)), *codes]
         yield arrow.RecordBatch.from_arrays(columns, schema=schema)

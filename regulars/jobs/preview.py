@@ -109,11 +109,7 @@ class Preview:
             if name not in SEGMENTATIONS
         }
         self._population = Population(
-            {
-                # Half the memory, and seven digits are more than anybody reads.
-                name: people[feature_column(name)].to_numpy().astype(np.float32)
-                for name in self.vocabulary.features
-            },
+            {name: people[feature_column(name)].to_numpy() for name in self.vocabulary.features},
             {name: _codes(people[segment_column(name)]) for name in SEGMENTATIONS},
         )
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from segmentation.distinction import LEAST_CUSTOMERS, SHOWN, Population
+from segmentation.distinction import DRAWN, LEAST_CUSTOMERS, SHOWN, Population
 
 NO_GROUPS: dict[str, tuple[np.ndarray, list[str]]] = {}
 
@@ -23,10 +23,9 @@ def test_a_difference_is_cohens_d_by_hand_with_the_interval_of_hedges_and_olkin(
     assert found.sentence == "spend is higher: 12 on average against 10"
 
 
-@pytest.mark.parametrize("share", [0.2, 0.8])
-def test_sums_of_the_smaller_side_agree_with_both_sides_added_up(share: float) -> None:
+def test_missing_values_are_left_out_of_means_and_spreads() -> None:
     draw = np.random.default_rng(3)
-    members = draw.random(5_000) < share
+    members = draw.random(5_000) < 0.2
     values = draw.lognormal(size=5_000) + members
     values[::7] = math.nan
 
@@ -38,14 +37,27 @@ def test_sums_of_the_smaller_side_agree_with_both_sides_added_up(share: float) -
     assert found.difference == pytest.approx((mine.mean() - others.mean()) / spread)
 
 
+def test_a_draw_from_many_customers_estimates_their_true_difference() -> None:
+    draw = np.random.default_rng(4)
+    # Members come first: a draw of the first rows alone would know nobody else.
+    members = np.arange(300_000) < 100_000
+    population = Population({"x": draw.normal(size=300_000) + 0.3 * members}, NO_GROUPS)
+
+    (found,) = population.distinctions(members)
+
+    # Three standard errors of the draw.
+    assert abs(found.difference - 0.3) < 3 * math.sqrt(2 / DRAWN)
+    # 1.96 sqrt(2 / DRAWN), and a trace for the difference itself.
+    assert found.high - found.low == pytest.approx(2 * 1.96 * math.sqrt(2 / DRAWN), rel=0.02)
+
+
 def test_a_group_is_told_by_its_shares() -> None:
     members = np.arange(100) < 50
     codes = np.where(np.arange(100) % 50 < np.where(members, 30, 6), 0, 1)
-    codes[-1] = -1
 
     found = Population({}, {"lifecycle": (codes, ["lost", "active"])}).distinctions(members)
 
-    assert found[0].sentence in ("lifecycle is lost: 60% against 12%",)
+    assert found[0].sentence == "lifecycle is lost: 60% against 12%"
     assert (found[0].members, found[0].rest) == (0.6, 0.12)
 
 
