@@ -16,6 +16,7 @@ from scipy import stats
 from experiments.assignment import variant_of
 from experiments.design import Experiment, Variant
 from foundation.context import NAMES as CONTEXT_NAMES
+from foundation.counted_events import Count
 from foundation.decision import DecisionRecord, Policy, decode_record, encode
 from foundation.money import InvalidAmount
 from foundation.offer import Offer
@@ -221,6 +222,28 @@ def test_a_rule_newer_than_the_snapshot_is_pending_also_without_any_snapshot() -
     record = decided(knowing(None, catalogue=catalogue, feature_names=()), profile=None)
 
     assert record.refusals == {"o": "rule_pending"}
+
+
+def test_a_counted_event_or_segment_newer_than_the_snapshot_is_pending_and_then_decides(
+    scorer: Scorer,
+) -> None:
+    count = Count.of("purchase", {"category": ["COFFEE"]}, 30)
+    coffee = {
+        "count": {"event": "purchase", "where": {"category": ["COFFEE"]}, "days": 30},
+        "is": ">=",
+        "value": 3,
+    }
+    offers = [offer("c", eligibility=coffee), offer("s", eligibility={"segment": "coffee-lovers"})]
+    newer = replace(SNAPSHOT, living=("coffee-lovers",), counts=(count.name,))
+    lover = replace(ANA, counts={count.name: 3}, segments={"coffee-lovers": "member"})
+
+    def refusals(snapshot: SnapshotFacts, profile: Profile) -> dict[str, str]:
+        catalogue = Catalogue(1, offers, ()).compiled(snapshot.vocabulary)
+        return decided(knowing(scorer, catalogue=catalogue), profile=profile).refusals
+
+    assert refusals(SNAPSHOT, lover) == {"c": "rule_pending", "s": "rule_pending"}
+    assert refusals(newer, ANA) == {"c": "not_eligible", "s": "not_eligible"}
+    assert refusals(newer, lover) == {}
 
 
 # ------------------------------------------------------------------------------------ the ranking
