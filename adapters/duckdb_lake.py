@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,8 @@ from foundation.lake import Added, Merged
 
 # Readers may still hold an older commit; its files stay until this many newer ones exist.
 COMMITS_KEPT = 5
+
+BATCH_ROWS = 1_000_000
 
 
 @dataclass
@@ -76,11 +78,20 @@ class DuckDbLake:
             [str(self._folder / file) for file in files], hive_partitioning=False
         )
 
+    def derived(self, name: str) -> ibis.Table | None:
+        files = self._newest().files.get(_derived(name))
+        if files is None:
+            return None
+        return self._engine.read_parquet([str(self._folder / file) for file in files])
+
     def memory(self, rows: arrow.Table) -> ibis.Table:
         return self._named(rows)
 
     def fetch(self, expression: ibis.Table) -> arrow.Table:
         return self._engine.to_pyarrow(expression)
+
+    def stream(self, expression: ibis.Table) -> arrow.RecordBatchReader:
+        return self._engine.to_pyarrow_batches(expression, chunk_size=BATCH_ROWS)
 
     def note(self, name: str) -> str | None:
         return self._newest().notes.get(name)
@@ -241,6 +252,12 @@ class DuckDbWrite:
     def clear(self, table: str) -> None:
         self._set(_contract(table).name, [])
 
+    def derive(self, name: str, rows: arrow.RecordBatchReader) -> None:
+        parts = (arrow.Table.from_batches([batch]) for batch in rows)
+        self.commit.files[_derived(name)] = [
+            self._store_parts(Path(_derived(name)), rows.schema, parts)
+        ]
+
     def remember(self, name: str, value: str) -> None:
         self.commit.notes[name] = value
 
@@ -254,10 +271,15 @@ class DuckDbWrite:
 
     def _store(self, contract: Table, rows: arrow.Table, day: Any = None) -> str:
         folder = Path(contract.name) if day is None else Path(contract.name) / f"day={day}"
+        return self._store_parts(folder, contract.arrow_schema, [rows.cast(contract.arrow_schema)])
+
+    def _store_parts(self, folder: Path, schema: arrow.Schema, parts: Iterable[arrow.Table]) -> str:
         (self._folder / folder).mkdir(parents=True, exist_ok=True)
         draft = self._folder / folder / f"{uuid.uuid4().hex}.draft"
         with draft.open("w+b") as target:
-            parquet.write_table(rows.cast(contract.arrow_schema), target, compression="zstd")
+            with parquet.ParquetWriter(target, schema, compression="zstd") as writer:
+                for part in parts:
+                    writer.write_table(part)
             target.flush()
             os.fsync(target.fileno())
             target.seek(0)
@@ -268,6 +290,10 @@ class DuckDbWrite:
         for parent in (folder, *folder.parents):
             sync_folder(self._folder / parent)
         return file.as_posix()
+
+
+def _derived(name: str) -> str:
+    return f"derived/{name}"
 
 
 def _contract(name: str) -> Table:

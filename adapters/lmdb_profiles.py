@@ -11,10 +11,10 @@ import re
 import shutil
 import threading
 import uuid
-from collections.abc import Collection, Generator, Iterable
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -25,8 +25,10 @@ import numpy as np
 from adapters.durable import sync_folder
 from foundation.errors import RegularsError
 from foundation.profile import Profile, SnapshotFacts
+from foundation.rules import AttributeKind
 
 POINTER = "CURRENT"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FACTS = b"\x00facts"
 LARGEST_KEY = 511
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d\.(\d+)")
@@ -38,6 +40,10 @@ class _Stored(msgspec.Struct, array_like=True):
     segments: dict[str, str]
     vector: bytes
     redemptions: dict[str, int] = {}
+    attributes: dict[str, bool | float | str] = {}
+    # By name, microseconds since 1970: in MessagePack a time and a text cannot share a place.
+    instants: dict[str, int] = {}
+    counts: dict[str, int] = {}
 
 
 class _Facts(msgspec.Struct):
@@ -46,6 +52,9 @@ class _Facts(msgspec.Struct):
     names: list[str]
     feature_hash: str
     customers: int
+    living: list[str] = []
+    attributes: dict[str, list[AttributeKind]] = {}
+    counts: list[str] = []
 
 
 def publish_snapshot(
@@ -55,8 +64,15 @@ def publish_snapshot(
     as_of: datetime,
     names: tuple[str, ...],
     feature_hash: str,
+    living: Collection[str] = (),
+    attributes: Mapping[str, Collection[AttributeKind]] | None = None,
+    counts: Collection[str] = (),
 ) -> SnapshotFacts:
     """Write a snapshot and make it live; a publication that runs already is waited for.
+
+    Args:
+        living, attributes, counts: Living segments, attributes with their kinds, and counted
+            events that a rule may ask of these profiles.
 
     Raises:
         RegularsError: A vector has another length than `names`, or a customer comes twice.
@@ -64,7 +80,10 @@ def publish_snapshot(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         before, version = _current(folder), _next_version(folder, as_of)
-        facts = _Facts(version, as_of, list(names), feature_hash, customers=0)
+        kinds = {name: sorted(found) for name, found in (attributes or {}).items()}
+        facts = _Facts(
+            version, as_of, list(names), feature_hash, 0, list(living), kinds, list(counts)
+        )
         draft = folder / f"draft-{uuid.uuid4().hex}"
         draft.mkdir()
         try:
@@ -108,6 +127,9 @@ class LmdbProfiles:
             vector=np.frombuffer(stored.vector, dtype=np.float64),
             segments=stored.segments,
             redemptions=stored.redemptions,
+            attributes=stored.attributes
+            | {name: EPOCH + timedelta(microseconds=at) for name, at in stored.instants.items()},
+            counts=stored.counts,
         )
 
     def refresh(self) -> bool:
@@ -152,7 +174,14 @@ class _Live:
 
 def _public(facts: _Facts) -> SnapshotFacts:
     return SnapshotFacts(
-        facts.version, facts.as_of, tuple(facts.names), facts.feature_hash, facts.customers
+        facts.version,
+        facts.as_of,
+        tuple(facts.names),
+        facts.feature_hash,
+        facts.customers,
+        tuple(facts.living),
+        facts.attributes,
+        tuple(facts.counts),
     )
 
 
@@ -226,6 +255,12 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
             f"snapshot names {len(facts.names)} features; give one value for each"
         )
     vector = np.ascontiguousarray(profile.vector, dtype=np.float64).tobytes()
+    attributes, instants = dict[str, bool | float | str](), dict[str, int]()
+    for name, value in profile.attributes.items():
+        if isinstance(value, datetime):
+            instants[name] = (value - EPOCH) // timedelta(microseconds=1)
+        else:
+            attributes[name] = value
     return msgspec.msgpack.encode(
         _Stored(
             profile.household_id,
@@ -233,6 +268,9 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
             profile.segments,
             vector,
             profile.redemptions,
+            attributes,
+            instants,
+            profile.counts,
         )
     )
 

@@ -14,8 +14,8 @@ from adapters.complete_journey import read_complete_journey
 from adapters.duckdb_lake import DuckDbLake
 from benchmarks.run import Bar
 from foundation.clock import FixedClock
+from regulars.jobs.customers import SEED
 from regulars.jobs.load import load
-from regulars.jobs.segment import SEED
 from regulars.jobs.train_churn import ACTIVE, DAYS, churn_frame, churn_origins
 from regulars.progress import Progress
 from segmentation.calibration import Calibration

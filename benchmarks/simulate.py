@@ -30,8 +30,9 @@ from foundation.profile import LiveState
 from foundation.settings import Settings
 from recommender.response import train_response
 from regulars.assumptions import margin_rate
+from regulars.jobs.customers import SEED, customer_features, registry
 from regulars.jobs.load import load
-from regulars.jobs.segment import SEED, customer_features, registry, segment
+from regulars.jobs.segment import segment
 from regulars.jobs.train import training_frame
 from regulars.progress import Progress
 from regulars.shoppers import Shoppers, shoppers_from, true_effect, visit
@@ -132,7 +133,7 @@ class Base:
         facts = profiles.facts()
         assert facts is not None  # noqa: S101  published a moment ago
         known = Knowledge(
-            catalogue=Catalogue(1, shelf.offers, []).compiled(facts.names),
+            catalogue=Catalogue(1, shelf.offers, []).compiled(facts.vocabulary),
             snapshot=facts.version,
             feature_names=facts.names,
             scorer=Scorer("response@benchmark", model, facts),

@@ -53,6 +53,10 @@ class LakeWrite(Protocol):
         """Empty a table."""
         ...
 
+    def derive(self, name: str, rows: arrow.RecordBatchReader) -> None:
+        """Replace a derived table: of any schema, made of the contracts' and kept in its order."""
+        ...
+
     def remember(self, name: str, value: str) -> None:
         """Set a note (a cursor, say) that becomes true together with the rows."""
         ...
@@ -74,12 +78,20 @@ class Lake(Protocol):
         """Return an event table's rows since a cursor of an earlier call; None is the start."""
         ...
 
+    def derived(self, name: str) -> ibis.Table | None:
+        """Return a derived table at the newest commit, None when it was never made."""
+        ...
+
     def memory(self, rows: arrow.Table) -> ibis.Table:
         """Return an in-memory table that can be joined with the lake's own."""
         ...
 
     def fetch(self, expression: ibis.Table) -> arrow.Table:
         """Evaluate an expression."""
+        ...
+
+    def stream(self, expression: ibis.Table) -> arrow.RecordBatchReader:
+        """Evaluate an expression that need not fit into memory."""
         ...
 
     def note(self, name: str) -> str | None:

@@ -1,9 +1,19 @@
 """What the snapshot knows of one customer: her features as of last night, and her segments."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
+
+from foundation.rule_profile import Attribute, Facts
+from foundation.rules import AttributeKind, Vocabulary
+
+# In each of these every customer has one group; a living segment has members.
+SEGMENTATIONS = ("rfm", "lifecycle", "cluster")
+
+# What a rule may ask before anything is published.
+NOTHING_KNOWN = Vocabulary((), SEGMENTATIONS, counts=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,9 +21,10 @@ class Profile:
     """One customer in a published snapshot.
 
     `vector` holds the customer features in the order of the snapshot's names, shape (n,), NaN
-    where unknown; `segments` names her group in each segmentation (rfm, lifecycle, cluster);
-    `redemptions` counts by offer what she redeemed before, where the service was not told of it and
-    the offer has a cap per customer.
+    where unknown; `segments` names her group in each segmentation, and in each living segment
+    that holds her. `counts` are the counted events that rules ask for, those that are not 0.
+    `redemptions` counts by offer what she redeemed before, where the service was not told of it
+    and the offer has a cap per customer.
     """
 
     customer_id: str
@@ -22,17 +33,38 @@ class Profile:
     vector: np.ndarray
     segments: dict[str, str]
     redemptions: dict[str, int] = field(default_factory=dict[str, int])
+    attributes: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
+    counts: dict[str, int] = field(default_factory=dict[str, int])
+
+    def facts(self, names: tuple[str, ...]) -> Facts:
+        """Return what a rule may ask about her.
+
+        Args:
+            names: The features of the vector, in its order.
+        """
+        features = dict(zip(names, self.vector.tolist(), strict=True))
+        return Facts(features, self.segments, self.attributes, self.counts)
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """What a snapshot says of itself."""
+    """What a snapshot says of itself; `vocabulary` is what a rule may ask of its profiles."""
 
     version: str
     as_of: datetime
     names: tuple[str, ...]
     feature_hash: str
     customers: int
+    living: tuple[str, ...] = ()
+    attributes: Mapping[str, Collection[AttributeKind]] = field(
+        default_factory=dict[str, Collection[AttributeKind]]
+    )
+    counts: tuple[str, ...] = ()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        segments = (*SEGMENTATIONS, *self.living)
+        return Vocabulary(self.names, segments, self.attributes, self.counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ app = typer.Typer(
 )
 experiment = typer.Typer(help="A/B tests: start, stop, list, report.")
 app.add_typer(experiment, name="experiment")
+segments = typer.Typer(help="Living segments: list, save, preview, history, export, movement.")
+app.add_typer(segments, name="segments")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Port = Annotated[
@@ -196,14 +198,8 @@ def segment(
     from regulars.locks import only_one
 
     house, progress = _house(), _progress()
-    instant = house.clock.now()
-    if as_of is not None:
-        instant = as_of.replace(tzinfo=as_of.tzinfo or house.settings.zone).astimezone(UTC)
-        if instant > house.clock.now():
-            raise RegularsError(
-                f"--as-of {as_of:%Y-%m-%d %H:%M} lies in the future, where nothing is known yet; "
-                "name a past time, or leave it out for now"
-            )
+    made_at = house.clock.now()
+    instant = _past(house, as_of, made_at)
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "segment"))
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
@@ -215,6 +211,7 @@ def segment(
             instant,
             progress,
             Champions(house.value_models, house.churn.champion()),
+            made_at,
         )
     if as_json:
         _print_json(asdict(report))
@@ -222,6 +219,10 @@ def segment(
     _show_sizes("Recency, frequency and money", report.rfm)
     _show_sizes("Lifecycle", report.lifecycle)
     _show_sizes("Behaviour", report.cluster)
+    for name, size in report.living.items():
+        _say(f"segment {name}: {size:,} customers")
+    for name, reason in report.refused.items():
+        _say(f"segment {name} was not refreshed: {reason}")
     if report.unclustered:
         _say(report.unclustered)
     if report.value:
@@ -532,6 +533,162 @@ def experiment_report(
         _say(line)
     for statement in assumed:
         _say(f"assumed: {statement}")
+
+
+@segments.command("list")
+def segments_list(as_json: Json = False) -> None:
+    """List living segments: newest version, status and rule."""
+    from regulars.jobs.living_segments import definitions
+
+    newest = {name: versions[-1] for name, versions in definitions(_house().lake).items()}
+    if as_json:
+        _print_json({"segments": [asdict(one) for one in newest.values()]})
+        return
+    if not newest:
+        _say("no living segment yet; save one with 'regulars segments save FILE'")
+    for name, one in newest.items():
+        _say(f"{name} v{one.version} ({one.draft.status}): {one.draft.name}")
+
+
+@segments.command("save")
+def segments_save(
+    file: Annotated[Path, typer.Argument(help="YAML: id, name, rule, author, note, status.")],
+    as_json: Json = False,
+) -> None:
+    """Keep a segment as its next version; 'regulars segment' refreshes it from now on."""
+    from adapters.source_files import read_yaml
+    from regulars.jobs.customers import registry
+    from regulars.jobs.living_segments import save
+    from segmentation.living import read_draft
+
+    house = _house()
+    features = [feature.name for feature in registry(house.lake)]
+    draft = read_draft(read_yaml(file, "segment"))
+    saved = save(house.lake, draft, features, house.clock.now())
+    if as_json:
+        _print_json(asdict(saved))
+        return
+    _say(f"segment {draft.segment_id} v{saved.version} is saved; the next run refreshes it")
+
+
+@segments.command("preview")
+def segments_preview(
+    file: Annotated[Path, typer.Argument(help="YAML of a segment, saved or not.")],
+    as_json: Json = False,
+) -> None:
+    """Say whom a segment would hold, as of the newest run, without saving it."""
+    from adapters.source_files import read_yaml
+    from regulars.jobs.preview import Preview
+    from segmentation.living import read_draft
+
+    house = _house()
+    draft = read_draft(read_yaml(file, "segment"))
+    report = Preview(house.lake).show(draft.rule)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    _say(f"{draft.name}: {report.sentence}")
+    share = "" if report.value_share is None else f", {report.value_share:.1%} of all"
+    _say(
+        f"{report.customers:,} of {report.of:,} customers as of {report.as_of:%Y-%m-%d %H:%M} UTC; "
+        f"they spent {house.settings.currency.show(report.value)} in 365 days{share}"
+    )
+    for overlap in report.overlaps:
+        _say(f"  {overlap.both:,} are also among the {overlap.customers:,} of {overlap.segment_id}")
+    for distinction in report.distinctions:
+        _say(f"  {distinction.sentence} ({distinction.difference:+.2f} standard deviations)")
+    _say(f"  for example {', '.join(report.sample) or 'nobody'}")
+
+
+@segments.command("history")
+def segments_history(
+    segment_id: Annotated[str, typer.Argument(metavar="ID", help="Which segment.")],
+    as_json: Json = False,
+) -> None:
+    """List a segment's versions: who changed what, when and why."""
+    import json
+
+    from regulars.jobs.living_segments import history
+
+    versions = history(_house().lake, segment_id)
+    if as_json:
+        _print_json({"versions": [asdict(version) for version in versions]})
+        return
+    for one in versions:
+        note = f": {one.draft.note}" if one.draft.note else ""
+        _say(f"v{one.version}, {one.at:%Y-%m-%d %H:%M} UTC, {one.draft.author}{note}")
+        _say(f"  {one.draft.name} ({one.draft.status}): {json.dumps(one.draft.rule)}")
+
+
+@segments.command("export")
+def segments_export(
+    segment_id: Annotated[str, typer.Argument(metavar="ID", help="Which segment.")],
+    as_of: Annotated[
+        datetime | None, typer.Option(help="Members known at this local time; now by default.")
+    ] = None,
+    recompute: Annotated[
+        bool, typer.Option(help="Evaluate as of then by all that is known today.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print a segment's members as they were known at a time, one customer_id a line."""
+    from regulars.jobs.membership import membership_known_at, membership_recomputed
+
+    house = _house()
+    instant = _past(house, as_of, house.clock.now())
+    if recompute:
+        found = membership_recomputed(house.lake, house.settings, segment_id, instant)
+    else:
+        found = membership_known_at(house.lake, segment_id, instant)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    beside.print(
+        f"{len(found.members):,} members of {segment_id} v{found.version} as of {found.as_of}",
+        highlight=False,
+        markup=False,
+    )
+    for customer_id in found.members:
+        print(customer_id)
+
+
+@segments.command("movement")
+def segments_movement(as_json: Json = False) -> None:
+    """Compare the two newest runs: drift, migration, and the overlap of living segments."""
+    from regulars.jobs.movement import movement
+
+    report = movement(_house().lake)
+    if as_json:
+        _print_json(asdict(report))
+        return
+    _say(f"from run {report.before} to run {report.now}")
+    for name, reason in report.refused.items():
+        _say(f"{name}: {reason}")
+    for name, found in report.drift.items():
+        verdict = "drifted" if found.drifted else "no more than chance"
+        _say(f"{name}: stability index {found.index:.4f}, chance {found.chance:.4f}: {verdict}")
+    for name, flows in report.migration.items():
+        for flow in flows:
+            if flow.before != flow.now:
+                _say(
+                    f"  {name}: {flow.before} to {flow.now}: {flow.customers:,} customers, "
+                    f"{flow.share:.1%} [{flow.low:.1%}, {flow.high:.1%}]"
+                )
+    for one, others in report.overlap.items():
+        both = ", ".join(f"{count:,} in {other}" for other, count in others.items() if other != one)
+        _say(f"segment {one}: {others[one]:,} customers{f'; {both}' if both else ''}")
+
+
+def _past(house: Any, as_of: datetime | None, now: datetime) -> datetime:
+    if as_of is None:
+        return now
+    instant = as_of.replace(tzinfo=as_of.tzinfo or house.settings.zone).astimezone(UTC)
+    if instant > now:
+        raise RegularsError(
+            f"--as-of {as_of:%Y-%m-%d %H:%M} lies in the future, where nothing is known yet; "
+            "name a past time, or leave it out for now"
+        )
+    return instant
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

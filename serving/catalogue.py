@@ -7,9 +7,8 @@ from typing import Protocol
 
 from experiments.design import Experiment
 from foundation.offer import Offer
-from foundation.rules import InvalidRule, Rule, UnknownName, compile_rule
-
-SEGMENTATIONS = ("rfm", "lifecycle", "cluster")
+from foundation.rule_profile import Judge, judge
+from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
 
 
 @dataclass(frozen=True)
@@ -19,9 +18,9 @@ class Catalogue:
     version: int
     offers: Sequence[Offer]
     experiments: Sequence[Experiment]
-    # Compiled for one snapshot's features; an offer whose rule does not fit has none here, and is
+    # Compiled for one snapshot's vocabulary; an offer whose rule does not fit has none here, and is
     # pending or invalid.
-    rules: Mapping[str, Rule] = field(default_factory=dict[str, Rule])
+    rules: Mapping[str, Judge] = field(default_factory=dict[str, Judge])
     pending: frozenset[str] = frozenset()
     invalid: frozenset[str] = frozenset()
 
@@ -30,20 +29,21 @@ class Catalogue:
         """Offers by their id, gathered once a version and not once a request."""
         return {offer.offer_id: offer for offer in self.offers}
 
-    def compiled(self, features: Sequence[str]) -> "Catalogue":
-        """Return the catalogue with its rules compiled for a snapshot's features.
+    def compiled(self, vocabulary: Vocabulary) -> "Catalogue":
+        """Return the catalogue with its rules compiled for what a snapshot knows.
 
-        A rule that asks for a feature this snapshot lacks leaves its offer pending, a broken one
-        makes it invalid: both are refused with a reason of their own, never silently false.
+        A rule that asks for a feature, a segment or a counted event this snapshot lacks leaves
+        its offer pending, a broken one makes it invalid: both are refused with a reason of their
+        own, never silently false.
         """
-        rules: dict[str, Rule] = {}
+        rules: dict[str, Judge] = {}
         pending: set[str] = set()
         invalid: set[str] = set()
         for offer in self.offers:
             if offer.eligibility is None:
                 continue
             try:
-                rules[offer.offer_id] = compile_rule(offer.eligibility, features, SEGMENTATIONS)
+                rules[offer.offer_id] = judge(read_rule(offer.eligibility, vocabulary))
             except UnknownName:
                 pending.add(offer.offer_id)
             except InvalidRule:

@@ -23,7 +23,7 @@ from foundation.errors import RegularsError
 from foundation.money import to_minor
 from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
-from foundation.rules import Facts
+from foundation.rule_profile import Facts
 from recommender.policies import Eligible, draw_slate
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
@@ -64,7 +64,7 @@ def decide(
     """
     assignments, variants = _assign(request, profile, known.catalogue)
     policy = _policy(variants, known.default_policy)
-    facts = _facts(profile, known.feature_names)
+    facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
     restricted = _offers_of_variant(variants)
     refusals: dict[str, str] = {}
     eligible: list[Offer] = []
@@ -166,12 +166,6 @@ def named_policy(name: str, exploration: float) -> Policy:
 def _offers_of_variant(variants: list[Variant]) -> frozenset[str] | None:
     sets = [frozenset(v.offers) for v in variants if v.offers is not None]
     return frozenset.intersection(*sets) if sets else None
-
-
-def _facts(profile: Profile | None, names: tuple[str, ...]) -> Facts:
-    if profile is None:
-        return Facts({}, {})
-    return Facts(dict(zip(names, profile.vector.tolist(), strict=True)), profile.segments)
 
 
 def _fits_some(offer: Offer, request: DecisionRequest) -> bool:

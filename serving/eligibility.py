@@ -5,7 +5,7 @@ from typing import Literal
 
 from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
-from foundation.rules import Facts
+from foundation.rule_profile import Facts
 from serving.catalogue import Catalogue
 
 Reason = Literal[

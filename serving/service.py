@@ -18,7 +18,7 @@ from foundation.decision import DecisionRecord, Policy
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.money import InvalidAmount
 from foundation.outcome import check_outcome
-from foundation.profile import LiveState, SnapshotFacts
+from foundation.profile import NOTHING_KNOWN, LiveState, SnapshotFacts
 from serving import metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
@@ -301,7 +301,7 @@ class DecisionService:
             except RegularsError as error:
                 causes.append(str(error))
         return Knowledge(
-            catalogue=catalogue.compiled(names),
+            catalogue=catalogue.compiled(NOTHING_KNOWN if facts is None else facts.vocabulary),
             snapshot=None if facts is None else facts.version,
             feature_names=names,
             scorer=scorer,

@@ -295,6 +295,38 @@ VALUES = Table(
     ),
 )
 
+SEGMENT_DEFINITIONS = Table(
+    "segment_definitions",
+    "definition_id",
+    "event",
+    (
+        Column("definition_id", "string", "Segment and version"),
+        Column("segment_id", "string", "Which living segment"),
+        Column("version", "int64", "1, 2, … of this segment", at_least=1),
+        Column("name", "string", "What people call it"),
+        Column("rule", "json", "Who is in"),
+        Column("author", "string", "Who wrote this version"),
+        Column("at", "time", "When it was saved"),
+        Column("note", "string", "Why it was changed", nullable=True),
+        Column("status", "string", "Whether runs refresh it", one_of=("active", "archived")),
+    ),
+)
+
+MEMBERSHIPS = Table(
+    "memberships",
+    "membership_id",
+    "event",
+    (
+        Column("membership_id", "string", "Run and segment"),
+        Column("run_id", "string", "Which run of the segment job"),
+        Column("as_of", "time", "Knowledge up to, not including, this instant"),
+        Column("at", "time", "When the run was made: what was loaded later it did not know"),
+        Column("segment_id", "string", "Which living segment"),
+        Column("version", "int64", "By which version of its rule", at_least=1),
+        Column("members", "strings", "Everybody in it, by customer_id"),
+    ),
+)
+
 ASSUMPTIONS = Table(
     "assumptions",
     "name",
@@ -339,6 +371,8 @@ TABLES: dict[str, Table] = {
         RECEIPTS,
         FORECASTS,
         VALUES,
+        SEGMENT_DEFINITIONS,
+        MEMBERSHIPS,
         ASSUMPTIONS,
         QUARANTINE,
     )

@@ -15,9 +15,9 @@ from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.money import Currency
 from regulars.assumptions import margin_rate, statements
+from regulars.jobs.customers import customer_features
 from regulars.jobs.ingest import ingest
 from regulars.jobs.report import assigned_decisions, experiment_report
-from regulars.jobs.segment import customer_features
 from regulars.jobs.simulate import SIMULATED, Shop, Simulated, simulate
 from regulars.locks import only_one
 from regulars.progress import Progress

@@ -1,72 +1,43 @@
 """Segment: features as of an instant, who is in which group, and the published snapshot."""
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
-from typing import Any, Protocol
+from typing import Any
 
-import ibis
-import numpy as np
 import pandas as pd
-import pyarrow as arrow
 
 from foundation.contracts import FORECASTS, SEGMENTS
-from foundation.errors import NothingToDo, RegularsError, TooLittleData
-from foundation.features import Feature, definitions, feature_hash, features_as_of
+from foundation.errors import NothingToDo, RegularsError
+from foundation.features import Feature, feature_hash
 from foundation.lake import Lake
-from foundation.profile import Profile, SnapshotFacts
+from foundation.people import people_table, vocabulary_of
+from foundation.profile import SEGMENTATIONS, SnapshotFacts
 from foundation.settings import Settings
-from regulars.assumptions import assumed
-from regulars.jobs.forecast_churn import (
-    ChurnForecast,
-    forecast_churn,
-    forecast_rows,
+from regulars.jobs.customers import (
+    SEED,
+    customer_attributes,
+    customer_features,
+    customer_groups,
+    registry,
 )
-from regulars.jobs.receipts import refresh_receipts, rfm
+from regulars.jobs.forecast_churn import ChurnForecast, forecast_churn, forecast_rows
+from regulars.jobs.living_segments import refresh, store_memberships, with_members
+from regulars.jobs.preview import write_preview
+from regulars.jobs.publish import (
+    Operations,
+    SnapshotPublisher,
+    catalogue_offers,
+    loaded_redemptions,
+    popularity,
+    profiles,
+)
 from regulars.jobs.value import Valuation, valuation, worth_of, write_values
 from regulars.progress import Progress, Step
 from segmentation.churn import churn_features
-from segmentation.clusters import behaviour_clusters
-from segmentation.lifecycle import lifecycle_states
 from segmentation.registry import LiveChurn
 from segmentation.value_registry import ValueRegistry
-
-SEED = 7
-# A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
-UNCLUSTERED = "not clustered"
-# Ways in which an offer reaches a customer.
-SHOWN = ("sent", "impression", "view")
-# Weight of the average redemption rate in an offer's own, in exposures: a new offer starts there.
-PRIOR_EXPOSURES = 50
-
-
-class SnapshotPublisher(Protocol):
-    """Writes a snapshot and makes it live."""
-
-    def __call__(
-        self,
-        profiles: Iterator[Profile],
-        *,
-        as_of: datetime,
-        names: tuple[str, ...],
-        feature_hash: str,
-    ) -> SnapshotFacts: ...
-
-
-class Operations(Protocol):
-    """What the running service works with, beside the snapshot."""
-
-    def publish_offers(
-        self, offers: Sequence[dict[str, Any]], popularity: dict[str, float]
-    ) -> bool:
-        """Make offers the catalogue's; True when that changed anything."""
-        ...
-
-    def told_redemptions(self) -> Iterable[str]:
-        """Return the event_ids of all redemptions that the service counts itself."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +58,10 @@ class ChurnSummary:
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """Sizes of the groups of each segmentation, and the snapshot that is live now."""
+    """Sizes of the groups of each segmentation, and the snapshot that is live now.
+
+    `living` are sizes of living segments; `refused` says why one of them was not refreshed.
+    """
 
     run_id: str
     customers: int
@@ -98,6 +72,8 @@ class SegmentReport:
     unclustered: str | None
     snapshot: SnapshotFacts
     offers: int
+    living: dict[str, int]
+    refused: dict[str, str]
     value: dict[str, Any] | None = None
     churn: ChurnSummary | None = None
     unforecast: str | None = None
@@ -111,21 +87,6 @@ class Champions:
     churn: LiveChurn | None = None
 
 
-def registry(lake: Lake) -> tuple[Feature, ...]:
-    """Return this deployment's feature definitions."""
-    return definitions(assumed(lake, "feature_categories", []))
-
-
-def customer_features(lake: Lake, as_of: datetime) -> pd.DataFrame:
-    """Return every known customer's features as of an instant, one row each, by customer_id."""
-    known = lake.table("customers").select("customer_id")
-    bought = lake.table("purchases").select("customer_id")
-    everyone = known.union(bought, distinct=True)
-    spine = everyone.mutate(as_of=ibis.literal(as_of).cast("timestamp('UTC')"))
-    values = lake.fetch(features_as_of(lake, spine, registry(lake)).order_by("customer_id"))
-    return values.to_pandas().drop(columns="as_of").set_index("customer_id")
-
-
 def segment(
     lake: Lake,
     publish_snapshot: SnapshotPublisher,
@@ -134,8 +95,13 @@ def segment(
     as_of: datetime,
     progress: Progress,
     champions: Champions = Champions(),
+    made_at: datetime | None = None,
 ) -> SegmentReport:
     """Segment every customer, look ahead with the champions, and publish what the service needs.
+
+    Args:
+        made_at: When this run is made; as_of when left out. A run of a past instant knows what was
+            loaded since, and must not pass for what was known then.
 
     Raises:
         NothingToDo: The lake holds no customers.
@@ -146,14 +112,19 @@ def segment(
         values = customer_features(lake, as_of)
         if values.empty:
             raise NothingToDo("the lake holds no customers; load some with 'regulars load'")
+        vectors = values[[feature.name for feature in features]]
         step.show("groups")
-        refresh_receipts(lake)
-        groups = rfm(lake, settings, values.index, as_of)
-        groups["lifecycle"] = lifecycle_states(values)
-        groups["cluster"], silhouette, unclustered = _clusters(values)
+        found = customer_groups(lake, settings, values, as_of)
+        groups = found.rows
         value = _value(lake, champions.values, groups, as_of, step)
         worth, statement = worth_of(values, value)
         forecast, unforecast = _forecast(values, groups["rfm"], worth, champions.churn, features)
+        step.show("living segments")
+        attributes = customer_attributes(lake, values.index)
+        people = people_table(vectors, groups[list(SEGMENTATIONS)], attributes)
+        offers = catalogue_offers(lake)
+        rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
+        refreshed = refresh(lake, people, rules, as_of)
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
@@ -164,20 +135,27 @@ def segment(
                 write.merge(FORECASTS.name, FORECASTS.to_arrow(told))
             if value:
                 write_values(write, value, run_id, as_of)
+            store_memberships(
+                write,
+                values.index.to_numpy(),
+                refreshed,
+                run_id=run_id,
+                as_of=as_of,
+                at=made_at or as_of,
+            )
+            write_preview(lake, write, with_members(people, refreshed), as_of)
         step.show("snapshot")
+        redemptions = loaded_redemptions(lake, operations.told_redemptions())
         snapshot = publish_snapshot(
-            _profiles(
-                lake,
-                values[[f.name for f in features]],
-                groups,
-                _loaded_redemptions(lake, operations.told_redemptions()),
-            ),
+            profiles(lake, vectors, groups, attributes, refreshed, redemptions),
             as_of=as_of,
-            names=tuple(f.name for f in features),
+            names=tuple(feature.name for feature in features),
             feature_hash=feature_hash(features),
+            living=refreshed.members.keys(),
+            attributes=vocabulary_of(people.column_names).attributes,
+            counts=refreshed.times.keys(),
         )
-        offers = _offers(lake)
-        operations.publish_offers(offers, _popularity(lake, offers, as_of))
+        operations.publish_offers(offers, popularity(lake, offers, as_of))
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
     return SegmentReport(
         run_id=run_id,
@@ -185,23 +163,16 @@ def segment(
         rfm=_sizes(groups["rfm"]),
         lifecycle=_sizes(groups["lifecycle"]),
         cluster=_sizes(groups["cluster"]),
-        silhouette=silhouette,
-        unclustered=unclustered,
+        silhouette=found.silhouette,
+        unclustered=found.unclustered,
         snapshot=snapshot,
         offers=len(offers),
+        living=refreshed.sizes,
+        refused=dict(refreshed.refused),
+        value=value.told() if value else None,
         churn=None if forecast is None else _summary(forecast, statement),
         unforecast=unforecast,
-        value=value.told() if value else None,
     )
-
-
-def _clusters(values: pd.DataFrame) -> "tuple[pd.Series[str], float | None, str | None]":
-    """Return labels and their silhouette, or one label for all and why there are no clusters."""
-    try:
-        clusters = behaviour_clusters(values, SEED)
-    except TooLittleData as error:
-        return pd.Series(UNCLUSTERED, index=values.index), None, str(error)
-    return clusters.labels, clusters.silhouette, None
 
 
 def _value(
@@ -257,73 +228,3 @@ def _run_id(lake: Lake, as_of: datetime) -> str:
 
 def _sizes(labels: "pd.Series[str]") -> dict[str, int]:
     return {str(name): int(size) for name, size in labels.value_counts().items()}
-
-
-def _profiles(
-    lake: Lake,
-    values: pd.DataFrame,
-    groups: pd.DataFrame,
-    redemptions: dict[str, dict[str, int]],
-) -> Iterator[Profile]:
-    known = lake.table("customers").select("customer_id", "household_id", "time_zone")
-    facts = {row["customer_id"]: row for row in lake.fetch(known).to_pylist()}
-    matrix = values.to_numpy(dtype=np.float64)
-    names = groups[["rfm", "lifecycle", "cluster"]].to_dict("records")
-    for customer_id, vector, segments in zip(values.index, matrix, names, strict=True):
-        fact = facts.get(customer_id, {})
-        yield Profile(
-            customer_id=customer_id,
-            household_id=fact.get("household_id"),
-            time_zone=fact.get("time_zone"),
-            vector=vector,
-            segments={str(k): str(v) for k, v in segments.items()},
-            redemptions=redemptions.get(str(customer_id), {}),
-        )
-
-
-def _loaded_redemptions(lake: Lake, told: Iterable[str]) -> dict[str, dict[str, int]]:
-    """Count redemptions of capped offers by customer and offer, without those told to the service.
-
-    The service adds what it was told, at any time; an event must not count in both.
-    """
-    counted = lake.memory(arrow.table({"event_id": arrow.array(told, type=arrow.string())}))
-    capped = lake.table("offers").filter(lambda t: t.customer_cap.notnull())
-    redeemed = lake.table("interactions").filter(lambda t: t.kind == "redeem")
-    loaded = redeemed.anti_join(counted, "event_id").semi_join(capped, "offer_id")
-    uses = loaded.group_by("customer_id", "offer_id").aggregate(used=lambda t: t.count())
-    found: dict[str, dict[str, int]] = {}
-    for row in lake.fetch(uses).to_pylist():
-        found.setdefault(row["customer_id"], {})[row["offer_id"]] = row["used"]
-    return found
-
-
-def _offers(lake: Lake) -> list[dict[str, Any]]:
-    rows = lake.fetch(lake.table("offers").order_by("offer_id")).to_pylist()
-    for row in rows:
-        row["valid_from"] = row["valid_from"].isoformat()
-        row["valid_to"] = row["valid_to"].isoformat()
-        row["eligibility"] = None if row["eligibility"] is None else json.loads(row["eligibility"])
-    return rows
-
-
-def _popularity(lake: Lake, offers: list[dict[str, Any]], as_of: datetime) -> dict[str, float]:
-    """Return each offer's past redemption rate, drawn towards the average where data are few."""
-    seen = lake.table("interactions").filter(lambda t: t["at"] < ibis.literal(as_of))
-    counts = seen.group_by("offer_id").aggregate(
-        shown=seen.customer_id.nunique(where=seen.kind.isin(SHOWN)),
-        redeemed=seen.customer_id.nunique(where=seen.kind == "redeem"),
-    )
-    found = {row["offer_id"]: row for row in lake.fetch(counts).to_pylist()}
-    reached = sum(row["shown"] for row in found.values())
-    redeemed = sum(row["redeemed"] for row in found.values())
-    average = (redeemed + 1) / (max(reached, redeemed) + 2)
-    nothing = {"shown": 0, "redeemed": 0}
-    return {
-        offer["offer_id"]: min(
-            1.0, (row["redeemed"] + PRIOR_EXPOSURES * average) / (shown + PRIOR_EXPOSURES)
-        )
-        for offer in offers
-        for row in [found.get(offer["offer_id"], nothing)]
-        # Redeemed without a recorded exposure counts as shown: a rate stays at most 1.
-        for shown in [max(row["shown"], row["redeemed"])]
-    }

@@ -10,7 +10,7 @@ from foundation.settings import Settings
 from recommender.exposures import TrainingFrame, exposures
 from recommender.registry import ModelRegistry, Registered
 from recommender.response import ResponseReport, train_response
-from regulars.jobs.segment import SEED, registry
+from regulars.jobs.customers import SEED, registry
 from regulars.progress import Progress
 
 TRAINED_ON = ("purchases", "products", "interactions", "offers", "assumptions")

@@ -9,7 +9,7 @@ import pandas as pd
 from foundation.errors import NothingToDo
 from foundation.features import feature_hash, features_as_of
 from foundation.lake import Lake
-from regulars.jobs.segment import SEED, registry
+from regulars.jobs.customers import SEED, registry
 from regulars.progress import Progress, Step
 from segmentation.churn import churn_features, churn_inputs, churn_labels
 from segmentation.churn_report import ChurnReport, evaluate_churn

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from regulars.assumptions import value_horizon
-from regulars.jobs.segment import SEED
+from regulars.jobs.customers import SEED
 from regulars.jobs.value import purchase_days
 from regulars.progress import Progress
 from segmentation.likelihood import NotConverged

@@ -108,6 +108,9 @@ def same(found: Profile | None, wanted: Profile) -> bool:
         and found.vector.tobytes() == np.asarray(wanted.vector, dtype=np.float64).tobytes()
         and (found.customer_id, found.household_id, found.time_zone, found.segments)
         == (wanted.customer_id, wanted.household_id, wanted.time_zone, wanted.segments)
+        and (found.attributes, found.counts) == (wanted.attributes, wanted.counts)
+        and [type(v) for v in found.attributes.values()]
+        == [type(v) for v in wanted.attributes.values()]
     )
 
 
@@ -122,6 +125,14 @@ def test_a_profile_comes_back_as_it_was_published(shelf: Shelf) -> None:
         household_id="h-1",
         time_zone="Europe/Vienna",
         segments={"rfm": "champions", "lifecycle": "aktive Käuferin"},
+        # True is not 1 and 1.0 no instant: a rule tells kinds apart.
+        attributes={
+            "attributes.vip": True,
+            "attributes.points": 1.0,
+            "attributes.tier": "gold",
+            "joined_at": datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+        },
+        counts={"count_3f2a": 2**40},
     )
     shelf.publish([ana, profile("bea")])
 

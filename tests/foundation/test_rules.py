@@ -1,22 +1,46 @@
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foundation.counted_events import Count
 from foundation.errors import RegularsError
-from foundation.rules import DEEPEST, Facts, InvalidRule, UnknownName, compile_rule
+from foundation.rule_profile import Facts, Judge, judge
+from foundation.rules import (
+    DEEPEST,
+    FORMS,
+    AttributeKind,
+    CountIs,
+    InvalidRule,
+    UnknownName,
+    Vocabulary,
+    read_rule,
+)
 
 FEATURES = ("recency_days", "spend_30d", "orders_30d")
 SEGMENTS = ("lifecycle", "rfm")
+ATTRIBUTES: dict[str, list[AttributeKind]] = {
+    "attributes.vip": ["boolean"],
+    "joined_at": ["instant"],
+    "points": ["number"],
+    "tier": ["string"],
+}
+
+
+def compiled(
+    document: Any, features: Sequence[str] = FEATURES, segments: Sequence[str] = SEGMENTS
+) -> Judge:
+    return judge(read_rule(document, Vocabulary(features, segments, ATTRIBUTES)))
 
 
 def holds(
     document: Any, features: dict[str, float], segments: dict[str, str] | None = None
 ) -> bool:
-    return compile_rule(document, FEATURES, SEGMENTS)(Facts(features, segments or {}))
+    return compiled(document)(Facts(features, segments or {}))
 
 
 def compare(word: str, value: float) -> dict[str, Any]:
@@ -80,7 +104,7 @@ def test_the_rule_of_the_documentation_finds_who_came_lately_and_is_not_lost() -
 
 
 def test_a_rule_compiled_once_keeps_nothing_of_the_customer_before() -> None:
-    rule = compile_rule({"any": [compare("<", 30), compare(">", 300)]}, FEATURES, SEGMENTS)
+    rule = compiled({"any": [compare("<", 30), compare(">", 300)]})
 
     found = [rule(Facts({"recency_days": at}, {})) for at in (3.0, 100.0, 400.0, math.nan, 3.0)]
 
@@ -89,7 +113,7 @@ def test_a_rule_compiled_once_keeps_nothing_of_the_customer_before() -> None:
 
 def test_a_document_changed_after_compiling_changes_nothing() -> None:
     document = {"segment": "lifecycle", "in": ["active"]}
-    rule = compile_rule(document, FEATURES, SEGMENTS)
+    rule = compiled(document)
     document["in"].append("lost")
 
     assert not rule(Facts({}, {"lifecycle": "lost"}))
@@ -180,7 +204,14 @@ def test_de_morgan_holds_also_where_values_are_missing(
 # --------------------------------------------------------------------------------- what is refused
 
 GOOD = compare("<", 30)
-FORMS = "allowed are all, any, not, {feature, is, value} and {segment, in}"
+
+
+def attribute(name: str, word: str, value: Any) -> dict[str, Any]:
+    return {"attribute": name, "is": word, "value": value}
+
+
+def times(event: Any, value: Any) -> dict[str, Any]:
+    return {"count": event, "is": ">=", "value": value}
 
 
 @pytest.mark.parametrize(
@@ -220,13 +251,44 @@ FORMS = "allowed are all, any, not, {feature, is, value} and {segment, in}"
         ({"segment": "rfm", "in": "lost"}, "rule.in: 'lost'", "give at least one"),
         ({"segment": "rfm", "in": []}, "rule.in: []", "give at least one"),
         ({"segment": "rfm", "in": ["a", 3]}, "rule.in:", "give at least one"),
+        ({"attribute": "age", "in": ["x"]}, "rule.attribute: 'age'", "attributes.vip, joined_at"),
+        ({"attribute": "tier", "in": "gold"}, "rule.in: 'gold'", "give at least one"),
+        # To Python True is 1, to a marketer it is not.
+        (attribute("attributes.vip", "=", 1), "rule.value: 'attributes.vip' is never a number",
+         "true or false"),
+        (attribute("points", "=", True), "rule.value: 'points' is never a boolean", "a number"),
+        (attribute("attributes.vip", "<", True), "rule.is: '<'", "write ="),
+        (attribute("joined_at", "<", 20), "rule.value: 'joined_at' is never a number",
+         "an instant like"),
+        (attribute("joined_at", "<", "2026-01-31"), "rule.value: '2026-01-31'", "with its zone"),
+        (attribute("joined_at", "<", "soon"), "rule.value: 'soon'", "with its zone"),
+        (attribute("joined_at", "<", "0001-01-01T00:00:00+14:00"), "rule.value:", "with its zone"),
+        (attribute("points", "<", None), "rule.value: None", "for texts write in"),
+        ({"attribute": "points", "in": ["3"]}, "rule.in: 'points' is never a string", "a number"),
+        (times({"event": "purchase"}, 2.5), "rule.value: 2.5", "write it like 3"),
+        (times({"event": "purchase"}, -1), "rule.value: -1", "write it like 3"),
+        (times({"event": "purchase"}, True), "rule.value: True", "write it like 3"),
+        (times("purchase", 3), "rule.count: 'purchase'", "write event"),
+        (times({"event": "purchase", "hours": 3}, 3), "rule.count:", "where, days"),
+        (times({"event": "bought"}, 3), "rule.count.event: 'bought'", "purchase, sent"),
+        (times({"event": "return"}, 3), "rule.count.event: 'return'", "purchase, sent"),
+        (times({"event": "sent", "where": {"category": ["A"]}}, 3), "rule.count.where: 'category'",
+         "offer, channel, touchpoint"),
+        (times({"event": "purchase", "where": {"offer": ["A"]}}, 3), "rule.count.where: 'offer'",
+         "category, subcategory, brand, product, store, channel"),
+        (times({"event": "purchase", "where": []}, 3), "rule.count.where: []", "write like"),
+        (times({"event": "purchase", "where": {"brand": "own"}}, 3), "rule.count.where.brand:",
+         "give at least one"),
+        (times({"event": "purchase", "days": 0}, 3), "rule.count.days: 0", "from 1 to 36525"),
+        (times({"event": "purchase", "days": 7.0}, 3), "rule.count.days: 7.0", "from 1 to 36525"),
+        (times({"event": "purchase", "days": None}, 3), "rule.count.days: None", "leave it out"),
     ],
 )  # fmt: skip
 def test_a_bad_rule_is_refused_with_the_path_of_the_fault_and_what_is_allowed(
     document: Any, path: str, allowed: str
 ) -> None:
     with pytest.raises(InvalidRule) as refused:
-        compile_rule(document, FEATURES, SEGMENTS)
+        compiled(document)
 
     line = str(refused.value)
     assert line.startswith(path)
@@ -238,13 +300,34 @@ def test_only_a_name_that_is_not_known_here_counts_as_unknown() -> None:
     later = {"feature": "visits_7d", "is": ">", "value": 3}
 
     with pytest.raises(UnknownName):
-        compile_rule(later, FEATURES, SEGMENTS)
+        compiled(later)
     with pytest.raises(UnknownName, match="none known"):
-        compile_rule(GOOD, (), SEGMENTS)
+        compiled(GOOD, ())
     # A fault that no newer snapshot mends comes first.
     with pytest.raises(InvalidRule) as refused:
-        compile_rule({**later, "is": "about"}, FEATURES, SEGMENTS)
+        compiled({**later, "is": "about"})
     assert not isinstance(refused.value, UnknownName)
+
+
+def test_a_counted_event_that_the_snapshot_lacks_is_unknown_and_never_silently_none() -> None:
+    document = times({"event": "purchase", "days": 30}, 0)
+    count = Count.of("purchase", {}, 30)
+
+    with pytest.raises(UnknownName, match=r"rule\.count: 'purchase' is not counted"):
+        read_rule(document, Vocabulary((), (), counts=()))
+    assert read_rule(document, Vocabulary((), (), counts=(count.name,))) == CountIs(count, ">=", 0)
+    # Of a customer the snapshot does not have nothing was counted: not even never.
+    assert not judge(CountIs(count, ">=", 0))(Facts({}, {}))
+    assert judge(CountIs(count, ">=", 0))(Facts({}, {}, counts={}))
+
+
+def test_a_count_has_one_name_however_it_is_written() -> None:
+    one = Count.of("purchase", {"brand": ["b", "a", "b"], "category": ["x"]}, 30)
+    other = Count.of("purchase", {"category": ["x"], "brand": ["a", "b"]}, 30)
+
+    assert one == other
+    assert one.name == other.name
+    assert one.name != Count.of("purchase", {"category": ["x"], "brand": ["a", "b"]}, None).name
 
 
 def test_a_rule_may_be_deep_but_not_bottomless() -> None:
@@ -256,9 +339,9 @@ def test_a_rule_may_be_deep_but_not_bottomless() -> None:
 
     assert holds(nested(DEEPEST), {"recency_days": 3.0}) is (DEEPEST % 2 == 1)
     with pytest.raises(InvalidRule, match=f"at most {DEEPEST} deep"):
-        compile_rule(nested(DEEPEST + 1), FEATURES, SEGMENTS)
+        compiled(nested(DEEPEST + 1))
     with pytest.raises(InvalidRule, match="deep"):
-        compile_rule(nested(5_000), FEATURES, SEGMENTS)
+        compiled(nested(5_000))
 
 
 JUNK = st.recursive(
@@ -282,7 +365,7 @@ JUNK = st.recursive(
 def test_whatever_json_brings_is_a_rule_or_refused_in_words(document: Any) -> None:
     line = "rule"
     try:
-        assert compile_rule(document, FEATURES, SEGMENTS)(Facts({}, {})) in (True, False)
+        assert compiled(document)(Facts({}, {})) in (True, False)
     except RegularsError as error:
         line = str(error)
 

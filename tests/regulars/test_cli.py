@@ -342,3 +342,45 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+LIVING = """
+id: coffee
+name: Coffee lovers
+author: ana
+rule: {count: {event: purchase, where: {category: [COFFEE]}, days: 90}, is: ">=", value: 3}
+"""
+
+
+class TestSegments:
+    def test_are_previewed_saved_refreshed_and_exported(
+        self, run: Run, filled: Path, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "coffee.yaml"
+        file.write_text(LIVING)
+
+        preview = run("segments", "preview", file, "--json").answer
+        saved = run("segments", "save", file, "--json").answer
+        run("segment", "--json")
+        exported = run("segments", "export", "coffee", "--json").answer
+
+        assert 0 < preview["customers"] < preview["of"] == 400
+        assert (saved["version"], exported["version"]) == (1, 1)
+        # The night between the two runs moves the window by seconds at most.
+        assert abs(len(exported["members"]) - preview["customers"]) <= 2
+        told = run("segments", "history", "coffee").out
+        assert told.startswith("v1, ")
+        assert "Coffee lovers" in run("segments", "list").out
+        assert run("segments", "movement", "--json").answer["overlap"]["coffee"]["coffee"] > 0
+
+    def test_that_do_not_fit_are_refused_in_one_line(
+        self, run: Run, filled: Path, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "bad.yaml"
+        file.write_text(LIVING.replace("purchase", "bought"))
+
+        assert "rule.count.event: 'bought' is none of purchase" in refused(
+            run("segments", "save", file)
+        )
+        assert "segment 'tea' does not exist" in refused(run("segments", "history", "tea"))
+        assert "had no run by" in refused(run("segments", "export", "tea"))

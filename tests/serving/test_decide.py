@@ -16,10 +16,11 @@ from scipy import stats
 from experiments.assignment import variant_of
 from experiments.design import Experiment, Variant
 from foundation.context import NAMES as CONTEXT_NAMES
+from foundation.counted_events import Count
 from foundation.decision import DecisionRecord, Policy, decode_record, encode
 from foundation.money import InvalidAmount
 from foundation.offer import Offer
-from foundation.profile import LiveState, Profile, SnapshotFacts
+from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from recommender.offer_features import offer_feature_names
 from recommender.policies import Eligible, draw_slate
 from recommender.response import ResponseModel
@@ -96,7 +97,7 @@ def knowing(
     policy: Policy = EXPLORING,
     **fields: Any,
 ) -> Knowledge:
-    catalogue = Catalogue(14, offers, experiments).compiled(CUSTOMER)
+    catalogue = Catalogue(14, offers, experiments).compiled(SNAPSHOT.vocabulary)
     known = Knowledge(catalogue, SNAPSHOT.version, CUSTOMER, scorer, policy, "America/New_York")
     return replace(known, **fields)
 
@@ -228,11 +229,33 @@ def test_a_cap_of_zero_is_never_shown_and_no_cap_always(scorer: Scorer) -> None:
 
 def test_a_rule_newer_than_the_snapshot_is_pending_also_without_any_snapshot() -> None:
     ruled = offer("o", eligibility={"feature": "recency_days", "is": "<", "value": 30})
-    catalogue = Catalogue(1, [ruled], ()).compiled(())
+    catalogue = Catalogue(1, [ruled], ()).compiled(NOTHING_KNOWN)
 
     record = decided(knowing(None, catalogue=catalogue, feature_names=()), profile=None)
 
     assert record.refusals == {"o": "rule_pending"}
+
+
+def test_a_counted_event_or_segment_newer_than_the_snapshot_is_pending_and_then_decides(
+    scorer: Scorer,
+) -> None:
+    count = Count.of("purchase", {"category": ["COFFEE"]}, 30)
+    coffee = {
+        "count": {"event": "purchase", "where": {"category": ["COFFEE"]}, "days": 30},
+        "is": ">=",
+        "value": 3,
+    }
+    offers = [offer("c", eligibility=coffee), offer("s", eligibility={"segment": "coffee-lovers"})]
+    newer = replace(SNAPSHOT, living=("coffee-lovers",), counts=(count.name,))
+    lover = replace(ANA, counts={count.name: 3}, segments={"coffee-lovers": "member"})
+
+    def refusals(snapshot: SnapshotFacts, profile: Profile) -> dict[str, str]:
+        catalogue = Catalogue(1, offers, ()).compiled(snapshot.vocabulary)
+        return decided(knowing(scorer, catalogue=catalogue), profile=profile).refusals
+
+    assert refusals(SNAPSHOT, lover) == {"c": "rule_pending", "s": "rule_pending"}
+    assert refusals(newer, ANA) == {"c": "not_eligible", "s": "not_eligible"}
+    assert refusals(newer, lover) == {}
 
 
 # ------------------------------------------------------------------------------------ the ranking

@@ -1,0 +1,89 @@
+"""Membership: who was in a living segment, as it was known then or as it is known today."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import ibis
+
+from foundation.contracts import MEMBERSHIPS
+from foundation.errors import NothingToDo
+from foundation.lake import Lake
+from foundation.people import people_table
+from foundation.profile import SEGMENTATIONS
+from foundation.settings import Settings
+from regulars.jobs.customers import (
+    customer_attributes,
+    customer_features,
+    customer_groups,
+    registry,
+)
+from regulars.jobs.living_segments import active, refresh
+from segmentation.living import InvalidSegment
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Who was in a segment: by a stored run, or, with no run_id, evaluated today."""
+
+    segment_id: str
+    version: int
+    run_id: str | None
+    as_of: datetime
+    members: tuple[str, ...]
+
+
+def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership:
+    """Return who was in a segment as it was known at an instant.
+
+    That is the newest run that had been made by then: what was loaded or returned later, though
+    it happened before, is not in it.
+
+    Raises:
+        NothingToDo: No run of the segment had been made by then.
+    """
+    rows: Any = lake.table(MEMBERSHIPS.name)
+    limit = ibis.literal(at)
+    found = rows.filter(
+        (rows.segment_id == segment_id) & (rows["at"] <= limit) & (rows.as_of <= limit)
+    )
+    newest = lake.fetch(
+        found.order_by(ibis.desc("as_of"), ibis.desc("at"), ibis.desc("run_id")).limit(1)
+    )
+    if newest.num_rows == 0:
+        raise NothingToDo(
+            f"segment {segment_id!r} had no run by {at:%Y-%m-%d %H:%M} UTC; name a later time, or "
+            "--recompute from what is known today"
+        )
+    (row,) = newest.to_pylist()
+    return Membership(
+        segment_id, row["version"], row["run_id"], row["as_of"], tuple(row["members"])
+    )
+
+
+def membership_recomputed(
+    lake: Lake, settings: Settings, segment_id: str, as_of: datetime
+) -> Membership:
+    """Return who was in a segment at an instant by what is known today.
+
+    Events before the instant count whenever they were loaded. The rule is the newest version, and
+    attributes are today's: the lake keeps no older ones.
+
+    Raises:
+        InvalidSegment: It is not active, or its rule cannot be evaluated; the line says why.
+    """
+    stored = active(lake)
+    if segment_id not in stored:
+        known = ", ".join(sorted(stored)) or "none yet"
+        raise InvalidSegment(f"segment {segment_id!r} is not active; active are: {known}")
+    values = customer_features(lake, as_of)
+    groups = customer_groups(lake, settings, values, as_of).rows
+    features = [feature.name for feature in registry(lake)]
+    people = people_table(
+        values[features], groups[list(SEGMENTATIONS)], customer_attributes(lake, values.index)
+    )
+    found = refresh(lake, people, [], as_of)
+    if segment_id in found.refused:
+        raise InvalidSegment(f"segment {segment_id!r}: {found.refused[segment_id]}")
+    members = values.index.to_numpy()[found.members[segment_id]]
+    return Membership(segment_id, stored[segment_id].version, None, as_of, tuple(members.tolist()))
