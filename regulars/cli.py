@@ -212,6 +212,10 @@ def segment(
         return
     _show_sizes("Recency, frequency and money", report.rfm)
     _show_sizes("Lifecycle", report.lifecycle)
+    if report.without_season:
+        _say(report.without_season)
+    if report.transitions:
+        _show_transitions(report.transitions)
     _show_sizes("Behaviour", report.cluster)
     if report.unclustered:
         _say(report.unclustered)
@@ -500,6 +504,15 @@ def _watch(up: Any, told: Console) -> None:
 
 def _say(line: str, told: Console = out) -> None:
     told.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_transitions(transitions: Any) -> None:
+    title = f"Lifecycle since run {transitions.before}"
+    table = Table("from", "to", "customers", "share", "95 %", title=title, title_justify="left")
+    for flow in transitions.flows:
+        bounds = f"{flow.low:.1%} to {flow.high:.1%}"
+        table.add_row(flow.before, flow.now, f"{flow.customers:,}", f"{flow.share:.1%}", bounds)
+    out.print(table)
 
 
 def _show_sizes(title: str, sizes: dict[str, int]) -> None:

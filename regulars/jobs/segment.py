@@ -19,10 +19,10 @@ from foundation.lake import Lake
 from foundation.profile import Profile, SnapshotFacts
 from foundation.settings import Settings
 from regulars.assumptions import assumed
+from regulars.jobs.lifecycle import Transitions, lifecycle, transitions
 from regulars.jobs.receipts import refresh_receipts, rfm
 from regulars.progress import Progress
 from segmentation.clusters import behaviour_clusters
-from segmentation.lifecycle import lifecycle_states
 
 SEED = 7
 # A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
@@ -62,12 +62,17 @@ class Operations(Protocol):
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """Sizes of the groups of each segmentation, and the snapshot that is live now."""
+    """Sizes of the groups of each segmentation, and the snapshot that is live now.
+
+    `transitions` are between lifecycle states, since the newest run of an earlier instant.
+    """
 
     run_id: str
     customers: int
     rfm: dict[str, int]
     lifecycle: dict[str, int]
+    without_season: str | None
+    transitions: Transitions | None
     cluster: dict[str, int]
     silhouette: float | None
     unclustered: str | None
@@ -112,7 +117,9 @@ def segment(
         step.show("groups")
         refresh_receipts(lake)
         groups = rfm(lake, settings, values.index, as_of)
-        groups["lifecycle"] = lifecycle_states(values)
+        stands = lifecycle(lake, values, as_of)
+        groups["lifecycle"] = stands.states
+        moved = transitions(lake, stands.states, as_of)
         groups["cluster"], silhouette, unclustered = _clusters(values)
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
@@ -139,6 +146,8 @@ def segment(
         customers=len(values),
         rfm=_sizes(groups["rfm"]),
         lifecycle=_sizes(groups["lifecycle"]),
+        without_season=stands.without_season,
+        transitions=moved,
         cluster=_sizes(groups["cluster"]),
         silhouette=silhouette,
         unclustered=unclustered,
