@@ -74,7 +74,9 @@ def transitions(lake: Lake, states: "pd.Series[str]", as_of: datetime) -> Transi
 def _visits(lake: Lake, as_of: datetime) -> Any:
     bought = lake.table("purchases").select("customer_id").distinct()
     spine = bought.mutate(as_of=ibis.literal(as_of).cast("timestamp('UTC')"))
-    return visit_days_as_of(lake, spine)
+    days: Any = visit_days_as_of(lake, spine)
+    # Fetched once: every question below would derive them from lines again.
+    return lake.memory(lake.fetch(days.select("customer_id", "age", "gap")))
 
 
 def _season(lake: Lake, visits: Any, values: pd.DataFrame) -> Season:

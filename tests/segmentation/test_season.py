@@ -78,6 +78,27 @@ def test_a_dip_that_was_not_there_a_year_before_is_no_season() -> None:
     assert slow > 0.5
 
 
+def test_a_garden_centre_s_winter_makes_nobody_slow() -> None:
+    # Known truth: nobody changed; T lies in the trough of a wave from 1.8 in summer to .2.
+    wave = 1 - 0.8 * np.cos(2 * np.pi * np.arange(DAYS) / 364)
+    rates = np.random.default_rng(1).gamma(3, 1 / 60, 2_000).clip(1 / 200, 1)
+    visits = [v for v in visit_days(wave, rates, seed=13) if len(v)]
+    found = profile(visits)
+
+    season = learn_season(*evidence(visits), DAYS)
+
+    assert (silence_chance(found) < SLOWING.chance).mean() > 3 * SLOWING.chance
+    assert (silence_chance(found, season) < SLOWING.chance).mean() < SLOWING.chance
+
+
+def test_who_left_is_found_in_season_too() -> None:
+    # One in four weekly shoppers stopped coming 60 days ago.
+    left = visit_days(np.r_[np.zeros(60), np.ones(DAYS - 60)], np.full(300, 1 / 7), seed=14)
+    visits = left + visit_days(np.ones(DAYS), np.full(900, 1 / 7), seed=15)
+    states = lifecycle_states(profile(visits), learn_season(*evidence(visits), DAYS))
+    assert states.iloc[:300].isin(["dormant", "lost"]).mean() > 0.95
+
+
 def test_a_yearly_wave_is_recovered_whoever_comes_and_goes() -> None:
     # Known truth: pace 1 + .4 cos, and a quarter of customers each joined late or left early.
     wave = 1 + 0.4 * np.cos(2 * np.pi * np.arange(DAYS) / 364)
