@@ -1,5 +1,6 @@
 """Does the calendar of a year before explain a silence, and nothing else do so?"""
 
+import ibis
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +9,14 @@ from hypothesis import strategies as st
 
 from foundation.errors import TooLittleData
 from segmentation.lifecycle import SLOWING, lifecycle_states, silence_chance
-from segmentation.season import EVEN, HISTORY_DAYS, PRIOR_VISITS, Season, learn_season
+from segmentation.season import (
+    EVEN,
+    HISTORY_DAYS,
+    PRIOR_VISITS,
+    Season,
+    learn_season,
+    season_evidence,
+)
 
 DAYS = 800
 
@@ -131,6 +139,19 @@ def test_a_day_s_pace_is_its_week_s_observed_over_expected_visits_drawn_to_one()
     assert pace[0] == pytest.approx((8 * 400 + PRIOR_VISITS) / expected)
     # Day 3 back looks at 364 to 370 and still sees it; the week of day 4 back is not whole.
     assert pace.tolist() == pytest.approx([pace[0]] * 4)
+
+
+def test_the_evidence_counts_visits_between_the_first_and_the_last() -> None:
+    # Against the sums by hand; who came once or twice has nothing between.
+    visits = [np.array(back) for back in ([9, 6, 2], [9, 8, 7, 2], [5, 1], [3])]
+    ages = [(f"c-{n}", day + 0.5) for n, v in enumerate(visits) for day in v.tolist()]
+    table = ibis.memtable(pd.DataFrame(ages, columns=["customer_id", "age"]))
+    spans, days = (found.to_pandas() for found in season_evidence(table))
+    by_hand = evidence(visits)
+    assert spans.to_dict("records") == [{"first": 9, "last": 2, "visits": 3}]
+    assert by_hand[0]["visits"].sum() == 3
+    found = days.sort_values("back", ignore_index=True)[["back", "visits"]]
+    assert found.to_numpy().tolist() == by_hand[1].to_numpy().tolist()
 
 
 def test_few_visits_say_little_about_a_season() -> None:
