@@ -139,6 +139,18 @@ def features_as_of(events: Events, spine: ibis.Table, features: Sequence[Feature
     return result.select("customer_id", "as_of", *(_typed(result, f) for f in features))
 
 
+def visit_days_as_of(events: Events, spine: ibis.Table) -> ibis.Table:
+    """Return the days with an order before T: customer_id, as_of, local_day, age and gap (days).
+
+    `age` is that of the day's first order, `gap` the days since the visit before, null for the
+    first of all.
+
+    Args:
+        events, spine: As in features_as_of.
+    """
+    return _views(events, spine)["visits"]
+
+
 def _typed(table: ibis.Table, feature: Feature) -> ibis.Value:
     value: Any = table[feature.name].cast(feature.kind)
     if feature.empty is not None:

@@ -218,6 +218,10 @@ def segment(
         return
     _show_sizes("Recency, frequency and money", report.rfm)
     _show_sizes("Lifecycle", report.lifecycle)
+    if report.without_season:
+        _say(report.without_season)
+    if report.transitions:
+        _show_transitions(report.transitions)
     _show_sizes("Behaviour", report.cluster)
     for name, size in report.living.items():
         _say(f"segment {name}: {size:,} customers")
@@ -234,6 +238,48 @@ def segment(
     _say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
     if as_of is not None:
         _say(f"the service now knows nothing after {as_of:%Y-%m-%d %H:%M}; run it again without it")
+
+
+@app.command()
+def sleepers(
+    since: Annotated[
+        str | None, typer.Option(help="Run they slept at; the newest whose days are over.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="How long a return is waited for.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Say how many dormant and lost customers came back, beside a holdout's natural return."""
+    from regulars.jobs.sleepers import sleepers as job
+
+    house = _house()
+    with ExitStack() as stack:
+        admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
+        report = job(house.lake, admin.experiments(), since, days, house.clock.now())
+    if as_json:
+        _print_json(asdict(report))
+        return
+    _say(f"sleeping at run {report.run_id}, back until {report.until:%Y-%m-%d %H:%M} UTC:")
+    currency = house.settings.currency
+    for name, group in {"all": report.all, **report.by_state}.items():
+        _say(_returned(name, group, currency))
+    for holdout in report.holdouts:
+        _say(f"experiment {holdout.experiment}:")
+        found = holdout.comparison
+        if found is None:
+            _say(f"  no comparison: {holdout.refused}")
+            continue
+        _say(_returned("offered", found.offered, currency))
+        _say(_returned("held out", found.held_out, currency))
+        rate = found.rate_difference
+        told = f"{rate.value:+.1%} [{rate.low:+.1%}, {rate.high:+.1%}] came back"
+        if found.spend_difference:
+            told += f", spend {_money(found.spend_difference, currency)}"
+        _say(f"  difference: {told}")
+        for line in (found.refused, holdout.beware):
+            if line:
+                _say(f"  {line}")
+    if report.natural:
+        _say(report.natural)
 
 
 @app.command()
@@ -795,6 +841,31 @@ def _show_churn(churn: Any, currency: Any) -> None:
         table.add_row(name, f"{row['customers']:,.0f}", at_risk, bounds)
     out.print(table)
     _say(f"assumed: {churn.assumed}")
+
+
+def _returned(name: str, group: Any, currency: Any) -> str:
+    rate = group.rate
+    line = (
+        f"  {name}: {group.returned:,} of {group.sleeping:,} came back, {rate.value:.1%} "
+        f"[{rate.low:.1%}, {rate.high:.1%}]"
+    )
+    if group.spend:
+        return f"{line}, spend a sleeper {_money(group.spend, currency)}"
+    return f"{line}; {group.refused}"
+
+
+def _money(bounds: Any, currency: Any) -> str:
+    value, low, high = (currency.show(x) for x in (bounds.value, bounds.low, bounds.high))
+    return f"{value} [{low}, {high}]"
+
+
+def _show_transitions(transitions: Any) -> None:
+    title = f"Lifecycle since run {transitions.before}"
+    table = Table("from", "to", "customers", "share", "95 %", title=title, title_justify="left")
+    for flow in transitions.flows:
+        bounds = f"{flow.low:.1%} to {flow.high:.1%}"
+        table.add_row(flow.before, flow.now, f"{flow.customers:,}", f"{flow.share:.1%}", bounds)
+    out.print(table)
 
 
 def _show_sizes(title: str, sizes: dict[str, int]) -> None:

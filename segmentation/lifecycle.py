@@ -18,9 +18,17 @@ One visit or a hundred need no separate treatment: who has few gaps is lent the 
 with all its uncertainty, and each gap of her own counts for more than it. a and b are those that
 make the gaps of everybody here most likely; the silences are left out, being what is judged.
 
+The silence t is measured in average days where a year before is known (see season.py). Gaps are
+not: a year of them holds every week once, so they average to average days. Their spread then holds
+the season too, which errs on the side of patience.
+
+Who came back from a silence that was dormant or lost, judged by what was known when she came, is
+reactivated until she has come often enough or long enough to be called active again. That needs no
+earlier run.
+
 Limits. At any moment a share of about q of the customers who shop at random and have not changed
-lies below q; steady ones less often, those who come in bursts more often. Seasons are not known
-here: a shopper who comes every summer looks lost in spring.
+lies below q; steady ones less often, those who come in bursts more often. A customer's own season
+is not known: a shopper who comes every summer looks lost in spring.
 """
 
 from dataclasses import dataclass
@@ -31,6 +39,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import betainc, betaln, gammaln
+
+from segmentation.season import EVEN, Season
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -64,10 +74,21 @@ WINDOW_DAYS = 365
 NEW_VISITS = 3
 NEW_DAYS = 90
 
+# What the states are made of, as foundation.features names it.
+RHYTHM_FEATURES = (
+    "recency_days",
+    "tenure_days",
+    "visit_days_365d",
+    "gap_mean_365d",
+    "gap_spread_365d",
+)
+
 STATES: dict[str, str] = {
     "new": f"First bought within the last {NEW_DAYS} days and came on at most {NEW_VISITS} days, "
     "still in rhythm.",
     "active": f"Keeps to the usual rhythm, or was here within {SLOWING.days} days.",
+    "reactivated": f"Came back from being dormant or lost within the last {NEW_DAYS} days, and "
+    f"came on at most {NEW_VISITS} days since.",
     "slowing": f"Silent for {SLOWING.sentence}.",
     "dormant": f"Silent for {DORMANT.sentence}.",
     "lost": f"Silent for {LOST.sentence}; or for a year.",
@@ -108,52 +129,69 @@ class _Gaps:
     variation: Floats
 
 
-def lifecycle_states(profile: pd.DataFrame) -> pd.Series:
+def lifecycle_states(
+    profile: pd.DataFrame, season: Season = EVEN, returns: pd.DataFrame | None = None
+) -> pd.Series:
     """Name where every customer stands; a key of STATES each.
-
-    "Reactivated" is not among them: it is a return after a silence, and needs the last run's state.
 
     Args:
         profile: One row a customer: recency_days (null: never bought), tenure_days,
             visit_days_365d, gap_mean_365d (null: no gap), gap_spread_365d (null: below two gaps).
+        season: What the days of her silence are worth.
+        returns: The same columns as they were when a customer last came back from a long gap, and
+            returned_days, how long ago that was; indexed as the profile, who did not is not there.
 
     Returns:
         States, same index.
     """
+    population = learn_rhythm(profile)
+    states = _silence_states(profile, population, season, 0.0)
+    keeping = states == "active"
+    newcomer = (_floats(profile, "tenure_days") <= NEW_DAYS) & (
+        _floats(profile, "visit_days_365d") <= NEW_VISITS
+    )
+    states[keeping & newcomer] = "new"
+    if returns is not None:
+        then = _silence_states(returns, population, season, _floats(returns, "returned_days"))
+        back = states.index.isin(returns.index[then.isin(["dormant", "lost"])])
+        states[keeping & back] = "reactivated"
+    return states
+
+
+def silence_chance(profile: pd.DataFrame, season: Season = EVEN) -> pd.Series:
+    """Return the chance that a gap of hers lasts at least as long as the present silence.
+
+    Args:
+        profile, season: As in lifecycle_states.
+
+    Returns:
+        Chances in [0, 1], same index; null for customers who never bought.
+    """
+    chance = _chance(profile, learn_rhythm(profile), season, 0.0)
+    return pd.Series(chance, index=profile.index, name="silence_chance")
+
+
+def _silence_states(
+    profile: pd.DataFrame, population: Rhythm, season: Season, end: Floats | float
+) -> pd.Series:
+    """Judge silences that ended `end` days ago, by profiles as of then."""
     recency = _floats(profile, "recency_days")
-    chance = silence_chance(profile).to_numpy()
+    chance = _chance(profile, population, season, end)
 
     def is_silent(silence: Silence) -> npt.NDArray[np.bool_]:
         return (chance < silence.chance) & (recency >= silence.days)
 
-    newcomer = (_floats(profile, "tenure_days") <= NEW_DAYS) & (
-        _floats(profile, "visit_days_365d") <= NEW_VISITS
-    )
     states = np.select(
         [
             np.isnan(recency),
             is_silent(LOST) | (recency >= WINDOW_DAYS),
             is_silent(DORMANT),
             is_silent(SLOWING),
-            newcomer,
         ],
-        ["no purchase", "lost", "dormant", "slowing", "new"],
+        ["no purchase", "lost", "dormant", "slowing"],
         default="active",
     )
     return pd.Series(states, index=profile.index, dtype=object, name="lifecycle")
-
-
-def silence_chance(profile: pd.DataFrame) -> pd.Series:
-    """Return the chance that a gap of hers lasts at least as long as the present silence.
-
-    Args:
-        profile: As in lifecycle_states.
-
-    Returns:
-        Chances in [0, 1], same index; null for customers who never bought.
-    """
-    chance = np.exp(_log_tail(profile, 0))
-    return pd.Series(chance, index=profile.index, name="silence_chance")
 
 
 def longer_silence_chance(profile: pd.DataFrame, days: int) -> pd.Series:
@@ -165,16 +203,25 @@ def longer_silence_chance(profile: pd.DataFrame, days: int) -> pd.Series:
     Returns:
         Chances in [0, 1], same index; null for customers who never bought.
     """
-    chance = np.exp(_log_tail(profile, days) - _log_tail(profile, 0))
+    population = learn_rhythm(profile)
+    silence = _floats(profile, "recency_days")
+    longer = _log_tail(profile, population, silence + days)
+    chance = np.exp(longer - _log_tail(profile, population, silence))
     return pd.Series(chance, index=profile.index, name="longer_silence_chance")
 
 
-def _log_tail(profile: pd.DataFrame, days: int) -> Floats:
-    """Return the log of the chance that a gap outlasts the present silence and `days` more."""
+def _chance(
+    profile: pd.DataFrame, population: Rhythm, season: Season, end: Floats | float
+) -> Floats:
+    recency = _floats(profile, "recency_days")
+    silence = season.elapsed(recency + end, np.zeros_like(recency) + end)
+    return np.exp(_log_tail(profile, population, silence))
+
+
+def _log_tail(profile: pd.DataFrame, population: Rhythm, silence: Floats) -> Floats:
+    """Return the log of the chance that a gap of hers lasts at least so many days."""
     gaps = _gaps(profile)
-    population = learn_rhythm(profile)
     regularity = 1 / _shrunk_variation(gaps, population.variation)
-    silence = _floats(profile, "recency_days") + days
     own = population.shape + gaps.number * regularity
     known = population.scale + regularity * gaps.total
     share = known / (known + regularity * silence)

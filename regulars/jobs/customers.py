@@ -13,9 +13,9 @@ from foundation.lake import Lake
 from foundation.rule_profile import Attribute
 from foundation.settings import Settings
 from regulars.assumptions import assumed
+from regulars.jobs.lifecycle import lifecycle
 from regulars.jobs.receipts import refresh_receipts, rfm
 from segmentation.clusters import behaviour_clusters
-from segmentation.lifecycle import lifecycle_states
 
 SEED = 7
 # A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
@@ -24,9 +24,14 @@ UNCLUSTERED = "not clustered"
 
 @dataclass(frozen=True)
 class Groups:
-    """Every customer's scores and groups, by customer_id; the clusters' silhouette, or why none."""
+    """Every customer's scores and groups, by customer_id.
+
+    `without_season` says why silences were judged without season, `unclustered` why there are no
+    clusters, where that is so.
+    """
 
     rows: pd.DataFrame
+    without_season: str | None
     silhouette: float | None
     unclustered: str | None
 
@@ -56,14 +61,15 @@ def customer_groups(
     """
     refresh_receipts(lake)
     rows = rfm(lake, settings, values.index, as_of)
-    rows["lifecycle"] = lifecycle_states(values)
+    stands = lifecycle(lake, values, as_of)
+    rows["lifecycle"] = stands.states
     try:
         clusters = behaviour_clusters(values, SEED)
     except TooLittleData as error:
         rows["cluster"] = UNCLUSTERED
-        return Groups(rows, None, str(error))
+        return Groups(rows, stands.without_season, None, str(error))
     rows["cluster"] = clusters.labels
-    return Groups(rows, clusters.silhouette, None)
+    return Groups(rows, stands.without_season, clusters.silhouette, None)
 
 
 def customer_attributes(lake: Lake, customers: pd.Index) -> list[dict[str, Attribute]]:

@@ -23,6 +23,7 @@ from regulars.jobs.customers import (
     registry,
 )
 from regulars.jobs.forecast_churn import ChurnForecast, forecast_churn, forecast_rows
+from regulars.jobs.lifecycle import Transitions, transitions
 from regulars.jobs.living_segments import refresh, store_memberships, with_members
 from regulars.jobs.preview import write_preview
 from regulars.jobs.publish import (
@@ -61,12 +62,15 @@ class SegmentReport:
     """Sizes of the groups of each segmentation, and the snapshot that is live now.
 
     `living` are sizes of living segments; `refused` says why one of them was not refreshed.
+    `transitions` are between lifecycle states, since the newest run of an earlier instant.
     """
 
     run_id: str
     customers: int
     rfm: dict[str, int]
     lifecycle: dict[str, int]
+    without_season: str | None
+    transitions: Transitions | None
     cluster: dict[str, int]
     silhouette: float | None
     unclustered: str | None
@@ -116,6 +120,7 @@ def segment(
         step.show("groups")
         found = customer_groups(lake, settings, values, as_of)
         groups = found.rows
+        moved = transitions(lake, groups["lifecycle"], as_of)
         value = _value(lake, champions.values, groups, as_of, step)
         worth, statement = worth_of(values, value)
         forecast, unforecast = _forecast(values, groups["rfm"], worth, champions.churn, features)
@@ -162,6 +167,8 @@ def segment(
         customers=len(values),
         rfm=_sizes(groups["rfm"]),
         lifecycle=_sizes(groups["lifecycle"]),
+        without_season=found.without_season,
+        transitions=moved,
         cluster=_sizes(groups["cluster"]),
         silhouette=found.silhouette,
         unclustered=found.unclustered,

@@ -26,6 +26,7 @@ MOODS: dict[str, str] = {
     "No purchase yet": "quiet",
     "new": "growing",
     "active": "thriving",
+    "reactivated": "growing",
     "slowing": "watch",
     "dormant": "leaving",
     "lost": "quiet",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ class TestBadUse:
             (["demo", "--seed", "-1"], "'--seed'"),
             (["simulate", "--seed", "one"], "'--seed'"),
             (["segment", "--as-of", "soon"], "'--as-of'"),
+            (["sleepers", "--days", "0"], "'--days'"),
             (["train", "happiness"], "model 'happiness' does not exist"),
             (["promote", "happiness"], "model 'happiness' does not exist"),
             (["benchmark", "nonsense"], "benchmark 'nonsense' does not exist"),
@@ -186,6 +188,7 @@ class TestRefusal:
             (["experiment", "stop", "ghost"], "experiment 'ghost' does not run"),
             (["experiment", "start", "nowhere.yaml"], "nowhere.yaml: No such file"),
             (["simulate"], "no experiment runs; start one with"),
+            (["sleepers"], "there is no run yet; make one with 'regulars segment'"),
             (["load", "purchases.csv"], "source purchases.csv needs --mapping FILE"),
             (["load", "x.csv", "--mapping", "no.yaml"], "mapping no.yaml: No such file"),
         ],
@@ -279,6 +282,22 @@ class TestJson:
         assert made["key"].startswith("rgl_")
         assert made["scopes"] == list(SCOPES)
         assert run("ingest", "--json").answer["decisions"] == 0
+
+    @pytest.mark.usefixtures("filled")
+    def test_of_sleepers_counts_them_since_a_run_of_the_past(self, run: Run) -> None:
+        past = (datetime.now(UTC) - timedelta(days=40)).strftime("%Y-%m-%d")
+        segmented = run("segment", "--as-of", past, "--json").answer
+        assert "without season" in segmented["without_season"]
+        assert segmented["transitions"] is None
+        found = run("sleepers", "--json").answer
+        assert found["run_id"] == segmented["run_id"]
+        states = segmented["lifecycle"]
+        asleep = states.get("dormant", 0) + states.get("lost", 0)
+        assert found["all"]["sleeping"] == asleep
+        assert found["all"]["rate"]["low"] < found["all"]["rate"]["high"]
+        said = run("sleepers")
+        assert said.code == 0
+        assert f"of {asleep:,} came back" in said.out
 
     def test_of_an_experiment_is_one_object_from_start_to_report(
         self, run: Run, filled: Path, tmp_path: Path, small_house: House, database: str

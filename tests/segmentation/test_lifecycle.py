@@ -16,6 +16,7 @@ from segmentation.lifecycle import (
     lifecycle_states,
     silence_chance,
 )
+from segmentation.season import Season
 
 COLUMNS = ["recency_days", "tenure_days", "visit_days_365d", "gap_mean_365d", "gap_spread_365d"]
 SILENCES = ["active", "slowing", "dormant", "lost"]
@@ -155,6 +156,29 @@ def test_a_newcomer_is_new_until_silent_or_regular():
     states = lifecycle_states(profile([newcomer, regular, silent, *population]))
     assert states.iloc[:2].tolist() == ["new", "active"]
     assert states.iloc[2] in {"slowing", "dormant", "lost"}
+
+
+def test_who_came_back_from_a_silence_like_no_gap_of_hers_is_reactivated():
+    # Weekly shoppers; one stayed away for 60 days, one for 12, which is no rare gap, one never.
+    now = profile([(2.0, 800.0, 40.0, 8.0, 9.0)] * 43)
+    then = profile([(60.0, 750.0, 39.0, 7.0, 4.0), (12.0, 750.0, 39.0, 7.0, 4.0)])
+    states = lifecycle_states(now, returns=then.assign(returned_days=9.0))
+    assert states.tolist() == ["reactivated", *["active"] * 42]
+
+
+def test_who_falls_silent_again_after_her_return_is_no_longer_reactivated():
+    now = profile([(40.0, 800.0, 40.0, 8.0, 4.0)] * 40)
+    then = profile([(60.0, 700.0, 39.0, 7.0, 4.0)]).assign(returned_days=42.0)
+    assert lifecycle_states(now, returns=then).iloc[0] in {"slowing", "dormant"}
+
+
+def test_a_return_after_shut_days_is_no_reactivation():
+    # Of her 60 silent days, 8 to 68 back, the shops were shut for 55.
+    now = profile([(2.0, 800.0, 40.0, 8.0, 9.0)] * 40)
+    then = profile([(60.0, 700.0, 39.0, 7.0, 4.0)]).assign(returned_days=8.0)
+    shut = Season(np.r_[np.ones(10), np.zeros(55), np.ones(30)])
+    assert lifecycle_states(now, returns=then).iloc[0] == "reactivated"
+    assert lifecycle_states(now, shut, then).iloc[0] == "active"
 
 
 def test_a_year_of_silence_is_lost_even_with_no_rhythm_known():
