@@ -188,6 +188,9 @@ def segment(
     as_of: Annotated[
         datetime | None, typer.Option(help="Knowledge up to this local time; now by default.")
     ] = None,
+    refit_clusters: Annotated[
+        bool, typer.Option("--refit-clusters", help="Fit clusters anew, before it is due.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compute features and segments, and publish the snapshot that the service reads."""
@@ -206,7 +209,15 @@ def segment(
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "segment"))
         admin = stack.enter_context(house.admin(stack.enter_context(house.database())))
-        report = job(house.lake, house.publish_snapshot, admin, house.settings, instant, progress)
+        report = job(
+            house.lake,
+            house.publish_snapshot,
+            admin,
+            house.settings,
+            instant,
+            progress,
+            refit_clusters=refit_clusters,
+        )
     if as_json:
         _print_json(asdict(report))
         return
@@ -215,6 +226,11 @@ def segment(
     _show_sizes("Behaviour", report.cluster)
     if report.unclustered:
         _say(report.unclustered)
+    if report.clusters:
+        why = f", anew: {report.refitted}" if report.refitted else ""
+        _say(f"clusters fitted {report.clusters.fitted_at:%Y-%m-%d}{why}")
+        for line in report.clusters.model.told():
+            _say(line)
     _say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
     if as_of is not None:
         _say(f"the service now knows nothing after {as_of:%Y-%m-%d %H:%M}; run it again without it")

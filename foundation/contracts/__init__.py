@@ -3,6 +3,7 @@
 from foundation.contracts.table import WHOLE_ROW, Column, Fault, Table
 from foundation.contracts.tables import (
     ASSUMPTIONS,
+    CLUSTER_MODELS,
     CONSENTS,
     CUSTOMERS,
     DECISIONS,
@@ -21,6 +22,7 @@ from foundation.contracts.tables import (
 
 __all__ = [
     "ASSUMPTIONS",
+    "CLUSTER_MODELS",
     "CONSENTS",
     "CUSTOMERS",
     "DECISIONS",

@@ -13,20 +13,18 @@ import pandas as pd
 import pyarrow as arrow
 
 from foundation.contracts import SEGMENTS
-from foundation.errors import NothingToDo, TooLittleData
+from foundation.errors import NothingToDo
 from foundation.features import Feature, definitions, feature_hash, features_as_of
 from foundation.lake import Lake
 from foundation.profile import Profile, SnapshotFacts
 from foundation.settings import Settings
 from regulars.assumptions import assumed
+from regulars.jobs.clusters import StoredModel, cluster_customers, store_model
 from regulars.jobs.receipts import refresh_receipts, rfm
 from regulars.progress import Progress
-from segmentation.clusters import behaviour_clusters
 from segmentation.lifecycle import lifecycle_states
 
 SEED = 7
-# A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
-UNCLUSTERED = "not clustered"
 # Ways in which an offer reaches a customer.
 SHOWN = ("sent", "impression", "view")
 # Weight of the average redemption rate in an offer's own, in exposures: a new offer starts there.
@@ -62,13 +60,19 @@ class Operations(Protocol):
 
 @dataclass(frozen=True)
 class SegmentReport:
-    """Sizes of the groups of each segmentation, and the snapshot that is live now."""
+    """Sizes of the groups of each segmentation, and the snapshot that is live now.
+
+    `clusters` is the model behind the clusters, `silhouette` that of tonight's customers in them,
+    `refitted` why the model is new; or `unclustered` says why there are none.
+    """
 
     run_id: str
     customers: int
     rfm: dict[str, int]
     lifecycle: dict[str, int]
     cluster: dict[str, int]
+    clusters: StoredModel | None
+    refitted: str | None
     silhouette: float | None
     unclustered: str | None
     snapshot: SnapshotFacts
@@ -97,8 +101,13 @@ def segment(
     settings: Settings,
     as_of: datetime,
     progress: Progress,
+    *,
+    refit_clusters: bool = False,
 ) -> SegmentReport:
     """Segment every customer and publish what the service needs.
+
+    Args:
+        refit_clusters: Fit clusters anew, also where the stored ones are young and hold.
 
     Raises:
         NothingToDo: The lake holds no customers.
@@ -113,12 +122,14 @@ def segment(
         refresh_receipts(lake)
         groups = rfm(lake, settings, values.index, as_of)
         groups["lifecycle"] = lifecycle_states(values)
-        groups["cluster"], silhouette, unclustered = _clusters(values)
+        clusters = cluster_customers(lake, values, as_of, SEED, refit=refit_clusters)
+        groups["cluster"] = clusters.labels
         run_id = _run_id(lake, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
         with lake.write() as write:
             write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
+            store_model(write, run_id, clusters)
         step.show("snapshot")
         snapshot = publish_snapshot(
             _profiles(
@@ -140,20 +151,13 @@ def segment(
         rfm=_sizes(groups["rfm"]),
         lifecycle=_sizes(groups["lifecycle"]),
         cluster=_sizes(groups["cluster"]),
-        silhouette=silhouette,
-        unclustered=unclustered,
+        clusters=clusters.stored,
+        refitted=clusters.refitted,
+        silhouette=clusters.silhouette,
+        unclustered=clusters.unclustered,
         snapshot=snapshot,
         offers=len(offers),
     )
-
-
-def _clusters(values: pd.DataFrame) -> "tuple[pd.Series[str], float | None, str | None]":
-    """Return labels and their silhouette, or one label for all and why there are no clusters."""
-    try:
-        clusters = behaviour_clusters(values, SEED)
-    except TooLittleData as error:
-        return pd.Series(UNCLUSTERED, index=values.index), None, str(error)
-    return clusters.labels, clusters.silhouette, None
 
 
 def _run_id(lake: Lake, as_of: datetime) -> str:
