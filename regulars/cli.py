@@ -190,6 +190,9 @@ def segment(
     as_of: Annotated[
         datetime | None, typer.Option(help="Knowledge up to this local time; now by default.")
     ] = None,
+    refit_clusters: Annotated[
+        bool, typer.Option("--refit-clusters", help="Fit clusters anew, before it is due.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compute features and segments, and publish the snapshot that the service reads."""
@@ -212,6 +215,7 @@ def segment(
             progress,
             Champions(house.value_models, house.churn.champion()),
             made_at,
+            refit_clusters=refit_clusters,
         )
     if as_json:
         _print_json(asdict(report))
@@ -235,6 +239,11 @@ def segment(
         _show_churn(report.churn, house.settings.currency)
     if report.unforecast:
         _say(report.unforecast)
+    if report.clusters:
+        why = f", anew: {report.refitted}" if report.refitted else ""
+        _say(f"clusters fitted {report.clusters.fitted_at:%Y-%m-%d}{why}")
+        for line in report.clusters.model.told():
+            _say(line)
     _say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
     if as_of is not None:
         _say(f"the service now knows nothing after {as_of:%Y-%m-%d %H:%M}; run it again without it")

@@ -17,6 +17,7 @@ from foundation.lake import Lake
 from foundation.money import Currency
 from foundation.settings import Settings
 from recommender.model_card import ModelCard, ModelCards
+from regulars.jobs.clusters import stored_model
 from regulars.jobs.report import experiment_report
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
@@ -88,12 +89,19 @@ class HouseDesk:
                 sorted(made, key=lambda g: (places.get(g.name, len(places)), -g.customers))
             )
 
+        drawn = groups("cluster", [])
+        stored = stored_model(lake, as_of)
+        # A run without stable clusters leaves the last model stored, and drew nothing from it.
+        names = {group.name for group in drawn}
+        told = [] if stored is None else [c for c in stored.model.clusters if c.name in names]
         return Segments(
             as_of=as_of,
             days=SPEND_DAYS,
             rfm=groups("rfm", list(GROUPS)),
             lifecycle=groups("lifecycle", list(STATES)),
-            cluster=groups("cluster", []),
+            cluster=drawn,
+            cluster_rules={cluster.name: cluster.told for cluster in told},
+            cluster_stability=stored.model.stability.value if stored and told else None,
         )
 
     def champion(self) -> ModelCard:

@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from segmentation.clusters import TRAITS, Behaviour, Floats
+from segmentation.behaviour import TRAITS, Floats, preparation
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
 
@@ -38,7 +35,7 @@ def portraits_picture(profile: pd.DataFrame, labels: pd.Series) -> Figure:
     """Draw what sets each cluster apart: its mean of every trait beside the average buyer's.
 
     Args:
-        profile: As in behaviour_clusters; who has no order in the year is left out there and here.
+        profile: As in fit_clusters; who has no order in the year is left out there and here.
         labels: Each customer's cluster, index as the profile's.
 
     Returns:
@@ -46,10 +43,7 @@ def portraits_picture(profile: pd.DataFrame, labels: pd.Series) -> Figure:
     """
     buyers = profile.loc[profile["orders_365d"] > 0]
     # Prepared as for the clustering, so that names and picture tell the same.
-    prepare = make_pipeline(
-        Behaviour(), SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
-    )
-    points: Floats = np.asarray(prepare.fit_transform(buyers))
+    points: Floats = np.asarray(preparation().fit_transform(buyers))
     found = labels.loc[buyers.index]
     names = [str(name) for name in found.value_counts().index]
     means = np.array([points[(found == name).to_numpy()].mean(axis=0) for name in names])

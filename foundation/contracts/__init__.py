@@ -3,6 +3,7 @@
 from foundation.contracts.table import WHOLE_ROW, Column, Fault, Table
 from foundation.contracts.tables import (
     ASSUMPTIONS,
+    CLUSTER_MODELS,
     CONSENTS,
     CUSTOMERS,
     DECISIONS,
@@ -25,6 +26,7 @@ from foundation.contracts.tables import (
 
 __all__ = [
     "ASSUMPTIONS",
+    "CLUSTER_MODELS",
     "CONSENTS",
     "CUSTOMERS",
     "DECISIONS",

@@ -243,6 +243,17 @@ SEGMENTS = Table(
     ),
 )
 
+CLUSTER_MODELS = Table(
+    "cluster_models",
+    "run_id",
+    "event",
+    (
+        Column("run_id", "string", "The run of the segment job that fitted it"),
+        Column("as_of", "time", "Fitted on what was known before this instant"),
+        Column("document", "json", "The model in plain numbers; see segmentation/cluster_model.py"),
+    ),
+)
+
 RECEIPTS = Table(
     "receipts",
     "receipt_key",
@@ -368,6 +379,7 @@ TABLES: dict[str, Table] = {
         SURVEYS,
         DECISIONS,
         SEGMENTS,
+        CLUSTER_MODELS,
         RECEIPTS,
         FORECASTS,
         VALUES,

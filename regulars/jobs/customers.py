@@ -7,33 +7,28 @@ import ibis
 import pandas as pd
 
 from foundation.attributes import attributes_of
-from foundation.errors import TooLittleData
 from foundation.features import Feature, definitions, features_as_of
 from foundation.lake import Lake
 from foundation.rule_profile import Attribute
 from foundation.settings import Settings
 from regulars.assumptions import assumed
+from regulars.jobs.clusters import CustomerClusters, cluster_customers
 from regulars.jobs.lifecycle import lifecycle
 from regulars.jobs.receipts import refresh_receipts, rfm
-from segmentation.clusters import behaviour_clusters
 
 SEED = 7
-# A young shop has too few customers to tell groups of behaviour apart; the rest goes on.
-UNCLUSTERED = "not clustered"
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Every customer's scores and groups, by customer_id.
+    """Every customer's scores and groups, by customer_id, and how her cluster is known.
 
-    `without_season` says why silences were judged without season, `unclustered` why there are no
-    clusters, where that is so.
+    `without_season` says why silences were judged without season, where that is so.
     """
 
     rows: pd.DataFrame
     without_season: str | None
-    silhouette: float | None
-    unclustered: str | None
+    clusters: CustomerClusters
 
 
 def registry(lake: Lake) -> tuple[Feature, ...]:
@@ -52,24 +47,25 @@ def customer_features(lake: Lake, as_of: datetime) -> pd.DataFrame:
 
 
 def customer_groups(
-    lake: Lake, settings: Settings, values: pd.DataFrame, as_of: datetime
+    lake: Lake,
+    settings: Settings,
+    values: pd.DataFrame,
+    as_of: datetime,
+    refit_clusters: bool = False,
 ) -> Groups:
     """Return every customer's groups in each segmentation.
 
     Args:
         values: Every customer's features as of the same instant, as customer_features gives them.
+        refit_clusters: Fit clusters anew whatever the stored model's age and state.
     """
     refresh_receipts(lake)
     rows = rfm(lake, settings, values.index, as_of)
     stands = lifecycle(lake, values, as_of)
     rows["lifecycle"] = stands.states
-    try:
-        clusters = behaviour_clusters(values, SEED)
-    except TooLittleData as error:
-        rows["cluster"] = UNCLUSTERED
-        return Groups(rows, stands.without_season, None, str(error))
+    clusters = cluster_customers(lake, values, as_of, SEED, refit=refit_clusters)
     rows["cluster"] = clusters.labels
-    return Groups(rows, stands.without_season, clusters.silhouette, None)
+    return Groups(rows, stands.without_season, clusters)
 
 
 def customer_attributes(lake: Lake, customers: pd.Index) -> list[dict[str, Attribute]]:

@@ -15,6 +15,7 @@ from foundation.lake import Lake
 from foundation.people import people_table, vocabulary_of
 from foundation.profile import SEGMENTATIONS, SnapshotFacts
 from foundation.settings import Settings
+from regulars.jobs.clusters import StoredModel, store_model
 from regulars.jobs.customers import (
     SEED,
     customer_attributes,
@@ -63,6 +64,8 @@ class SegmentReport:
 
     `living` are sizes of living segments; `refused` says why one of them was not refreshed.
     `transitions` are between lifecycle states, since the newest run of an earlier instant.
+    `clusters` is the model behind the clusters, `silhouette` that of tonight's customers in them,
+    `refitted` why the model is new; or `unclustered` says why there are none.
     """
 
     run_id: str
@@ -72,6 +75,8 @@ class SegmentReport:
     without_season: str | None
     transitions: Transitions | None
     cluster: dict[str, int]
+    clusters: StoredModel | None
+    refitted: str | None
     silhouette: float | None
     unclustered: str | None
     snapshot: SnapshotFacts
@@ -100,12 +105,14 @@ def segment(
     progress: Progress,
     champions: Champions = Champions(),
     made_at: datetime | None = None,
+    refit_clusters: bool = False,
 ) -> SegmentReport:
     """Segment every customer, look ahead with the champions, and publish what the service needs.
 
     Args:
         made_at: When this run is made; as_of when left out. A run of a past instant knows what was
             loaded since, and must not pass for what was known then.
+        refit_clusters: Fit clusters anew, also where the stored ones are young and hold.
 
     Raises:
         NothingToDo: The lake holds no customers.
@@ -118,7 +125,7 @@ def segment(
             raise NothingToDo("the lake holds no customers; load some with 'regulars load'")
         vectors = values[[feature.name for feature in features]]
         step.show("groups")
-        found = customer_groups(lake, settings, values, as_of)
+        found = customer_groups(lake, settings, values, as_of, refit_clusters)
         groups = found.rows
         moved = transitions(lake, groups["lifecycle"], as_of)
         value = _value(lake, champions.values, groups, as_of, step)
@@ -148,6 +155,7 @@ def segment(
                 as_of=as_of,
                 at=made_at or as_of,
             )
+            store_model(write, run_id, found.clusters)
             write_preview(lake, write, with_members(people, refreshed), as_of)
         step.show("snapshot")
         redemptions = loaded_redemptions(lake, operations.told_redemptions())
@@ -170,8 +178,10 @@ def segment(
         without_season=found.without_season,
         transitions=moved,
         cluster=_sizes(groups["cluster"]),
-        silhouette=found.silhouette,
-        unclustered=found.unclustered,
+        clusters=found.clusters.stored,
+        refitted=found.clusters.refitted,
+        silhouette=found.clusters.silhouette,
+        unclustered=found.clusters.unclustered,
         snapshot=snapshot,
         offers=len(offers),
         living=refreshed.sizes,

@@ -26,13 +26,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Segments:
-    """The latest run of each segmentation. `days` is the window that spend was summed over."""
+    """The latest run of each segmentation. `days` is the window that spend was summed over.
+
+    `cluster_rules` tells each cluster's rule and its fidelity by the cluster's name;
+    `cluster_stability` is their adjusted Rand index when customers are redrawn, None without them.
+    """
 
     as_of: datetime
     days: int
     rfm: tuple[Group, ...]
     lifecycle: tuple[Group, ...]
     cluster: tuple[Group, ...]
+    cluster_rules: dict[str, str]
+    cluster_stability: float | None
 
     @property
     def customers(self) -> int:

@@ -55,10 +55,11 @@ def draw_segments(found: Segments, desk: Desk) -> None:
             text("h3", "How they shop")
             text(
                 "p",
-                "Customers grouped by behaviour, each group named by what sets it apart.",
+                "Customers grouped by behaviour, each group named by what sets it apart."
+                + _steady(found.cluster_stability),
                 "soft",
             )
-            _bars(found.cluster, found.customers, {})
+            _bars(found.cluster, found.customers, found.cluster_rules)
 
 
 def _treemap(groups: Sequence[Group], customers: int) -> None:
@@ -152,6 +153,12 @@ def _bars(groups: Sequence[Group], customers: int, sentences: Mapping[str, str])
                     text("span", _share(group.customers, customers), "soft share")
                 if group.name in sentences:
                     text("p", sentences[group.name], "soft sentence")
+
+
+def _steady(stability: float | None) -> str:
+    if stability is None:
+        return ""
+    return f" Redrawn customers give the same groups: {stability:.2f}, where 1 is always."
 
 
 def _mood(name: str) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from segmentation.clusters import TRAITS
+from segmentation.behaviour import TRAITS
 from segmentation.pictures import (
     lifecycle_by_rfm_picture,
     portraits_picture,
