@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from rich.console import Console
 
@@ -14,6 +15,10 @@ from regulars.progress import Progress
 
 if TYPE_CHECKING:
     from regulars.wiring import House
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("regulars", deadline=None)
+hypothesis.settings.load_profile("regulars")
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def under_load(url: str, key: str) -> Iterator[Load]:
         headers = {"Authorization": f"Bearer {key}"}
         limits = httpx.Limits(max_connections=CONNECTIONS)
         async with httpx.AsyncClient(
-            base_url=url, headers=headers, limits=limits, timeout=40, trust_env=False
+            base_url=url, headers=headers, limits=limits, timeout=120, trust_env=False
         ) as client:
             await asyncio.gather(*(caller(client, n) for n in range(CONNECTIONS)))
 

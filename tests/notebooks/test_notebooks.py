@@ -23,6 +23,9 @@ from regulars.progress import Progress
 from regulars.serve import running
 from regulars.wiring import House
 
+# Each runs a kernel and what a data scientist would wait for.
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 SECONDS_A_CELL = 180

@@ -99,6 +99,7 @@ def served(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         assert first is not None, log.read_text()
         # The line with the address comes when the service is ready.
         assert f"http://127.0.0.1:{port}/docs" in process.stdout.readline(), log.read_text()
+        wait_for_the_model(f"http://127.0.0.1:{port}", first.group())
         admin = PostgresAdmin(database)
         yield Served(f"http://127.0.0.1:{port}", database, admin, first.group(), log)
         admin.close()
@@ -111,6 +112,17 @@ def served(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def client(served: Served) -> Iterator[httpx.Client]:
     with served.client() as client:
         yield client
+
+
+def wait_for_the_model(url: str, key: str) -> None:
+    """Workers answer before their model is loaded, and say so; wait until all of them have it."""
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
+
+        def all_have_it() -> bool:
+            return not any(ask(client, "warm-up")["degraded"] for _ in range(12))
+
+        assert within(120, all_have_it)
 
 
 def free_port() -> int:
