@@ -74,6 +74,23 @@ class Ranking:
         pairs = up.sum() * down.sum()
         return float((up_tied * (below + down_tied / 2)).sum() / pairs) if pairs else float("nan")
 
+    def lift(self, outcome: np.ndarray, weight: np.ndarray, top: float) -> float:
+        """Return the outcome's rate among the highest scores over its rate among all.
+
+        Args:
+            outcome: 0 or 1, shape (n,).
+            weight: Non-negative weights, shape (n,).
+            top: How far down to look, a share of all rows in (0, 1]; rows that tie at the border
+                count in part.
+
+        Returns:
+            The lift, NaN where no weighted row has the outcome.
+        """
+        rows = np.add.reduceat(weight[self._order], self._starts)[::-1]
+        up = np.add.reduceat((weight * outcome)[self._order], self._starts)[::-1]
+        found = np.interp(top * rows.sum(), np.r_[0, np.cumsum(rows)], np.r_[0, np.cumsum(up)])
+        return float(found / (top * up.sum())) if up.sum() else float("nan")
+
 
 @dataclass(frozen=True, slots=True)
 class Bin:

@@ -31,13 +31,18 @@ app = typer.Typer(
 )
 experiment = typer.Typer(help="A/B tests: start, stop, list, report.")
 app.add_typer(experiment, name="experiment")
-segments = typer.Typer(help="Living segments: list, save, preview, history, export, movement.")
+segments = typer.Typer(
+    help="Living segments: list, save, preview, history, export, movement, lookalikes."
+)
 app.add_typer(segments, name="segments")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Port = Annotated[
     int,
     typer.Option(min=1, max=65534, help="Port of the API; the console takes the next one."),
+]
+OutFile = Annotated[
+    Path | None, typer.Option("--out", help="Write FILE.csv or FILE.parquet instead.")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Chance of the simulated shoppers.")]
 out = Console()
@@ -684,17 +689,23 @@ def segments_export(
     recompute: Annotated[
         bool, typer.Option(help="Evaluate as of then by all that is known today.")
     ] = False,
+    file: OutFile = None,
     as_json: Json = False,
 ) -> None:
     """Print a segment's members as they were known at a time, one customer_id a line."""
+    from adapters.export_files import check_export, write_export
     from regulars.jobs.membership import membership_known_at, membership_recomputed
 
+    if file is not None:
+        check_export(file)
     house = _house()
     instant = _past(house, as_of, house.clock.now())
     if recompute:
         found = membership_recomputed(house.lake, house.settings, segment_id, instant)
     else:
         found = membership_known_at(house.lake, segment_id, instant)
+    if file is not None:
+        write_export(file, found.table())
     if as_json:
         _print_json(asdict(found))
         return
@@ -703,8 +714,55 @@ def segments_export(
         highlight=False,
         markup=False,
     )
+    if file is not None:
+        _say(f"written to {file}")
+        return
     for customer_id in found.members:
         print(customer_id)
+
+
+@segments.command("lookalikes")
+def segments_lookalikes(
+    segment_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A living segment, or a group like rfm=Champions.")
+    ],
+    size: Annotated[int, typer.Option(min=1, help="How many customers.")],
+    file: OutFile = None,
+    as_json: Json = False,
+) -> None:
+    """Print the customers most like a segment's newest members, with the lift on held-out ones."""
+    from adapters.export_files import check_export, write_export
+    from regulars.jobs.lookalikes import find_lookalikes
+
+    if file is not None:
+        check_export(file)
+    house, progress = _house(), _progress()
+    report = find_lookalikes(house.lake, segment_id, size, house.clock.now(), progress)
+    if file is not None:
+        write_export(file, report.table())
+    if as_json:
+        _print_json(asdict(report))
+        return
+    found = report.found
+    _say(
+        f"{found.members:,} members of {segment_id} and {found.others:,} others as of "
+        f"{report.as_of:%Y-%m-%d %H:%M} UTC",
+        beside,
+    )
+    for model, told in found.held_out.items():
+        _say(
+            f"  {model:<7} held-out lift {told.lift.value:.2f} [{told.lift.low:.2f}, "
+            f"{told.lift.high:.2f}] in the top {found.top:.1%}, AUC {told.auc.value:.3f} "
+            f"[{told.auc.low:.3f}, {told.auc.high:.3f}]",
+            beside,
+        )
+    _say(found.verdict, beside)
+    _say(f"left out, as the rule asks for them: {', '.join(found.left_out) or 'nothing'}", beside)
+    if file is not None:
+        _say(f"{len(found.ranked):,} look-alikes are written to {file}")
+        return
+    for one in found.ranked:
+        print(f"{one.customer_id}\t{one.score:.4f}")
 
 
 @segments.command("movement")

@@ -100,7 +100,7 @@ def save(lake: Lake, draft: Draft, features: Sequence[str], at: datetime) -> Def
         raise InvalidSegment(
             f"segment.id: {draft.segment_id!r} is a segmentation; choose another id"
         )
-    attributes = _attributes(lake)
+    attributes = known_attributes(lake)
     # The lake's write is exclusive, so no version is taken between the look and the commit.
     with lake.write() as write:
         versions = definitions(lake)
@@ -148,7 +148,8 @@ def _check_asked(draft: Draft, stored: Mapping[str, Any], rule: Rule, known: Voc
     in_order(rules)
 
 
-def _attributes(lake: Lake) -> Mapping[str, Collection[Any]]:
+def known_attributes(lake: Lake) -> Mapping[str, Collection[Any]]:
+    """Return the kinds in which each attribute's values come, as of the newest run."""
     people = lake.derived(PEOPLE)
     if people is not None:
         return vocabulary_of(people.columns).attributes

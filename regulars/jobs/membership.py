@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import ibis
+import pyarrow as arrow
 
 from foundation.contracts import MEMBERSHIPS
 from foundation.errors import NothingToDo
@@ -31,6 +32,18 @@ class Membership:
     run_id: str | None
     as_of: datetime
     members: tuple[str, ...]
+
+    def table(self) -> arrow.Table:
+        """Return a row a member: customer_id, segment_id, version, as_of."""
+        n = len(self.members)
+        return arrow.table(
+            {
+                "customer_id": arrow.array(self.members, arrow.string()),
+                "segment_id": arrow.array([self.segment_id] * n, arrow.string()),
+                "version": arrow.array([self.version] * n, arrow.int64()),
+                "as_of": arrow.array([self.as_of] * n, arrow.timestamp("us", tz="UTC")),
+            }
+        )
 
 
 def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership:

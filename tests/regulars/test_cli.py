@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
 import structlog
@@ -370,6 +371,13 @@ author: ana
 rule: {count: {event: purchase, where: {category: [COFFEE]}, days: 90}, is: ">=", value: 3}
 """
 
+OFTEN = """
+id: often
+name: Often here
+author: ana
+rule: {feature: orders_90d, is: ">=", value: 10}
+"""
+
 
 class TestSegments:
     def test_are_previewed_saved_refreshed_and_exported(
@@ -391,6 +399,60 @@ class TestSegments:
         assert told.startswith("v1, ")
         assert "Coffee lovers" in run("segments", "list").out
         assert run("segments", "movement", "--json").answer["overlap"]["coffee"]["coffee"] > 0
+
+    def test_are_exported_and_extended_by_look_alikes_into_files(
+        self, run: Run, filled: Path, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "often.yaml"
+        file.write_text(OFTEN)
+        run("segments", "save", file)
+        run("segment", "--json")
+        members = run("segments", "export", "often", "--json").answer["members"]
+        for ending, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
+            exported, alike = tmp_path / f"often{ending}", tmp_path / f"alike{ending}"
+            run("segments", "export", "often", "--out", exported)
+            report = run("segments", "lookalikes", "often", "--size", 40, "--out", alike, "--json")
+
+            assert read(exported)["customer_id"].tolist() == members
+            rows = read(alike)
+            ranked = report.answer["found"]["ranked"]
+            assert rows["customer_id"].tolist() == [one["customer_id"] for one in ranked]
+            assert rows["score"].tolist() == pytest.approx([one["score"] for one in ranked])
+            assert rows["rank"].tolist() == list(range(1, 41))
+            assert set(rows["segment_id"]) == {"often"}
+            as_of = pd.to_datetime(rows["as_of"], utc=True)
+            assert set(as_of) == {pd.Timestamp(report.answer["as_of"])}
+            assert not set(rows["customer_id"]) & set(members)
+        assert {"orders_90d", "orders_365d", "recency_days"} <= set(
+            report.answer["found"]["left_out"]
+        )
+        assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+    def test_look_alikes_of_a_group_are_printed_with_the_held_out_lift_beside(
+        self, run: Run, filled: Path
+    ) -> None:
+        said = run("segments", "lookalikes", "rfm=Champions", "--size", 5)
+
+        assert said.code == 0, said.err
+        assert len(said.out.splitlines()) == 5
+        assert "held-out lift" in said.err
+        assert "left out, as the rule asks for them: recency_days" in said.err
+
+    def test_look_alikes_and_files_that_cannot_be_are_refused_in_one_line(
+        self, run: Run, filled: Path, tmp_path: Path
+    ) -> None:
+        def alike(segment: str, *options: object) -> str:
+            return refused(run("segments", "lookalikes", segment, "--size", 5, *options))
+
+        assert "ending '.xlsx' is none of .csv, .parquet" in alike("a", "--out", "a.xlsx")
+        assert "does not exist; make it first" in alike("a", "--out", tmp_path / "no" / "a.csv")
+        assert "segment 'tea' does not exist" in alike("tea")
+        assert "'age' is none of rfm, lifecycle, cluster" in alike("age=30")
+        assert "nobody is in 'Kings'; there are: " in alike("rfm=Kings")
+        assert "at least 50 are needed" in alike("lifecycle=no purchase")
+        assert "ending '' is none of" in refused(
+            run("segments", "export", "tea", "--out", tmp_path / "tea")
+        )
 
     def test_that_do_not_fit_are_refused_in_one_line(
         self, run: Run, filled: Path, tmp_path: Path
