@@ -1,13 +1,7 @@
 """An MLflow server that is away is said to be away, soon and in one line."""
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
-
-# MLflow's own defaults try for minutes before they give up.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import requests
 from mlflow import MlflowException

@@ -1,13 +1,8 @@
 """MLflow as the registry of the churn model."""
 
-import os
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-import logging
 
 import mlflow
 import mlflow.lightgbm as lightgbm_flavor
@@ -16,6 +11,8 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
+from adapters.mlflow_answering import answering
+from adapters.mlflow_home import MlflowHome
 from segmentation.calibration import RecalibrationLine
 from segmentation.churn import INPUTS, ChurnModel
 from segmentation.churn_report import ChurnReport
@@ -28,16 +25,11 @@ class MlflowChurn:
     """See segmentation.registry.ChurnRegistry."""
 
     def __init__(self, uri: str, artifacts: Path) -> None:
-        # Migrations of the first start would fill the screen with a line each.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        for chatty in ("mlflow.store", "mlflow.utils", "mlflow.tracking"):
-            logging.getLogger(chatty).setLevel(logging.ERROR)
-        self._uri = uri
-        self._artifacts = artifacts
-        self._client = mlflow.MlflowClient(uri, uri)
+        self._home = MlflowHome(uri, artifacts)
 
+    @answering()
     def register(self, report: ChurnReport, feature_hash: str, data_digest: str) -> int:
-        self._use()
+        self._home.use()
         model, line = report.model, report.pooled.line
         facts = {
             "days": model.days,
@@ -46,7 +38,7 @@ class MlflowChurn:
             "feature_hash": feature_hash,
             "line": [line.intercept, line.slope, line.covariance.tolist()],
         }
-        with mlflow.start_run(experiment_id=self._experiment(), run_name="lightgbm"):
+        with mlflow.start_run(experiment_id=self._home.experiment(EXPERIMENT), run_name="lightgbm"):
             mlflow.set_tags(
                 {"kind": "lightgbm", "feature_hash": feature_hash, "data_digest": data_digest}
             )
@@ -66,16 +58,20 @@ class MlflowChurn:
                 pip_requirements=[f"{n}=={installed(n)}" for n in ("lightgbm", "numpy")],
                 metadata=facts,
             )
-        return self._registered(logged)
+        return self._home.register(
+            CHURN, logged.model_uri, run_id=logged.run_id, model_id=logged.model_id
+        )
 
+    @answering()
     def crown(self, version: int) -> None:
-        self._client.set_registered_model_alias(CHURN, "champion", str(version))
+        self._home.point(CHURN, "champion", version)
 
+    @answering()
     def champion(self) -> LiveChurn | None:
-        found = self._version()
+        found = self._home.version(CHURN, "champion")
         if found is None:
             return None
-        self._use()
+        self._home.use()
         uri = f"models:/{CHURN}/{found.version}"
         facts: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
         trees: Any = lightgbm_flavor.load_model(uri)
@@ -86,35 +82,3 @@ class MlflowChurn:
             feature_hash=facts["feature_hash"],
             line=RecalibrationLine(intercept, slope, np.array(covariance)),
         )
-
-    def _use(self) -> None:
-        mlflow.set_tracking_uri(self._uri)
-        mlflow.set_registry_uri(self._uri)
-
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        # Without an explicit place MLflow would make ./mlruns wherever the job was started.
-        place = self._artifacts.resolve().as_uri()
-        return self._client.create_experiment(EXPERIMENT, artifact_location=place)
-
-    def _version(self) -> Any:
-        try:
-            return self._client.get_model_version_by_alias(CHURN, "champion")
-        except mlflow.MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-
-    def _registered(self, logged: Any) -> int:
-        """Register a logged model; MLflow's own one-call form writes to the screen."""
-        try:
-            self._client.create_registered_model(CHURN)
-        except mlflow.MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        made = self._client.create_model_version(
-            CHURN, logged.model_uri, run_id=logged.run_id, model_id=logged.model_id
-        )
-        return int(made.version)

@@ -1,6 +1,5 @@
 """MLflow as the model registry: a SQLite file by default, any tracking URI by setting."""
 
-import logging
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema
 
 from adapters.mlflow_answering import answering
+from adapters.mlflow_home import MlflowHome
 from recommender.pictures import calibration_picture, lift_picture
 from recommender.registry import RESPONSE, Alias, Registered
 from recommender.response import BASELINE, Kind, ResponseModel, ResponseReport
@@ -25,21 +25,13 @@ EXPERIMENT = "offer response"
 class MlflowRegistry:
     """See recommender.registry.ModelRegistry."""
 
-    @answering()
     def __init__(self, uri: str, artifacts: Path) -> None:
-        # Migrations of the first start would fill the screen with a line each.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        for chatty in ("mlflow.store", "mlflow.utils", "mlflow.tracking"):
-            logging.getLogger(chatty).setLevel(logging.ERROR)
-        self._uri = uri
-        self._artifacts = artifacts
-        self._client = mlflow.MlflowClient(uri, uri)
+        self._home = MlflowHome(uri, artifacts)
 
     @answering()
     def register(self, report: ResponseReport, data_digest: str) -> dict[str, int]:
-        mlflow.set_tracking_uri(self._uri)
-        mlflow.set_registry_uri(self._uri)
-        experiment = self._experiment()
+        self._home.use()
+        experiment = self._home.experiment(EXPERIMENT)
         versions: dict[str, int] = {}
         for kind, model in report.models.items():
             with mlflow.start_run(experiment_id=experiment, run_name=kind):
@@ -48,14 +40,14 @@ class MlflowRegistry:
 
     @answering()
     def point(self, alias: Alias, version: int) -> None:
-        self._client.set_registered_model_alias(RESPONSE, alias, str(version))
+        self._home.point(RESPONSE, alias, version)
 
     @answering()
     def described(self, alias: Alias) -> Registered | None:
-        found = self._version(alias)
+        found = self._home.version(RESPONSE, alias)
         if found is None:
             return None
-        run = self._client.get_run(str(found.run_id))
+        run = self._home.client.get_run(str(found.run_id))
         return Registered(
             version=int(found.version),
             kind=run.data.tags["kind"],
@@ -65,11 +57,10 @@ class MlflowRegistry:
 
     @answering()
     def load(self, alias: Alias) -> ResponseModel | None:
-        found = self._version(alias)
+        found = self._home.version(RESPONSE, alias)
         if found is None:
             return None
-        mlflow.set_tracking_uri(self._uri)
-        mlflow.set_registry_uri(self._uri)
+        self._home.use()
         uri = f"models:/{RESPONSE}/{found.version}"
         facts: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
         kind: Kind = facts["kind"]
@@ -81,22 +72,6 @@ class MlflowRegistry:
             feature_hash=facts["feature_hash"],
             settings=facts["settings"],
         )
-
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        # Without an explicit place MLflow would make ./mlruns wherever the job was started.
-        place = self._artifacts.resolve().as_uri()
-        return self._client.create_experiment(EXPERIMENT, artifact_location=place)
-
-    def _version(self, alias: Alias) -> Any:
-        try:
-            return self._client.get_model_version_by_alias(RESPONSE, alias)
-        except mlflow.MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
 
     def _log(
         self, report: ResponseReport, kind: Kind, model: ResponseModel, data_digest: str
@@ -156,19 +131,9 @@ class MlflowRegistry:
                 pyfunc_predict_fn="predict_proba",
                 **shared,
             )
-        return self._registered(logged)
-
-    def _registered(self, logged: Any) -> int:
-        """Register a logged model; MLflow's own one-call form writes to the screen."""
-        try:
-            self._client.create_registered_model(RESPONSE)
-        except mlflow.MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        made = self._client.create_model_version(
+        return self._home.register(
             RESPONSE, logged.model_uri, run_id=logged.run_id, model_id=logged.model_id
         )
-        return int(made.version)
 
 
 def _signature(model: ResponseModel) -> ModelSignature:

@@ -1,18 +1,15 @@
 """MLflow as the registry of the value model; its text is an artifact of the run that trained it."""
 
-import os
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-import logging
-import tempfile
-
 import mlflow
 from mlflow.artifacts import download_artifacts
 
+from adapters.mlflow_answering import answering
+from adapters.mlflow_home import MlflowHome
 from segmentation.value_model import ValueModel, ValueReport, from_text, to_text
 from segmentation.value_registry import CLV, RegisteredValueModel
 
@@ -25,18 +22,15 @@ class MlflowValues:
     """See segmentation.value_registry.ValueRegistry."""
 
     def __init__(self, uri: str, artifacts: Path) -> None:
-        # Migrations of the first start would fill the screen with a line each.
-        for chatty in ("alembic", "mlflow.store", "mlflow.utils", "mlflow.tracking"):
-            logging.getLogger(chatty).setLevel(logging.ERROR)
-        self._uri = uri
-        self._artifacts = artifacts
-        self._client = mlflow.MlflowClient(uri, uri)
+        self._home = MlflowHome(uri, artifacts)
 
+    @answering()
     def register(self, report: ValueReport, data_digest: str) -> RegisteredValueModel:
-        mlflow.set_tracking_uri(self._uri)
-        mlflow.set_registry_uri(self._uri)
+        self._home.use()
         kind = report.model.kind
-        with mlflow.start_run(experiment_id=self._experiment(), run_name=kind) as run:
+        with mlflow.start_run(
+            experiment_id=self._home.experiment(EXPERIMENT), run_name=kind
+        ) as run:
             mlflow.set_tags({"kind": kind, "data_digest": data_digest})
             mlflow.log_params(
                 {"test_from_day": report.test_from, "weeks_held_out": report.weeks_held_out}
@@ -52,45 +46,31 @@ class MlflowValues:
             mlflow.log_text(report.verdict(), "verdict.txt")
             mlflow.log_text(to_text(report.model), MODEL_FILE)
             source = mlflow.get_artifact_uri("model")
-        try:
-            self._client.create_registered_model(CLV)
-        except mlflow.MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        made = self._client.create_model_version(CLV, source, run_id=run.info.run_id)
-        self._client.set_registered_model_alias(CLV, ALIAS, str(made.version))
-        return RegisteredValueModel(int(made.version), kind, metrics)
+        version = self._home.register(CLV, source, run.info.run_id)
+        self._home.point(CLV, ALIAS, version)
+        return RegisteredValueModel(version, kind, metrics)
 
+    @answering()
     def champion(self) -> RegisteredValueModel | None:
-        try:
-            found = self._client.get_model_version_by_alias(CLV, ALIAS)
-        except mlflow.MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
-        run = self._client.get_run(str(found.run_id))
+        found = self._home.version(CLV, ALIAS)
+        if found is None:
+            return None
+        run = self._home.client.get_run(str(found.run_id))
         return RegisteredValueModel(
             int(found.version), run.data.tags["kind"], dict(run.data.metrics)
         )
 
+    @answering()
     def load(self, champion: RegisteredValueModel) -> ValueModel:
-        found: Any = self._client.get_model_version(CLV, str(champion.version))
+        found: Any = self._home.client.get_model_version(CLV, str(champion.version))
         with tempfile.TemporaryDirectory(prefix="regulars-clv-") as folder:
             place = download_artifacts(
                 run_id=found.run_id,
                 artifact_path=MODEL_FILE,
                 dst_path=folder,
-                tracking_uri=self._uri,
+                tracking_uri=self._home.uri,
             )
             return from_text(Path(place).read_text())
-
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            return str(found.experiment_id)
-        # Without an explicit place MLflow would make ./mlruns wherever the job was started.
-        place = self._artifacts.resolve().as_uri()
-        return self._client.create_experiment(EXPERIMENT, artifact_location=place)
 
 
 def _metrics(report: ValueReport) -> dict[str, float]:

@@ -105,7 +105,11 @@ class Settings(BaseSettings):
 
     @property
     def mlflow_uri(self) -> str:
-        return self.mlflow_tracking_uri or f"sqlite:///{(self.home / 'mlflow.db').resolve()}"
+        return self.mlflow_tracking_uri or f"sqlite:///{self.mlflow_file.resolve()}"
+
+    @property
+    def mlflow_file(self) -> Path:
+        return self.home / "mlflow.db"
 
     @property
     def artifact_folder(self) -> Path:

@@ -218,7 +218,7 @@ def segment(
             house.settings,
             instant,
             progress,
-            Champions(house.value_models, house.churn.champion()),
+            Champions(house.value_models, house.churn) if house.has_trained else Champions(),
             made_at,
             refit_clusters=refit_clusters,
         )
@@ -238,12 +238,13 @@ def segment(
         _say(f"segment {name} was not refreshed: {reason}")
     if report.unclustered:
         _say(report.unclustered)
+    for reason in (report.unvalued, report.unforecast):
+        if reason:
+            _say(reason)
     if report.value:
         _show_value(report.value, house.settings.currency.show)
     if report.churn:
         _show_churn(report.churn, house.settings.currency)
-    if report.unforecast:
-        _say(report.unforecast)
     if report.clusters:
         why = f", anew: {report.refitted}" if report.refitted else ""
         _say(f"clusters fitted {report.clusters.fitted_at:%Y-%m-%d}{why}")

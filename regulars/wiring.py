@@ -64,6 +64,11 @@ class House:
 
         return MlflowRegistry(self.settings.mlflow_uri, self.settings.artifact_folder)
 
+    @property
+    def has_trained(self) -> bool:
+        """Whether models may be tracked: MLflow takes long to lay out a database of its own."""
+        return self.settings.mlflow_tracking_uri is not None or self.settings.mlflow_file.exists()
+
     @cached_property
     def churn(self) -> "ChurnRegistry":
         from adapters.mlflow_churn import MlflowChurn

@@ -38,7 +38,7 @@ from regulars.jobs.publish import (
 from regulars.jobs.value import Valuation, valuation, worth_of, write_values
 from regulars.progress import Progress, Step
 from segmentation.churn import churn_features
-from segmentation.registry import LiveChurn
+from segmentation.registry import ChurnRegistry
 from segmentation.value_registry import ValueRegistry
 
 
@@ -84,16 +84,17 @@ class SegmentReport:
     living: dict[str, int]
     refused: dict[str, str]
     value: dict[str, Any] | None = None
+    unvalued: str | None = None
     churn: ChurnSummary | None = None
     unforecast: str | None = None
 
 
 @dataclass(frozen=True)
 class Champions:
-    """Models that look ahead; where there is none, its figures are left out."""
+    """Where the models that look ahead are; without a champion their figures are left out."""
 
     values: ValueRegistry | None = None
-    churn: LiveChurn | None = None
+    churn: ChurnRegistry | None = None
 
 
 def segment(
@@ -128,7 +129,7 @@ def segment(
         found = customer_groups(lake, settings, values, as_of, refit_clusters)
         groups = found.rows
         moved = transitions(lake, groups["lifecycle"], as_of)
-        value = _value(lake, champions.values, groups, as_of, step)
+        value, unvalued = _value(lake, champions.values, groups, as_of, step)
         worth, statement = worth_of(values, value)
         forecast, unforecast = _forecast(values, groups["rfm"], worth, champions.churn, features)
         step.show("living segments")
@@ -187,6 +188,7 @@ def segment(
         living=refreshed.sizes,
         refused=dict(refreshed.refused),
         value=value.told() if value else None,
+        unvalued=unvalued,
         churn=None if forecast is None else _summary(forecast, statement),
         unforecast=unforecast,
     )
@@ -194,29 +196,35 @@ def segment(
 
 def _value(
     lake: Lake, models: ValueRegistry | None, groups: pd.DataFrame, as_of: datetime, step: Step
-) -> Valuation | None:
-    champion = models.champion() if models else None
-    if models is None or champion is None:
-        return None
-    step.show(f"value by {champion.name}")
-    return valuation(lake, models, champion, groups[["rfm", "lifecycle"]], as_of, SEED)
+) -> tuple[Valuation | None, str | None]:
+    """Return what customers will bring, or none and why: segments do not wait for a model."""
+    try:
+        champion = models.champion() if models else None
+        if models is None or champion is None:
+            return None, None
+        step.show(f"value by {champion.name}")
+        labels = groups[["rfm", "lifecycle"]]
+        return valuation(lake, models, champion, labels, as_of, SEED), None
+    except RegularsError as error:
+        return None, f"no values: {error}"
 
 
 def _forecast(
     values: pd.DataFrame,
     groups: "pd.Series[str]",
     worth: "pd.Series[float]",
-    churn: LiveChurn | None,
+    models: ChurnRegistry | None,
     features: Sequence[Feature],
 ) -> tuple[ChurnForecast | None, str | None]:
-    """Return the churn forecast, or none and why: segments do not wait for a model."""
-    if churn is None:
-        return None, None
+    """Return the churn forecast, or none and why."""
     try:
+        champion = models.champion() if models else None
+        if champion is None:
+            return None, None
         fingerprint = feature_hash(churn_features(features))
-        return forecast_churn(values, groups, worth, churn, fingerprint), None
+        return forecast_churn(values, groups, worth, champion, fingerprint), None
     except RegularsError as error:
-        return None, str(error)
+        return None, f"no churn forecast: {error}"
 
 
 def _summary(forecast: ChurnForecast, statement: str) -> ChurnSummary:

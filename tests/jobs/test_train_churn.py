@@ -201,7 +201,7 @@ def test_training_crowns_a_model_whose_forecasts_are_kept_with_each_run(
     assert (ours == theirs).all()
     publish = partial(publish_snapshot, tmp_path / "snapshots")
     settings = Settings(home=tmp_path)
-    report = segment(lake, publish, Shelf(), settings, at, silent, Champions(churn=live))
+    report = segment(lake, publish, Shelf(), settings, at, silent, Champions(churn=models))
     assert report.unforecast is None
     assert report.churn is not None
     kept = lake.fetch(lake.table("forecasts").filter(lambda t: t.run_id == report.run_id))
