@@ -59,22 +59,22 @@ def read_event_index(lake: Lake, source: Source, customers: int) -> EventIndex:
     Raises:
         NothingToDo: There was no run yet.
     """
-    rows = lake.fetch(_stored(lake, f"{source}_index"))
-    columns = {name: rows[name].to_numpy() for name in rows.column_names}
-    fields: dict[str, tuple[str, list[str | None]]] = {}
-    for coded in CODED[source]:
+    stored = _stored(lake, f"{source}_index")
+
+    # One at a time: a table of all would be held twice.
+    def column(name: str) -> np.ndarray:
+        return lake.fetch(stored.select(name))[name].to_numpy()
+
+    day, one = column("day"), column("one")
+    starts = np.flatnonzero(np.diff(one, prepend=-1, append=-1))
+    codes = np.empty((len(CODED[source]), len(day)), dtype=np.int32)
+    fields: dict[str, tuple[int, list[str | None]]] = {}
+    for number, coded in enumerate(CODED[source]):
+        codes[number] = column(coded)
         values = lake.fetch(_stored(lake, f"{source}_{coded}"))
         for name in values.column_names:
-            fields[name] = (coded, [None, *values[name].to_pylist()])
-    starts = np.flatnonzero(np.diff(columns["one"], prepend=-1))
-    return EventIndex(
-        customers,
-        starts,
-        columns["place"][starts],
-        columns["day"],
-        {name: columns[name] for name in CODED[source]},
-        fields,
-    )
+            fields[name] = (number, [None, *values[name].to_pylist()])
+    return EventIndex(customers, starts, column("place")[starts[:-1]], day, codes, fields)
 
 
 def _stored(lake: Lake, name: str) -> Any:
