@@ -140,7 +140,7 @@ class Preview:
             overlaps=tuple(
                 _overlap(name, other, members, len(places)) for name, other in self._members.items()
             ),
-            sample=tuple(sorted(self._people["customer_id"].take(arrow.array(drawn)).to_pylist())),
+            sample=tuple(sorted(self._people["customer_id"][place].as_py() for place in drawn)),
             distinctions=tuple(self._population.distinctions(members, asked)),
         )
 
