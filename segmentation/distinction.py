@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.integer]
 
 # An interval of .02 standard deviations to either side, however many customers there are.
@@ -68,11 +67,10 @@ class Population:
         # Shuffled once, so that the first members and the first others are random draws.
         self._order = np.random.default_rng(SEED).permutation(customers)
         self._names = list(features)
-        # Half the memory of doubles, and seven digits are more than anybody reads; a row is one
-        # customer's, so that a draw reads little.
-        self._values = np.empty((customers, len(features)), dtype=np.float32)
-        for place, values in enumerate(features.values()):
-            self._values[:, place] = values[self._order]
+        # Half the memory of doubles, and seven digits are more than anybody reads.
+        self._values = np.empty((len(features), customers), dtype=np.float32)
+        for row, values in zip(self._values, features.values(), strict=True):
+            row[:] = values[self._order]
         self._groups = {
             name: (codes[self._order], known) for name, (codes, known) in groups.items()
         }
@@ -94,31 +92,52 @@ class Population:
         if min(len(side) for side in sides) < LEAST_CUSTOMERS:
             return []
         found: list[Distinction] = []
-        drawn = [self._values[side].astype(np.float64) for side in sides]
-        for place, name in enumerate(self._names):
+        for name, values in zip(self._names, self._values, strict=True):
             if name not in besides:
-                mine, others = (values[:, place] for values in drawn)
-                found += _distinction(name, None, _known(mine), _known(others))
+                found += _distinction(name, None, *(_moments(values[side]) for side in sides))
         for name, (codes, known) in self._groups.items():
             if name not in besides:
-                for code, group in enumerate(known):
-                    mine, others = ((codes[side] == code).astype(np.float64) for side in sides)
+                shares = [_shares(codes[side], len(known)) for side in sides]
+                for group, mine, others in zip(known, *shares, strict=True):
                     found += _distinction(name, group, mine, others)
         told = [one for one in found if one.low * one.high > 0]
         return sorted(told, key=lambda one: -abs(one.difference))[:SHOWN]
 
 
-def _known(values: Floats) -> Floats:
-    return values[~np.isnan(values)]
+@dataclass(frozen=True, slots=True)
+class _Moments:
+    """How many there are, their mean and their variance."""
+
+    n: int
+    mean: float
+    variance: float
 
 
-def _distinction(name: str, group: str | None, mine: Floats, others: Floats) -> list[Distinction]:
+def _moments(values: npt.NDArray[np.float32]) -> _Moments:
+    known = values[~np.isnan(values)].astype(np.float64)
+    n = len(known)
+    if n < LEAST_CUSTOMERS:
+        return _Moments(n, math.nan, math.nan)
+    return _Moments(n, float(known.mean()), float(known.var(ddof=1)))
+
+
+def _shares(codes: Places, groups: int) -> list[_Moments]:
+    """Return each group's share, as the mean of yes and no."""
+    n = len(codes)
+    # No group is -1.
+    shares = np.bincount(codes + 1, minlength=groups + 1)[1:] / n
+    return [_Moments(n, p, p * (1 - p) * n / (n - 1)) for p in shares.tolist()]
+
+
+def _distinction(
+    name: str, group: str | None, mine: _Moments, others: _Moments
+) -> list[Distinction]:
     """Return the difference; none where either side is small or nobody differs."""
-    n, m = len(mine), len(others)
+    n, m = mine.n, others.n
     if min(n, m) < LEAST_CUSTOMERS:
         return []
-    mean, other = float(mine.mean()), float(others.mean())
-    spread = math.sqrt((float(mine.var(ddof=1)) + float(others.var(ddof=1))) / 2)
+    mean, other = mine.mean, others.mean
+    spread = math.sqrt((mine.variance + others.variance) / 2)
     # Equal values leave a spread of rounding noise, which would pass for information.
     if spread <= 1e-12 * max(abs(mean), abs(other)):
         return []

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as arrow
@@ -22,6 +22,8 @@ CODED: dict[Source, tuple[str, ...]] = {
     "interaction": ("kind", "offer", "channel", "touchpoint"),
 }
 ONE: dict[Source, str] = {"purchase": "order_id", "interaction": "event_id"}
+# From 1, in the order in which values were met.
+Codes: TypeAlias = dict[str, int]
 OF_PRODUCT = ("category", "subcategory", "brand")
 
 
@@ -37,20 +39,23 @@ def write_event_index(
         "purchase": kept_lines(lake, as_of),
         "interaction": told_interactions(lake, as_of),
     }
-    places = arrow.array(customers, arrow.string())
+    place = np.arange(len(customers), dtype=np.int32)
+    ids = arrow.array(customers, arrow.string())
+    places = lake.memory(arrow.table({"customer_id": ids, "place": place}))
     for source, events in sources.items():
-        values = {name: _values(lake, events, name) for name in CODED[source]}
-        for name, coded in values.items():
-            write.derive(f"{source}_{name}", coded.to_reader())
-        wanted = events.select("customer_id", ONE[source], "at", *CODED[source])
-        ordered = lake.stream(wanted.order_by("customer_id", ONE[source]))
-        known = {name: values[name][name].combine_chunks() for name in CODED[source]}
+        # Who only ever had an offer sent, and is in no list of customers, is nobody's member.
+        placed = events.inner_join(places, "customer_id")
+        wanted = placed.select("place", ONE[source], "at", *CODED[source])
+        ordered = lake.stream(wanted.order_by("place", ONE[source]))
+        known: dict[str, Codes] = {name: {} for name in CODED[source]}
         write.derive(
             f"{source}_index",
             arrow.RecordBatchReader.from_batches(
-                _schema(source), _coded(ordered, source, places, known, as_of)
+                _schema(source), _coded(ordered, source, known, as_of)
             ),
         )
+        for name, codes in known.items():
+            write.derive(f"{source}_{name}", _values(lake, name, codes).to_reader())
 
 
 def read_event_index(lake: Lake, source: Source, customers: int) -> EventIndex:
@@ -59,22 +64,23 @@ def read_event_index(lake: Lake, source: Source, customers: int) -> EventIndex:
     Raises:
         NothingToDo: There was no run yet.
     """
-    rows = lake.fetch(_stored(lake, f"{source}_index"))
-    columns = {name: rows[name].to_numpy() for name in rows.column_names}
-    fields: dict[str, tuple[str, list[str | None]]] = {}
-    for coded in CODED[source]:
+    stored = _stored(lake, f"{source}_index")
+
+    # One at a time: a table of all would be held twice.
+    def column(name: str) -> np.ndarray:
+        return lake.fetch(stored.select(name))[name].to_numpy()
+
+    day, one = column("day"), column("one")
+    edge = one.dtype.type(-1)
+    starts = np.flatnonzero(np.diff(one, prepend=edge, append=edge))
+    codes = np.empty((len(CODED[source]), len(day)), dtype=np.int32)
+    fields: dict[str, tuple[int, list[str | None]]] = {}
+    for number, coded in enumerate(CODED[source]):
+        codes[number] = column(coded)
         values = lake.fetch(_stored(lake, f"{source}_{coded}"))
         for name in values.column_names:
-            fields[name] = (coded, [None, *values[name].to_pylist()])
-    starts = np.flatnonzero(np.diff(columns["one"], prepend=-1))
-    return EventIndex(
-        customers,
-        starts,
-        columns["place"][starts],
-        columns["day"],
-        {name: columns[name] for name in CODED[source]},
-        fields,
-    )
+            fields[name] = (number, [None, *values[name].to_pylist()])
+    return EventIndex(customers, starts, column("place")[starts[:-1]], day, codes, fields)
 
 
 def _stored(lake: Lake, name: str) -> Any:
@@ -84,11 +90,16 @@ def _stored(lake: Lake, name: str) -> Any:
     return found
 
 
-def _values(lake: Lake, events: Any, name: str) -> arrow.Table:
+def _values(lake: Lake, name: str, codes: Codes) -> arrow.Table:
     """Return the values of a field by code; a product's with its own fields."""
-    names = (name, *OF_PRODUCT) if name == "product" else (name,)
-    known = events.filter(events[name].notnull()).select(*names).distinct()
-    return lake.fetch(known.order_by(name))
+    values = arrow.table({name: arrow.array(codes, arrow.string())})
+    if name != "product":
+        return values
+    code = np.arange(values.num_rows, dtype=np.int32)
+    coded: Any = lake.memory(values.append_column("code", arrow.array(code)))
+    products = lake.table("products").select(*OF_PRODUCT, product="product_id")
+    told = coded.left_join(products, "product").order_by("code")
+    return lake.fetch(told.select("product", *OF_PRODUCT))
 
 
 def _schema(source: Source) -> arrow.Schema:
@@ -99,32 +110,29 @@ def _schema(source: Source) -> arrow.Schema:
 def _coded(
     ordered: arrow.RecordBatchReader,
     source: Source,
-    places: arrow.Array,
-    values: dict[str, arrow.Array],
+    known: dict[str, Codes],
     as_of: datetime,
 ) -> Generator[arrow.RecordBatch]:
     schema = _schema(source)
-    last, ones = ("", ""), -1
-    for told in ordered:
-        # Who only ever had an offer sent, and is in no list of customers, is nobody's member.
-        batch = told.filter(compute.is_in(told["customer_id"], value_set=places))
-        if batch.num_rows == 0:
-            continue
-        ids, one = batch["customer_id"], batch[ONE[source]]
-        place = compute.index_in(ids, value_set=places)
+    last, ones = (-1, ""), -1
+    for batch in ordered:
+        place, one = batch["place"].to_numpy(), batch[ONE[source]]
         begins = np.ones(batch.num_rows, dtype=np.int32)
-        begins[1:] = compute.or_(
-            compute.not_equal(ids[1:], ids[:-1]), compute.not_equal(one[1:], one[:-1])
-        ).to_numpy(zero_copy_only=False)
+        begins[1:] = np.diff(place) != 0
+        begins[1:] |= compute.not_equal(one[1:], one[:-1]).to_numpy(zero_copy_only=False)
         # A batch may end within an order.
-        begins[0] = (ids[0].as_py(), one[0].as_py()) != last
+        begins[0] = (place[0], one[0].as_py()) != last
         numbers = np.cumsum(begins, dtype=np.int32) + np.int32(ones)
-        last, ones = (ids[-1].as_py(), one[-1].as_py()), int(numbers[-1])
+        last, ones = (int(place[-1]), one[-1].as_py()), int(numbers[-1])
         at = batch["at"].cast(arrow.timestamp("us", tz="UTC")).cast(arrow.int64()).to_numpy()
-        codes = [
-            # From 1; 0 is unknown.
-            compute.add(compute.fill_null(compute.index_in(batch[name], value_set=known), -1), 1)
-            for name, known in values.items()
-        ]
-        columns = [place, arrow.array(numbers), arrow.array(day_before(at, as_of)), *codes]
+        codes = [_numbered(batch[name], codes) for name, codes in known.items()]
+        columns = [batch["place"], arrow.array(numbers), arrow.array(day_before(at, as_of)), *codes]
         yield arrow.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _numbered(values: Any, codes: Codes) -> np.ndarray:
+    """Return the code of each value, after numbering the new ones; 0 is unknown."""
+    found = values.dictionary_encode()
+    numbers = [codes.setdefault(value, len(codes) + 1) for value in found.dictionary.to_pylist()]
+    # What is unknown is -1, and so the last.
+    return np.array([*numbers, 0], dtype=np.int32)[found.indices.fill_null(-1).to_numpy()]
