@@ -13,6 +13,7 @@ import os
 import uuid
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,20 +48,26 @@ class DuckDbLake:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._pinned: Commit | None = None
         self._commits = folder / "commits"
         self._commits.mkdir(parents=True, exist_ok=True)
         self._native = _engine()
         self._engine = ibis.duckdb.from_connection(self._native)
 
+    def pinned(self) -> "DuckDbLake":
+        pinned = copy(self)
+        pinned._pinned = self._newest()
+        return pinned
+
     @property
     def version(self) -> int:
-        return self._newest().version
+        return self._seen().version
 
     def table(self, name: str) -> ibis.Table:
-        return self._read_files(name, self._newest().files.get(name, []))
+        return self._read_files(name, self._seen().files.get(name, []))
 
     def added(self, name: str, cursor: str | None) -> Added:
-        files = self._newest().files.get(name, [])
+        files = self._seen().files.get(name, [])
         # Events only ever add files at the end, so a prefix says all that was seen.
         seen = int((cursor or "0:").partition(":")[0])
         whole = cursor is None or cursor != _cursor(files[:seen])
@@ -79,7 +86,7 @@ class DuckDbLake:
         )
 
     def derived(self, name: str) -> ibis.Table | None:
-        files = self._newest().files.get(_derived(name))
+        files = self._seen().files.get(_derived(name))
         if files is None:
             return None
         return self._engine.read_parquet([str(self._folder / file) for file in files])
@@ -94,10 +101,10 @@ class DuckDbLake:
         return self._engine.to_pyarrow_batches(expression, chunk_size=BATCH_ROWS)
 
     def note(self, name: str) -> str | None:
-        return self._newest().notes.get(name)
+        return self._seen().notes.get(name)
 
     def digest(self, tables: Sequence[str]) -> str:
-        commit = self._newest()
+        commit = self._seen()
         # Files are named by their content.
         named = json.dumps(
             {name: sorted(commit.files.get(_contract(name).name, [])) for name in sorted(tables)}
@@ -120,6 +127,9 @@ class DuckDbLake:
 
     def _numbers(self) -> list[int]:
         return sorted(int(path.stem) for path in self._commits.glob("*.json"))
+
+    def _seen(self) -> Commit:
+        return self._pinned or self._newest()
 
     def _newest(self) -> Commit:
         numbers = self._numbers()

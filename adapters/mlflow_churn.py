@@ -1,5 +1,6 @@
 """MLflow as the registry of the churn model."""
 
+from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
+from foundation.errors import RegularsError
 from segmentation.calibration import RecalibrationLine
 from segmentation.churn import INPUTS, ChurnModel
 from segmentation.churn_report import ChurnReport
@@ -28,7 +30,9 @@ class MlflowChurn:
         self._home = MlflowHome(uri, artifacts)
 
     @answering()
-    def register(self, report: ChurnReport, feature_hash: str, data_digest: str) -> int:
+    def register(
+        self, report: ChurnReport, feature_hash: str, data_digest: str, trained_until: datetime
+    ) -> int:
         self._home.use()
         model, line = report.model, report.pooled.line
         facts = {
@@ -36,6 +40,7 @@ class MlflowChurn:
             "active": model.active,
             "rounds": model.rounds,
             "feature_hash": feature_hash,
+            "trained_until": trained_until.isoformat(),
             "line": [line.intercept, line.slope, line.covariance.tolist()],
         }
         with mlflow.start_run(experiment_id=self._home.experiment(EXPERIMENT), run_name="lightgbm"):
@@ -72,13 +77,26 @@ class MlflowChurn:
         if found is None:
             return None
         self._home.use()
-        uri = f"models:/{CHURN}/{found.version}"
-        facts: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
-        trees: Any = lightgbm_flavor.load_model(uri)
-        intercept, slope, covariance = facts["line"]
+        uri, name = f"models:/{CHURN}/{found.version}", f"{CHURN}@{found.version}"
+        try:
+            facts: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
+            trees: Any = lightgbm_flavor.load_model(uri)
+            intercept, slope, covariance = facts["line"]
+            trained_until = datetime.fromisoformat(facts["trained_until"])
+        except (OSError, KeyError, ValueError, mlflow.MlflowException) as error:
+            raise RegularsError(
+                f"model {name!r} cannot be read ({type(error).__name__}: {error}); run 'regulars "
+                "train churn'"
+            ) from error
+        if tuple(trees.feature_name()) != INPUTS:
+            raise RegularsError(
+                f"model {name!r} was trained on other inputs than this version makes; run "
+                "'regulars train churn'"
+            )
         return LiveChurn(
             version=int(found.version),
             model=ChurnModel(trees, facts["days"], facts["active"], facts["rounds"]),
             feature_hash=facts["feature_hash"],
             line=RecalibrationLine(intercept, slope, np.array(covariance)),
+            trained_until=trained_until,
         )

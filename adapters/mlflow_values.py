@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mlflow.artifacts import download_artifacts
 
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
+from foundation.errors import RegularsError
 from segmentation.value_model import ValueModel, ValueReport, from_text, to_text
 from segmentation.value_registry import CLV, RegisteredValueModel
 
@@ -25,7 +27,9 @@ class MlflowValues:
         self._home = MlflowHome(uri, artifacts)
 
     @answering()
-    def register(self, report: ValueReport, data_digest: str) -> RegisteredValueModel:
+    def register(
+        self, report: ValueReport, data_digest: str, trained_until: datetime
+    ) -> RegisteredValueModel:
         self._home.use()
         kind = report.model.kind
         with mlflow.start_run(
@@ -33,7 +37,11 @@ class MlflowValues:
         ) as run:
             mlflow.set_tags({"kind": kind, "data_digest": data_digest})
             mlflow.log_params(
-                {"test_from_day": report.test_from, "weeks_held_out": report.weeks_held_out}
+                {
+                    "test_from_day": report.test_from,
+                    "weeks_held_out": report.weeks_held_out,
+                    "trained_until": trained_until.isoformat(),
+                }
             )
             metrics = _metrics(report)
             mlflow.log_metrics(metrics)
@@ -48,7 +56,7 @@ class MlflowValues:
             source = mlflow.get_artifact_uri("model")
         version = self._home.register(CLV, source, run.info.run_id)
         self._home.point(CLV, ALIAS, version)
-        return RegisteredValueModel(version, kind, metrics)
+        return RegisteredValueModel(version, kind, metrics, trained_until)
 
     @answering()
     def champion(self) -> RegisteredValueModel | None:
@@ -57,20 +65,29 @@ class MlflowValues:
             return None
         run = self._home.client.get_run(str(found.run_id))
         return RegisteredValueModel(
-            int(found.version), run.data.tags["kind"], dict(run.data.metrics)
+            int(found.version),
+            run.data.tags["kind"],
+            dict(run.data.metrics),
+            datetime.fromisoformat(run.data.params["trained_until"]),
         )
 
     @answering()
     def load(self, champion: RegisteredValueModel) -> ValueModel:
-        found: Any = self._home.client.get_model_version(CLV, str(champion.version))
-        with tempfile.TemporaryDirectory(prefix="regulars-clv-") as folder:
-            place = download_artifacts(
-                run_id=found.run_id,
-                artifact_path=MODEL_FILE,
-                dst_path=folder,
-                tracking_uri=self._home.uri,
-            )
-            return from_text(Path(place).read_text())
+        try:
+            found: Any = self._home.client.get_model_version(CLV, str(champion.version))
+            with tempfile.TemporaryDirectory(prefix="regulars-clv-") as folder:
+                place = download_artifacts(
+                    run_id=found.run_id,
+                    artifact_path=MODEL_FILE,
+                    dst_path=folder,
+                    tracking_uri=self._home.uri,
+                )
+                return from_text(Path(place).read_text())
+        except (OSError, KeyError, ValueError, mlflow.MlflowException) as error:
+            raise RegularsError(
+                f"model {champion.name!r} cannot be read ({type(error).__name__}: {error}); run "
+                "'regulars train clv'"
+            ) from error
 
 
 def _metrics(report: ValueReport) -> dict[str, float]:

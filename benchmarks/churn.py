@@ -47,7 +47,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         with progress.step("churn") as step:
             # One year of data has no year in front of its origins.
             history = min(options.active, ACTIVE)
-            origins = churn_origins(lake, options.days, history, options.origins)
+            origins = churn_origins(lake, options.days, history, options.origins, before=NOW)
             frame = churn_frame(lake, origins, options.active, step)
             report = evaluate_churn(frame, origins, options.active, options.seed)
             step.show(report.verdict())

@@ -70,6 +70,10 @@ class Lake(Protocol):
         """Number of the newest commit; 0 when nothing was ever written."""
         ...
 
+    def pinned(self) -> "Lake":
+        """Return this lake as of the newest commit: its reads never see a later one."""
+        ...
+
     def table(self, name: str) -> ibis.Table:
         """Return a contract's table at the newest commit, empty when nothing was loaded."""
         ...

@@ -368,7 +368,7 @@ def _train_churn(as_json: bool) -> None:
 
     house, progress = _house(), _progress()
     with only_one(house.settings.lock_folder, "train"):
-        trained = train_churn(house.lake, house.churn, progress)
+        trained = train_churn(house.lake, house.churn, house.clock.now(), progress)
     report, name = trained.report, f"churn@{trained.version}"
     if as_json:
         _print_json(
@@ -822,7 +822,7 @@ def _train_clv(as_json: bool) -> None:
 
     house, progress = _house(), _progress()
     with only_one(house.settings.lock_folder, "train"):
-        trained = train_clv(house.lake, house.value_models, progress)
+        trained = train_clv(house.lake, house.value_models, house.clock.now(), progress)
     champion, report = trained.champion, trained.report
     if as_json:
         _print_json(
@@ -902,7 +902,7 @@ def _show_churn(churn: Any, currency: Any) -> None:
         f"{churn.model}: {churn.expected:,.0f} of {churn.customers:,} active customers are "
         f"expected not to buy within {churn.days} days"
     )
-    table = Table("segment", "customers", "at risk", "95 %", title="Value at risk")
+    table = Table("segment", "customers", "at risk", "95 % of chance", title="Value at risk")
     for name, row in churn.at_risk.items():
         bounds = f"{currency.show(round(row['low']))} to {currency.show(round(row['high']))}"
         at_risk = currency.show(round(row["at_risk"]))

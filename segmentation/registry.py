@@ -1,6 +1,7 @@
 """The registry port of customer models: where they are tracked, and which one forecasts."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from segmentation.calibration import RecalibrationLine
@@ -12,12 +13,16 @@ CHURN = "churn"
 
 @dataclass(frozen=True)
 class LiveChurn:
-    """The champion, and what happened to those whom models made like it told a probability."""
+    """The champion, and what happened to those whom models made like it told a probability.
+
+    `trained_until` is the last purchase it learned from.
+    """
 
     version: int
     model: ChurnModel
     feature_hash: str
     line: RecalibrationLine
+    trained_until: datetime
 
     @property
     def name(self) -> str:
@@ -27,7 +32,9 @@ class LiveChurn:
 class ChurnRegistry(Protocol):
     """Tracks training runs of the churn model and hands out its champion."""
 
-    def register(self, report: ChurnReport, feature_hash: str, data_digest: str) -> int:
+    def register(
+        self, report: ChurnReport, feature_hash: str, data_digest: str, trained_until: datetime
+    ) -> int:
         """Log a report's model with its figures and return the registered version."""
         ...
 

@@ -42,10 +42,10 @@ NEW = "New"
 NO_PURCHASE = "No purchase yet"
 
 GROUPS: dict[str, str] = {
-    "Champions": "Bought lately, and is among the most frequent and the highest spenders.",
+    "Champions": "Bought more lately, more often and for more than most.",
     "Loyal": "Buys more often than most and was here not long ago.",
     "Big spenders": "Comes less often than most, yet spends more than most; was here not long ago.",
-    "Promising": "Bought lately, but still buys neither often nor much.",
+    "Promising": "Bought more lately than most, but buys neither often nor much.",
     NEW: f"Made the first and only purchase within the last {NEW_BUYER_DAYS} days.",
     "Needs attention": "Middling in everything, and neither lately here nor long away.",
     "At risk": "Used to buy often or much, but has been away longer than most.",

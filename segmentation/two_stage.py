@@ -53,7 +53,11 @@ class TwoStage:
         )
         x, t_x, T = (summary[column].to_numpy() for column in ("x", "t_x", "T"))
         learned = self.growth.expected(x, t_x, T, self.learned_weeks)
-        longer = self.growth.expected(x, t_x, T, weeks) / learned
+        # Where the growth model is sure that she has stopped, both are 0: as if time went evenly.
+        even = np.full_like(learned, weeks / self.learned_weeks)
+        longer = np.divide(
+            self.growth.expected(x, t_x, T, weeks), learned, out=even, where=learned > 0
+        )
         # As if each stretch of time were one more chance to buy; the mean grows as it should.
         probability = -np.expm1(np.log1p(-buys) * longer)
         return probability, np.maximum(buys * (1 + further) * longer / probability - 1, 0.0)

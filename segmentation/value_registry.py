@@ -1,6 +1,7 @@
 """The registry port of the value model: where it is tracked, and which one is in use."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from segmentation.value_model import ValueModel, ValueReport
@@ -10,11 +11,12 @@ CLV = "clv"
 
 @dataclass(frozen=True, slots=True)
 class RegisteredValueModel:
-    """The champion: its version, kind and the figures logged with it."""
+    """The champion: its version, kind, the figures logged with it, and how far its data reach."""
 
     version: int
     kind: str
     metrics: dict[str, float]
+    trained_until: datetime
 
     @property
     def name(self) -> str:
@@ -24,7 +26,9 @@ class RegisteredValueModel:
 class ValueRegistry(Protocol):
     """Tracks trainings of the value model and keeps the champion."""
 
-    def register(self, report: ValueReport, data_digest: str) -> RegisteredValueModel:
+    def register(
+        self, report: ValueReport, data_digest: str, trained_until: datetime
+    ) -> RegisteredValueModel:
         """Log a training with its model, and make it the champion."""
         ...
 

@@ -14,7 +14,7 @@ from foundation.settings import Settings
 from regulars.assumptions import assumed
 from regulars.jobs.clusters import CustomerClusters, cluster_customers
 from regulars.jobs.lifecycle import lifecycle
-from regulars.jobs.receipts import refresh_receipts, rfm
+from regulars.jobs.receipts import rfm
 
 SEED = 7
 
@@ -51,16 +51,17 @@ def customer_groups(
     settings: Settings,
     values: pd.DataFrame,
     as_of: datetime,
+    past: str,
     refit_clusters: bool = False,
 ) -> Groups:
     """Return every customer's groups in each segmentation.
 
     Args:
         values: Every customer's features as of the same instant, as customer_features gives them.
+        past: The table that RFM is made of: receipts, once refreshed, or purchases.
         refit_clusters: Fit clusters anew whatever the stored model's age and state.
     """
-    refresh_receipts(lake)
-    rows = rfm(lake, settings, values.index, as_of)
+    rows = rfm(lake, settings, values.index, as_of, past)
     stands = lifecycle(lake, values, as_of)
     rows["lifecycle"] = stands.states
     clusters = cluster_customers(lake, values, as_of, SEED, refit=refit_clusters)

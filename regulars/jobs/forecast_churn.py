@@ -26,6 +26,7 @@ def forecast_churn(
     worth: pd.Series,
     live: LiveChurn,
     feature_hash: str,
+    as_of: datetime,
 ) -> ChurnForecast:
     """Return the champion's forecast for each active customer.
 
@@ -36,13 +37,18 @@ def forecast_churn(
         feature_hash: Fingerprint of the churn features' definitions.
 
     Raises:
-        RegularsError: The champion was trained on other definitions.
+        RegularsError: The champion was trained on other definitions, or on what came later.
         NothingToDo: No customer is active.
     """
     if live.feature_hash != feature_hash:
         raise RegularsError(
             f"model {live.name!r} was trained on features {live.feature_hash}, this lake has "
             f"{feature_hash}; run 'regulars train churn'"
+        )
+    if as_of < live.trained_until:
+        raise RegularsError(
+            f"model {live.name!r} knows purchases until {live.trained_until:%Y-%m-%d}, later than "
+            f"{as_of:%Y-%m-%d}; a run of then must not use it"
         )
     inputs = churn_inputs(values, live.model.days, live.model.active)
     if inputs.empty:

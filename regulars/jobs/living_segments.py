@@ -23,6 +23,7 @@ from segmentation.living import (
     Draft,
     InvalidSegment,
     asked_segments,
+    circles,
     in_order,
 )
 
@@ -183,6 +184,9 @@ def refresh(
         except InvalidRule:
             # The decision record says rule_invalid or rule_pending of this offer.
             continue
+    for name, reason in circles(rules).items():
+        refused[name] = reason
+        del rules[name]
     order = [name for name in in_order(rules) if _refreshable(name, rules, refused)]
     table, found = _evaluated(
         lake, people, list(asked.values()), [(n, rules[n]) for n in order], as_of

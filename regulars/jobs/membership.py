@@ -7,7 +7,7 @@ from typing import Any
 import ibis
 import pyarrow as arrow
 
-from foundation.contracts import MEMBERSHIPS
+from foundation.contracts import MEMBERSHIPS, PURCHASES
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.people import people_table
@@ -85,12 +85,13 @@ def membership_recomputed(
     Raises:
         InvalidSegment: It is not active, or its rule cannot be evaluated; the line says why.
     """
+    lake = lake.pinned()
     stored = active(lake)
     if segment_id not in stored:
         known = ", ".join(sorted(stored)) or "none yet"
         raise InvalidSegment(f"segment {segment_id!r} is not active; active are: {known}")
     values = customer_features(lake, as_of)
-    groups = customer_groups(lake, settings, values, as_of).rows
+    groups = customer_groups(lake, settings, values, as_of, PURCHASES.name).rows
     features = [feature.name for feature in registry(lake)]
     people = people_table(
         values[features], groups[list(SEGMENTATIONS)], customer_attributes(lake, values.index)

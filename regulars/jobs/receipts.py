@@ -6,7 +6,7 @@ import ibis
 import pandas as pd
 
 from foundation.contracts import RECEIPTS
-from foundation.lake import Lake
+from foundation.lake import Lake, LakeWrite
 from foundation.money import MINOR_PER_MAJOR
 from foundation.settings import RfmCuts, Settings
 from segmentation.rfm import Cuts, rfm_groups
@@ -21,6 +21,12 @@ def refresh_receipts(lake: Lake) -> int:
 
     Reads new lines and the receipts they touch, unless the purchases were laid afresh.
     """
+    # The lake's write is exclusive: cursor, lines and receipts are of one commit, and stay so.
+    with lake.write() as write:
+        return _merge(lake, write)
+
+
+def _merge(lake: Lake, write: LakeWrite) -> int:
     added = lake.added("purchases", lake.note(CURSOR))
     known = lake.table(RECEIPTS.name)
     if added.whole:
@@ -36,18 +42,23 @@ def refresh_receipts(lake: Lake) -> int:
         ]
     )
     rows = lake.fetch(touched.mutate(receipt_key=key))
-    with lake.write() as write:
-        if added.whole:
-            write.clear(RECEIPTS.name)
-        write.merge(RECEIPTS.name, rows)
-        write.remember(CURSOR, added.cursor)
+    if added.whole:
+        write.clear(RECEIPTS.name)
+    write.merge(RECEIPTS.name, rows)
+    write.remember(CURSOR, added.cursor)
     return rows.num_rows
 
 
-def rfm(lake: Lake, settings: Settings, customers: pd.Index, as_of: datetime) -> pd.DataFrame:
-    """Return every customer's scores and named group as of an instant; index as `customers`."""
+def rfm(
+    lake: Lake, settings: Settings, customers: pd.Index, as_of: datetime, past: str
+) -> pd.DataFrame:
+    """Return every customer's scores and named group as of an instant; index as `customers`.
+
+    Args:
+        past: The table to make it of: receipts, or the purchases they are made of.
+    """
     window = settings.rfm_window_days
-    profile = lake.fetch(rfm_profile(lake.table(RECEIPTS.name), as_of, window)).to_pandas()
+    profile = lake.fetch(rfm_profile(lake.table(past), as_of, window)).to_pandas()
     known = profile.set_index("customer_id").reindex(customers)
     return rfm_groups(known, window, _cuts(settings.rfm_cuts))
 

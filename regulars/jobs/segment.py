@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-from foundation.contracts import FORECASTS, SEGMENTS
+from foundation.contracts import FORECASTS, PURCHASES, RECEIPTS, SEGMENTS
 from foundation.errors import NothingToDo, RegularsError
 from foundation.features import Feature, feature_hash
 from foundation.lake import Lake
@@ -35,6 +36,7 @@ from regulars.jobs.publish import (
     popularity,
     profiles,
 )
+from regulars.jobs.receipts import CURSOR, refresh_receipts
 from regulars.jobs.value import Valuation, valuation, worth_of, write_values
 from regulars.progress import Progress, Step
 from segmentation.churn import churn_features
@@ -119,6 +121,8 @@ def segment(
         NothingToDo: The lake holds no customers.
     """
     with progress.step("segment") as step:
+        step.show("receipts")
+        lake, writing = _up_to_date(lake), lake
         step.show("features")
         features = registry(lake)
         values = customer_features(lake, as_of)
@@ -126,22 +130,24 @@ def segment(
             raise NothingToDo("the lake holds no customers; load some with 'regulars load'")
         vectors = values[[feature.name for feature in features]]
         step.show("groups")
-        found = customer_groups(lake, settings, values, as_of, refit_clusters)
+        found = customer_groups(lake, settings, values, as_of, RECEIPTS.name, refit_clusters)
         groups = found.rows
         moved = transitions(lake, groups["lifecycle"], as_of)
-        value, unvalued = _value(lake, champions.values, groups, as_of, step)
+        value, unvalued = _value(lake, champions.values, groups, as_of, settings.zone, step)
         worth, statement = worth_of(values, value)
-        forecast, unforecast = _forecast(values, groups["rfm"], worth, champions.churn, features)
+        forecast, unforecast = _forecast(
+            values, groups["rfm"], worth, champions.churn, features, as_of
+        )
         step.show("living segments")
         attributes = customer_attributes(lake, values.index)
         people = people_table(vectors, groups[list(SEGMENTATIONS)], attributes)
         offers = catalogue_offers(lake)
         rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
         refreshed = refresh(lake, people, rules, as_of)
-        run_id = _run_id(lake, as_of)
+        run_id = _run_id(writing, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
-        with lake.write() as write:
+        with writing.write() as write:
             write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
             if forecast is not None:
                 told = forecast_rows(forecast, run_id, as_of)
@@ -194,8 +200,25 @@ def segment(
     )
 
 
+def _up_to_date(lake: Lake) -> Lake:
+    """Return the lake at one commit whose receipts hold all its purchases.
+
+    What is loaded while the run goes on waits for the next one, as a whole.
+    """
+    while True:
+        refresh_receipts(lake)
+        pinned = lake.pinned()
+        if pinned.note(CURSOR) == pinned.added(PURCHASES.name, None).cursor:
+            return pinned
+
+
 def _value(
-    lake: Lake, models: ValueRegistry | None, groups: pd.DataFrame, as_of: datetime, step: Step
+    lake: Lake,
+    models: ValueRegistry | None,
+    groups: pd.DataFrame,
+    as_of: datetime,
+    zone: ZoneInfo,
+    step: Step,
 ) -> tuple[Valuation | None, str | None]:
     """Return what customers will bring, or none and why: segments do not wait for a model."""
     try:
@@ -204,7 +227,7 @@ def _value(
             return None, None
         step.show(f"value by {champion.name}")
         labels = groups[["rfm", "lifecycle"]]
-        return valuation(lake, models, champion, labels, as_of, SEED), None
+        return valuation(lake, models, champion, labels, as_of, zone, SEED), None
     except RegularsError as error:
         return None, f"no values: {error}"
 
@@ -215,6 +238,7 @@ def _forecast(
     worth: "pd.Series[float]",
     models: ChurnRegistry | None,
     features: Sequence[Feature],
+    as_of: datetime,
 ) -> tuple[ChurnForecast | None, str | None]:
     """Return the churn forecast, or none and why."""
     try:
@@ -222,7 +246,7 @@ def _forecast(
         if champion is None:
             return None, None
         fingerprint = feature_hash(churn_features(features))
-        return forecast_churn(values, groups, worth, champion, fingerprint), None
+        return forecast_churn(values, groups, worth, champion, fingerprint, as_of), None
     except RegularsError as error:
         return None, f"no churn forecast: {error}"
 

@@ -10,6 +10,7 @@ from foundation.errors import NothingToDo
 from foundation.features import feature_hash, features_as_of
 from foundation.lake import Lake
 from regulars.jobs.customers import SEED, registry
+from regulars.jobs.value import last_purchase
 from regulars.progress import Progress, Step
 from segmentation.churn import churn_features, churn_inputs, churn_labels
 from segmentation.churn_report import ChurnReport, evaluate_churn
@@ -29,41 +30,53 @@ class TrainedChurn:
     champion: bool
 
 
-def train_churn(lake: Lake, models: ChurnRegistry, progress: Progress) -> TrainedChurn:
+def train_churn(
+    lake: Lake, models: ChurnRegistry, now: datetime, progress: Progress
+) -> TrainedChurn:
     """Train the churn model and register it; it becomes the champion unless it has a fault.
 
     Every training is tested at the newest origins and has the newest labels, so a sound model
     follows its forerunner without a duel on origins that both have learnt from.
+
+    Args:
+        now: Purchases from then on are slips of a date and not known yet.
 
     Raises:
         NothingToDo: There are no purchases.
         TooLittleData: Too few customers, or too short a history.
     """
     with progress.step("train churn") as step:
+        lake = lake.pinned()
         step.show("customers as of earlier origins")
-        origins = churn_origins(lake, DAYS, ACTIVE)
+        origins = churn_origins(lake, DAYS, ACTIVE, before=now)
         frame = churn_frame(lake, origins, ACTIVE, step)
         step.show(f"{len(frame):,} rows: a model an origin")
         report = evaluate_churn(frame, origins, ACTIVE, SEED)
         step.show("tracking in MLflow")
         fingerprint = feature_hash(churn_features(registry(lake)))
-        version = models.register(report, fingerprint, lake.digest(TRAINED_ON))
+        version = models.register(
+            report, fingerprint, lake.digest(TRAINED_ON), last_purchase(lake, now)
+        )
         if report.fault is None:
             models.crown(version)
         step.show(report.verdict())
     return TrainedChurn(report, version, report.fault is None)
 
 
-def churn_origins(lake: Lake, days: int, active: int, tests: int = FEWEST_TESTS) -> Origins:
+def churn_origins(
+    lake: Lake, days: int, active: int, tests: int = FEWEST_TESTS, *, before: datetime
+) -> Origins:
     """Return the origins that loaded purchases allow.
+
+    Args:
+        before: Purchases from then on are not known yet.
 
     Raises:
         NothingToDo: There are no purchases.
         TooLittleData: The purchases cover too short a time.
     """
-    known = lake.table("purchases").aggregate(
-        first=lambda t: t["at"].min(), last=lambda t: t["at"].max()
-    )
+    purchases = lake.table("purchases").filter(lambda t: t["at"] < ibis.literal(before))
+    known = purchases.aggregate(first=lambda t: t["at"].min(), last=lambda t: t["at"].max())
     row = lake.fetch(known).to_pylist()[0]
     if row["first"] is None:
         raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")

@@ -4,12 +4,13 @@ A training that does not converge changes nothing: the last champion stays, and 
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from regulars.assumptions import value_horizon
 from regulars.jobs.customers import SEED
-from regulars.jobs.value import purchase_days
+from regulars.jobs.value import last_purchase, purchase_days
 from regulars.progress import Progress
 from segmentation.likelihood import NotConverged
 from segmentation.value_model import ValueReport, train_value_model
@@ -27,8 +28,11 @@ class ClvTraining:
     kept_because: str | None
 
 
-def train_clv(lake: Lake, models: ValueRegistry, progress: Progress) -> ClvTraining:
+def train_clv(lake: Lake, models: ValueRegistry, now: datetime, progress: Progress) -> ClvTraining:
     """Choose, judge, fit and register the model of customer value.
+
+    Args:
+        now: Purchases from then on are slips of a date and not known yet.
 
     Raises:
         NothingToDo: There are no purchases.
@@ -36,7 +40,8 @@ def train_clv(lake: Lake, models: ValueRegistry, progress: Progress) -> ClvTrain
         NotConverged: No model could be fitted, and there is no champion to keep.
     """
     with progress.step("train clv") as step:
-        purchases = purchase_days(lake)
+        lake = lake.pinned()
+        purchases = purchase_days(lake, now)
         if not (purchases["amount"] > 0).any():
             raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
         step.show(f"{len(purchases):,} purchase days: choosing inside the history")
@@ -49,6 +54,6 @@ def train_clv(lake: Lake, models: ValueRegistry, progress: Progress) -> ClvTrain
             step.show(f"not converged, {champion.name} stays the champion")
             return ClvTraining(champion, None, str(error))
         step.show("tracking in MLflow")
-        champion = models.register(report, lake.digest(TRAINED_ON))
+        champion = models.register(report, lake.digest(TRAINED_ON), last_purchase(lake, now))
         step.show(report.verdict())
     return ClvTraining(champion, report, None)

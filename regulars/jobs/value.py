@@ -1,14 +1,16 @@
 """What every customer and every segment is expected to bring, by the champion of customer value."""
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import ibis
 import numpy as np
 import pandas as pd
 
 from foundation.contracts import VALUES
+from foundation.errors import RegularsError
 from foundation.lake import Lake, LakeWrite
 from regulars.assumptions import value_horizon
 from segmentation.customer_value import CustomerValues, customer_values
@@ -56,17 +58,23 @@ class Valuation:
         }
 
 
-def purchase_days(lake: Lake, as_of: datetime | None = None) -> pd.DataFrame:
+def purchase_days(lake: Lake, as_of: datetime) -> pd.DataFrame:
     """Return what each customer paid on each day before an instant: customer_id, day, amount.
 
     Days on which nothing was left of what she paid are no purchases, so they are not among them.
     """
     lines: Any = lake.table("purchases")
-    if as_of is not None:
-        lines = lines.filter(lines["at"] < ibis.literal(as_of).cast("timestamp('UTC')"))
+    lines = lines.filter(lines["at"] < ibis.literal(as_of).cast("timestamp('UTC')"))
     days = lines.group_by("customer_id", day=lines.local_day).aggregate(amount=lines.amount.sum())
     days = days.filter(days.amount != 0).order_by("customer_id", "day")
     return lake.fetch(days).to_pandas()
+
+
+def last_purchase(lake: Lake, before: datetime) -> datetime:
+    """Return the instant of the last purchase before another one; there is one."""
+    lines: Any = lake.table("purchases")
+    lines = lines.filter(lines["at"] < ibis.literal(before).cast("timestamp('UTC')"))
+    return lake.fetch(lines.aggregate(at=lines["at"].max()))["at"][0].as_py()
 
 
 def valuation(
@@ -75,18 +83,29 @@ def valuation(
     champion: RegisteredValueModel,
     labels: pd.DataFrame,
     as_of: datetime,
+    zone: ZoneInfo,
     seed: int,
 ) -> Valuation | None:
     """Value every customer who has bought, as of an instant; None where nobody has.
 
     Args:
         labels: Index customer_id; a column a segmentation, naming each customer's group.
+        zone: The shops' own, whose days are counted.
+
+    Raises:
+        RegularsError: The champion knows purchases after the instant.
     """
+    if as_of < champion.trained_until:
+        raise RegularsError(
+            f"model {champion.name!r} knows purchases until {champion.trained_until:%Y-%m-%d}, "
+            f"later than {as_of:%Y-%m-%d}; a run of then must not use it"
+        )
     days = purchase_days(lake, as_of)
     if not (days["amount"] > 0).any():
         return None
-    # A store east of UTC may already be a day ahead.
-    end = max(int(as_of.timestamp() // 86_400), int(days["day"].max()))
+    today = (as_of.astimezone(zone).date() - date(1970, 1, 1)).days
+    # A store of its own zone may already be a day ahead.
+    end = max(today, int(days["day"].max()))
     summary = summarise_days(days, end)
     horizon = value_horizon(lake)
     model = models.load(champion)
@@ -124,9 +143,8 @@ def worth_of(values: pd.DataFrame, value: Valuation | None) -> "tuple[pd.Series[
     """Return what each customer is worth, in minor units, and how that is known."""
     if value is not None:
         found = value.rows["value"].reindex(values.index)
-        # Who never bought has no value, and nobody fears that she might leave.
-        bought = values["recency_days"].notna()
-        if not found[bought].isna().any():
+        # Without a day on which anything was paid she has no value, and is worth nothing.
+        if not value.rows["value"].isna().any():
             return found.fillna(0), f"{value.assumption}, by {value.model}"
     # More returned than bought is nothing that could be lost.
     return values[STAND_IN].clip(lower=0), STAND_IN_STATEMENT

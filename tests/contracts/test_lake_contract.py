@@ -583,3 +583,18 @@ def test_a_cursor_into_a_table_laid_afresh_gives_all_of_it(lake: Lake) -> None:
 
     assert anew.whole
     assert set(lake.fetch(anew.rows)["event_id"].to_pylist()) == {"c", "d", "e"}
+
+
+def test_a_pinned_lake_never_sees_what_comes_later_and_may_still_write(lake: Lake) -> None:
+    put(lake, "interactions", events("a"))
+    pinned = lake.pinned()
+    put(lake, "interactions", events("b"))
+    with pinned.write() as write:
+        write.merge("interactions", events("c"))
+        write.remember("note", "told")
+
+    assert event_ids(pinned) == {"a"}
+    assert pinned.version + 2 == lake.version
+    assert pinned.note("note") is None
+    assert pinned.added("interactions", None).cursor != lake.added("interactions", None).cursor
+    assert event_ids(lake) == {"a", "b", "c"}

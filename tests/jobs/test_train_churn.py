@@ -107,12 +107,12 @@ def test_events_after_the_windows_end_change_no_training_row(
 
 def test_an_empty_lake_and_a_young_one_are_refused(lake: DuckDbLake) -> None:
     with pytest.raises(NothingToDo, match="no purchases; load some with 'regulars load'"):
-        churn_origins(lake, DAYS, ACTIVE)
+        churn_origins(lake, DAYS, ACTIVE, before=AT + timedelta(days=1))
 
     write(lake, [line("c", -100), line("c", 0)])
 
     with pytest.raises(TooLittleData, match="100 days of purchases"):
-        churn_origins(lake, DAYS, ACTIVE)
+        churn_origins(lake, DAYS, ACTIVE, before=AT + timedelta(days=1))
 
 
 # ------------------------------------------------------------------------------- the forecast
@@ -124,7 +124,7 @@ def live() -> LiveChurn:
     frame = pd.DataFrame({name: draw.gamma(2, 10, 2000) for name in INPUTS})
     frame["churned"] = (draw.random(2000) < frame["recency_days"] / 100).astype(int)
     model = fit_churn(frame.assign(as_of=AT), DAYS, ACTIVE, 7)
-    return LiveChurn(3, model, "91bc", RecalibrationLine(0.0, 1.0, np.eye(2) * 0.01))
+    return LiveChurn(3, model, "91bc", RecalibrationLine(0.0, 1.0, np.eye(2) * 0.01), AT)
 
 
 def profiles(recency: Sequence[float]) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def test_each_active_customer_has_one_forecast_with_bounds_and_reasons(live: Liv
     values = profiles([1, 50, 89.9, 90, np.nan]).assign(spend_365d=1000.0)
 
     found = forecast_churn(
-        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc"
+        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc", AT
     )
 
     rows = found.rows
@@ -153,7 +153,7 @@ def test_who_returned_more_than_she_bought_puts_nothing_at_risk(live: LiveChurn)
     values = profiles([1, 50])
 
     found = forecast_churn(
-        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc"
+        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc", AT
     )
 
     assert found.at_risk.loc["all", "at_risk"] == 0
@@ -164,7 +164,16 @@ def test_a_model_of_other_features_is_refused(live: LiveChurn) -> None:
 
     with pytest.raises(RegularsError, match=r"'churn@3' was trained on features 91bc.* has 0000"):
         forecast_churn(
-            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "0000"
+            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "0000", AT
+        )
+
+
+def test_a_run_of_a_time_before_the_models_data_does_not_use_it(live: LiveChurn) -> None:
+    values = profiles([1, 50])
+
+    with pytest.raises(RegularsError, match=r"'churn@3' knows purchases until 2026-05-01"):
+        forecast_churn(
+            values, values["spend_365d"], values["spend_365d"], live, "91bc", AT - timedelta(days=1)
         )
 
 
@@ -173,7 +182,7 @@ def test_where_nobody_is_active_nothing_is_forecast(live: LiveChurn) -> None:
 
     with pytest.raises(NothingToDo, match="no customer bought in the last 90 days"):
         forecast_churn(
-            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc"
+            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc", AT
         )
 
 
@@ -189,7 +198,7 @@ def test_training_crowns_a_model_whose_forecasts_are_kept_with_each_run(
     models = MlflowChurn(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts")
     assert models.champion() is None
 
-    trained = train_churn(lake, models, silent)
+    trained = train_churn(lake, models, datetime.now(UTC), silent)
 
     live = models.champion()
     assert trained.champion

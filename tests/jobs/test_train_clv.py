@@ -75,7 +75,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> MlflowValues:
 
 @pytest.fixture(scope="module")
 def trained(shop: DuckDbLake, models: MlflowValues, silent: Progress) -> ClvTraining:
-    return train_clv(shop, models, silent)
+    return train_clv(shop, models, NOW, silent)
 
 
 def test_the_champion_is_registered_with_its_held_out_error_beside_the_plain_forecast(
@@ -116,6 +116,23 @@ def test_every_segment_is_priced_by_the_champion(
         assert all(group["low"] <= group["high"] for group in groups.values())
 
 
+def test_a_run_of_a_time_before_the_models_data_says_why_it_has_no_values(
+    trained: ClvTraining,
+    shop: DuckDbLake,
+    models: MlflowValues,
+    tmp_path: Path,
+    silent: Progress,
+) -> None:
+    publish = partial(publish_snapshot, tmp_path / "snapshots")
+    before = NOW - timedelta(days=30)
+    settings = Settings(home=tmp_path)
+    report = segment(shop, publish, Shelf(), settings, before, silent, Champions(values=models))
+
+    assert report.value is None
+    assert report.unvalued is not None
+    assert "'clv@1' knows purchases until" in report.unvalued
+
+
 def test_a_training_that_does_not_converge_keeps_the_last_champion(
     trained: ClvTraining,
     shop: DuckDbLake,
@@ -125,7 +142,7 @@ def test_a_training_that_does_not_converge_keeps_the_last_champion(
 ) -> None:
     # A bar no search can meet: every likelihood is judged to rise still.
     monkeypatch.setattr(likelihood, "FLAT", 0.0)
-    again = train_clv(shop, models, silent)
+    again = train_clv(shop, models, NOW, silent)
     assert again.report is None
     assert again.kept_because is not None
     assert "the likelihood still rises" in again.kept_because
@@ -136,17 +153,17 @@ def test_too_little_to_learn_from_is_refused(
     lake: DuckDbLake, models: MlflowValues, silent: Progress
 ) -> None:
     with pytest.raises(NothingToDo, match="no purchases; load some"):
-        train_clv(lake, models, silent)
+        train_clv(lake, models, NOW, silent)
     fill(lake, known_purchases(40, 30, 5))
     with pytest.raises(TooLittleData, match="days are too few to choose"):
-        train_clv(lake, models, silent)
+        train_clv(lake, models, NOW, silent)
 
 
 def test_a_day_of_which_nothing_is_left_is_no_purchase(lake: DuckDbLake) -> None:
     rows = [line(1, "a", TODAY - 9, 500), line(2, "a", TODAY - 9, -500), line(3, "a", TODAY, 700)]
     with lake.write() as write:
         write.merge(PURCHASES.name, PURCHASES.from_rows(rows))
-    assert purchase_days(lake).to_dict("records") == [
+    assert purchase_days(lake, NOW + timedelta(days=1)).to_dict("records") == [
         {"customer_id": "a", "day": TODAY, "amount": 700}
     ]
     assert purchase_days(lake, NOW - timedelta(days=1)).empty

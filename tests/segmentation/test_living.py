@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from foundation.rules import Rule, Vocabulary, read_rule
-from segmentation.living import InvalidSegment, in_order, read_draft
+from segmentation.living import InvalidSegment, circles, in_order, read_draft
 
 
 def asking(*segments: str) -> Rule:
@@ -57,3 +57,24 @@ def test_a_bad_segment_file_is_refused_with_its_fault(document: Any, fault: str)
         read_draft(document)
 
     assert fault in str(refused.value)
+
+
+def test_circles_are_named_and_the_sound_segments_stay() -> None:
+    def asks(*names: str) -> Any:
+        return {"all": [{"segment": name} for name in names]}
+
+    known = Vocabulary([], ["a", "b", "c", "d", "e", "rfm"])
+    documents = {
+        "a": asks("b"),
+        "b": asks("a"),
+        "c": asks("c", "d"),
+        "d": {"segment": "rfm", "in": ["New"]},
+        "e": asks("d"),
+    }
+    rules = {name: read_rule(document, known) for name, document in documents.items()}
+
+    found = circles(rules)
+
+    assert set(found) == {"a", "b", "c"}
+    assert "b asks for a" in found["a"]
+    assert in_order({n: r for n, r in rules.items() if n not in found}) == ["d", "e"]

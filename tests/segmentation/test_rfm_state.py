@@ -1,6 +1,8 @@
 """Merging new lines into RFM's state is exact, whatever comes and in whatever order."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -197,3 +199,19 @@ def put(lake: DuckDbLake, batch: int) -> None:
     ]
     with lake.write() as write:
         write.merge("purchases", PURCHASES.from_rows(rows))
+
+
+def test_refreshes_at_once_count_each_line_once(lake: DuckDbLake, tmp_path: Path) -> None:
+    """Two runs that look at the same cursor would merge the same lines twice."""
+    put(lake, 0)
+
+    def refresh() -> int:
+        return refresh_receipts(DuckDbLake(tmp_path / "lake"))
+
+    with ThreadPoolExecutor(4) as pool:
+        touched = sorted(future.result() for future in [pool.submit(refresh) for _ in range(4)])
+
+    assert touched == [0, 0, 0, 30]
+    assert found_in(lake, lake.table("receipts").drop("receipt_key")) == found_in(
+        lake, summarise_receipts(lake.table("purchases"))
+    )
