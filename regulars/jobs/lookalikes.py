@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as arrow
 
-from foundation.contracts import SEGMENTS
+from foundation.contracts import MEMBERSHIPS, SEGMENTS
 from foundation.errors import NothingToDo
 from foundation.features import Feature
 from foundation.lake import Lake
@@ -19,7 +19,7 @@ from regulars.jobs.customers import customer_features, registry
 from regulars.jobs.living_segments import definitions, history, known_attributes
 from regulars.jobs.membership import membership_known_at
 from regulars.progress import Progress
-from segmentation.living import Definition, InvalidSegment, asked_segments
+from segmentation.living import InvalidSegment, asked_segments
 from segmentation.lookalikes import Lookalikes, lookalikes
 from segmentation.own_features import own_features
 
@@ -114,24 +114,27 @@ def _group(lake: Lake, segment_id: str, at: datetime) -> _Members:
 
 
 def _living(lake: Lake, segment_id: str, at: datetime, features: tuple[Feature, ...]) -> _Members:
-    versions = history(lake, segment_id)
+    history(lake, segment_id)
     found = membership_known_at(lake, segment_id, at)
-    by_version = {one.version: one for one in versions}
-    rules = _rules(lake, by_version[found.version], features)
+    rules = _rules(lake, segment_id, str(found.run_id), features)
     return _Members(str(found.run_id), found.as_of, set(found.members), rules)
 
 
-def _rules(lake: Lake, definition: Definition, features: tuple[Feature, ...]) -> list[Rule]:
-    """Return a segment's rule and those of the living segments it asks for."""
+def _rules(lake: Lake, segment_id: str, run_id: str, features: tuple[Feature, ...]) -> list[Rule]:
+    """Return a segment's rule and those of the living segments it asks for, as a run had them."""
+    memberships: Any = lake.table(MEMBERSHIPS.name)
+    ran = memberships.filter(memberships.run_id == run_id).select("segment_id", "version")
+    versions = {row["segment_id"]: row["version"] for row in lake.fetch(ran).to_pylist()}
     stored = definitions(lake)
     names = [feature.name for feature in features]
     known = Vocabulary(names, (*SEGMENTATIONS, *stored), known_attributes(lake))
-    rules = {definition.draft.segment_id: read_rule(definition.draft.rule, known)}
-    wanted = list(rules.values())
+    rules: dict[str, Rule] = {}
+    wanted = {segment_id}
     while wanted:
-        for name in asked_segments(wanted.pop()) - rules.keys() - set(SEGMENTATIONS):
-            rules[name] = read_rule(stored[name][-1].draft.rule, known)
-            wanted.append(rules[name])
+        name = wanted.pop()
+        (then,) = (one for one in stored[name] if one.version == versions[name])
+        rules[name] = read_rule(then.draft.rule, known)
+        wanted |= asked_segments(rules[name]) - rules.keys() - set(SEGMENTATIONS)
     return list(rules.values())
 
 
