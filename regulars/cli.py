@@ -844,8 +844,9 @@ def _train_clv(as_json: bool) -> None:
     for name, error in report.errors.items():
         _say(
             f"  {name:<10} inner score {report.choice.scores.get(name, float('nan')):.3f}; on the "
-            f"last {report.weeks_held_out:.0f} weeks MAE {error.mae.value:.3f}, "
-            f"RMSE {error.rmse.value:.3f}, bias {error.bias.value:+.1%}"
+            f"last {report.weeks_held_out:.0f} weeks MAE {error.mae.value:.3f} "
+            f"[{error.mae.low:.3f}, {error.mae.high:.3f}], RMSE {error.rmse.value:.3f}, bias {error.bias.value:+.1%} "
+            f"[{error.bias.low:+.1%}, {error.bias.high:+.1%}]"
         )
     for name, reason in report.refused.items():
         _say(f"  {name:<10} refused: {reason}")
