@@ -845,8 +845,8 @@ def _train_clv(as_json: bool) -> None:
         _say(
             f"  {name:<10} inner score {report.choice.scores.get(name, float('nan')):.3f}; on the "
             f"last {report.weeks_held_out:.0f} weeks MAE {error.mae.value:.3f} "
-            f"[{error.mae.low:.3f}, {error.mae.high:.3f}], RMSE {error.rmse.value:.3f}, bias {error.bias.value:+.1%} "
-            f"[{error.bias.low:+.1%}, {error.bias.high:+.1%}]"
+            f"[{error.mae.low:.3f}, {error.mae.high:.3f}], RMSE {error.rmse.value:.3f}, "
+            f"bias {error.bias.value:+.1%} [{error.bias.low:+.1%}, {error.bias.high:+.1%}]"
         )
     for name, reason in report.refused.items():
         _say(f"  {name:<10} refused: {reason}")

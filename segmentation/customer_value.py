@@ -250,7 +250,9 @@ class _ModelFutures:
         rate = draw.standard_gamma(r + x) / (alpha + T)
         if self._name == "pareto_nbd":
             # Her stopping rate has become gamma(s, beta + T): what is left to her is Lomax.
-            left = (fourth + T) * np.expm1(draw.standard_exponential(len(who)) / third)
+            # Beyond e^700 there is no number, and no horizon either.
+            late = np.minimum(draw.standard_exponential(len(who)) / third, 700.0)
+            left = (fourth + T) * np.expm1(late)
             weeks = np.minimum(left, self._weeks)
             number = draw.poisson(rate * weeks)
         else:

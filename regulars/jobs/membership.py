@@ -65,8 +65,8 @@ def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership
     )
     if newest.num_rows == 0:
         raise NothingToDo(
-            f"segment {segment_id!r} had no run by {at:%Y-%m-%d %H:%M} UTC; name a later time, or "
-            "--recompute from what is known today"
+            f"segment {segment_id!r} had no run by {at:%Y-%m-%d %H:%M} UTC; run 'regulars segment' "
+            "if it is new, name a later time, or --recompute from what is known today"
         )
     (row,) = newest.to_pylist()
     return Membership(
