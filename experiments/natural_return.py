@@ -13,18 +13,11 @@ from scipy import stats
 
 from experiments.welch import Moments, difference
 from foundation.errors import RegularsError, TooLittleData
+from foundation.scores import Interval
 
 CONFIDENCE = 0.95
 # Spend is nearly all zeros: below, a mean rests on a handful of baskets and is far from normal.
 LEAST_RETURNED = 10
-
-
-class Bounds(msgspec.Struct, frozen=True):
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Returned(msgspec.Struct, frozen=True):
@@ -36,8 +29,8 @@ class Returned(msgspec.Struct, frozen=True):
 
     sleeping: int
     returned: int
-    rate: Bounds
-    spend: Bounds | None
+    rate: Interval
+    spend: Interval | None
     refused: str | None = None
 
 
@@ -51,8 +44,8 @@ class NaturalReturn(msgspec.Struct, frozen=True):
 
     offered: Returned
     held_out: Returned
-    rate_difference: Bounds
-    spend_difference: Bounds | None
+    rate_difference: Interval
+    spend_difference: Interval | None
     refused: str | None = None
 
 
@@ -76,13 +69,13 @@ def returned(came: ArrayLike, spend: ArrayLike) -> Returned:
         raise TooLittleData("nobody slept, so there is no rate of return; name another run")
     count = int(whether.sum())
     wilson = stats.binomtest(count, whether.size).proportion_ci(CONFIDENCE, method="wilson")
-    rate = Bounds(count / whether.size, float(wilson.low), float(wilson.high))
+    rate = Interval(count / whether.size, float(wilson.low), float(wilson.high))
     if count < LEAST_RETURNED:
         return Returned(whether.size, count, rate, None, _too_few("sleepers", count))
     moments = Moments.from_values(amounts)
     error = math.sqrt(moments.variance / moments.n)
     margin = float(stats.t.isf((1 - CONFIDENCE) / 2, moments.n - 1)) * error
-    mean = Bounds(moments.mean, moments.mean - margin, moments.mean + margin)
+    mean = Interval(moments.mean, moments.mean - margin, moments.mean + margin)
     return Returned(whether.size, count, rate, mean)
 
 
@@ -107,7 +100,7 @@ def natural_return(came: ArrayLike, spend: ArrayLike, held_out: ArrayLike) -> Na
     offered, natural = (returned(whether[arm], amounts[arm]) for arm in (~held, held))
     p, q = offered.rate, natural.rate
     gap = p.value - q.value
-    rates = Bounds(
+    rates = Interval(
         gap,
         gap - math.hypot(p.value - p.low, q.high - q.value),
         gap + math.hypot(p.high - p.value, q.value - q.low),
@@ -119,7 +112,7 @@ def natural_return(came: ArrayLike, spend: ArrayLike, held_out: ArrayLike) -> Na
     spent = difference(
         Moments.from_values(amounts[~held]), Moments.from_values(amounts[held]), CONFIDENCE
     )
-    money = Bounds(spent.estimate, spent.low, spent.high)
+    money = Interval(spent.estimate, spent.low, spent.high)
     return NaturalReturn(offered, natural, rates, money)
 
 

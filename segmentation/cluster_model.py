@@ -13,20 +13,13 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 from sklearn.metrics import silhouette_score
 
+from foundation.scores import Interval
 from segmentation.behaviour import Floats, traits_of
 
 NO_PURCHASES = "no purchases"
 
 # A silhouette needs all pairs: a sample bounds its time and memory, whatever the customers.
 SAMPLE = 3000
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Fidelity(msgspec.Struct, frozen=True):

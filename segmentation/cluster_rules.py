@@ -16,8 +16,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from foundation.money import MINOR_PER_MAJOR
+from foundation.scores import percentiles
 from segmentation.behaviour import TRAITS, Floats, Trait, feature_values
-from segmentation.cluster_model import SAMPLE, ClusterRule, Fidelity, Interval
+from segmentation.cluster_model import SAMPLE, ClusterRule, Fidelity
 
 Members = npt.NDArray[np.bool_]
 
@@ -134,7 +135,7 @@ def _fidelity(picked: Members, member: Members, seed: int) -> Fidelity:
     # Redrawing customers with replacement is drawing these four counts.
     drawn = np.random.default_rng(seed).multinomial(n, np.array(counts) / n, REDRAWS)
     precision, recall, f1 = (
-        _interval(value, redrawn)
+        percentiles(value, redrawn)
         for value, redrawn in zip(_scores(*counts), _scores(*drawn.T), strict=True)
     )
     share = float(member.mean())
@@ -149,8 +150,3 @@ def _scores(both: Any, picked_only: Any, member_only: Any, _neither: Any) -> tup
             np.divide(both, both + member_only),
             np.divide(2 * both, 2 * both + picked_only + member_only),
         )
-
-
-def _interval(value: float, drawn: Floats) -> Interval:
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return Interval(float(value), float(low), float(high))

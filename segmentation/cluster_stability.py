@@ -20,8 +20,8 @@ from scipy import stats
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+from foundation.scores import Interval, percentiles
 from segmentation.behaviour import Floats
-from segmentation.cluster_model import Interval
 
 # Steinley (2004) calls .65 moderate and .80 good. In clouds without groups about .3 was seen.
 STABLE = 0.75
@@ -53,8 +53,7 @@ def stability(points: Floats, labels: npt.NDArray[Any], k: int, seed: int) -> In
         start = int(random.integers(2**31))
         model = k_means(k, n_init=STARTS, random_state=start).fit(points[drawn])
         found.append(float(adjusted_rand_score(labels, model.predict(points))))
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(float(np.mean(found)), float(low), float(high))
+    return percentiles(float(np.mean(found)), np.array(found))
 
 
 def cloud_silhouette(points: Floats, k: int, chance: float, seed: int) -> float:

@@ -25,11 +25,11 @@ from sklearn.metrics import silhouette_score
 from threadpoolctl import threadpool_limits
 
 from foundation.errors import TooLittleData
+from foundation.scores import Interval
 from segmentation.behaviour import TRAITS, Floats, preparation
 from segmentation.cluster_model import (
     Cluster,
     ClusterModel,
-    Interval,
     nearest,
     points_of,
     sampled,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foundation.errors import TooLittleData
+from foundation.scores import Interval
 
 Floats = np.ndarray
 FEWEST_CUSTOMERS = 10
@@ -16,21 +17,12 @@ Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
 class ForecastError:
     """Errors in purchases a customer; `bias` is forecast over actual purchases in all, less 1."""
 
-    mae: Figure
-    rmse: Figure
-    bias: Figure
+    mae: Interval
+    rmse: Interval
+    bias: Interval
     customers: int
     purchases: int
 
@@ -60,8 +52,8 @@ def forecast_error(actual: Floats, expected: Floats) -> ForecastError:
     change = mean_figure((expected - ratio * actual) / actual.mean())
     return ForecastError(
         mae=mean_figure(np.abs(miss)),
-        rmse=Figure(float(rmse), float(low), float(high)),
-        bias=Figure(
+        rmse=Interval(float(rmse), float(low), float(high)),
+        bias=Interval(
             float(ratio - 1), float(ratio - 1 + change.low), float(ratio - 1 + change.high)
         ),
         customers=len(actual),
@@ -69,8 +61,8 @@ def forecast_error(actual: Floats, expected: Floats) -> ForecastError:
     )
 
 
-def mean_figure(values: Floats) -> Figure:
+def mean_figure(values: Floats) -> Interval:
     """Return the mean of customers' values, shape (n,), with its 95 % interval."""
     mean = float(values.mean())
     half = float(Z_95 * values.std(ddof=1) / np.sqrt(len(values)))
-    return Figure(mean, mean - half, mean + half)
+    return Interval(mean, mean - half, mean + half)

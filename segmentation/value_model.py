@@ -12,6 +12,7 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
+from foundation.scores import Interval
 from segmentation.clv_champion import (
     Candidate,
     Choice,
@@ -23,7 +24,7 @@ from segmentation.clv_champion import (
     held_out_error,
 )
 from segmentation.customer_value import Horizon, calibrated_rank, futures, held_share
-from segmentation.forecast_error import Figure, ForecastError, forecast_error, mean_figure
+from segmentation.forecast_error import ForecastError, forecast_error, mean_figure
 from segmentation.likelihood import NotConverged
 from segmentation.purchase_models import PurchaseModel
 from segmentation.purchase_summary import DAYS_A_WEEK, purchases_after, summarise_days
@@ -59,7 +60,7 @@ class ValueReport:
     choice: Choice
     errors: dict[Candidate, ForecastError]
     baseline: ForecastError
-    coverage: Figure
+    coverage: Interval
     money: ForecastError
     test_from: int
     weeks_held_out: float
@@ -182,7 +183,7 @@ def _rank(choice: Choice, purchases: pd.DataFrame, end: int, seed: int) -> int:
 
 def _judged(
     model: ClvModel, rank: int, purchases: pd.DataFrame, cut: int, last: int, seed: int
-) -> tuple[Figure, ForecastError]:
+) -> tuple[Interval, ForecastError]:
     """Return how many intervals held the held-out days, and the errors of net sales."""
     summary = summarise_days(purchases, cut)
     spend = _spend(summary)
@@ -215,5 +216,5 @@ def _purchase_model(told: dict[str, object]) -> PurchaseModel:
     return PurchaseModel(**facts)  # pyright: ignore[reportArgumentType]
 
 
-def _told(figure: Figure) -> str:
+def _told(figure: Interval) -> str:
     return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"

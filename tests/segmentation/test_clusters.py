@@ -12,12 +12,12 @@ from sklearn.metrics import adjusted_rand_score
 from foundation.errors import TooLittleData
 from foundation.rule_profile import Facts, judge
 from foundation.rules import Vocabulary, read_rule
+from foundation.scores import Interval
 from segmentation.behaviour import LENT_ORDERS, TRAITS, Behaviour, preparation
 from segmentation.cluster_model import (
     NO_PURCHASES,
     Cluster,
     ClusterModel,
-    Interval,
     assign,
     silhouette,
 )
