@@ -1,16 +1,14 @@
 """PostgreSQL on the hot path: live state, decisions, outcomes, catalogue and keys, by asyncpg."""
 
-import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC
-from typing import Any
 
-import asyncpg
 import msgspec
 
+from adapters.postgres_pool import PostgresPool
+from adapters.postgres_uses import count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.decision import DecisionRecord, encode
@@ -19,55 +17,35 @@ from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
 
-# A decision waits this long for the database, no longer.
-PATIENCE_SECONDS = 5.0
-# What pg_stat_activity calls these connections.
-APPLICATION = "regulars service"
-
-# What passes when the server is back, has room again, or a rival transaction is over.
-_AWAY = (
-    TimeoutError,
-    OSError,
-    asyncpg.InterfaceError,
-    # What asyncpg calls a connection whose server is just dying under it.
-    asyncpg.InternalClientError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
-)
-
 
 class PostgresJournal:
     """See serving.journal.Journal, serving.catalogue.CatalogueSource and serving.keys.KeyStore."""
 
-    def __init__(self, url: str, connections: int = 10) -> None:
-        self._url = url
-        self._connections = connections
-        self._pool: asyncpg.Pool | None = None
-        self._opening = asyncio.Lock()
+    def __init__(self, pool: PostgresPool) -> None:
+        self._pool = pool
 
     async def close(self) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+        await self._pool.close()
 
     async def live_states(self, customer_ids: Sequence[str]) -> list[LiveState]:
-        found: dict[str, dict[str, int]] = {customer_id: {} for customer_id in customer_ids}
-        async with self._connection() as connection:
+        redeemed: dict[str, dict[str, int]] = {customer_id: {} for customer_id in customer_ids}
+        activated: dict[str, set[str]] = {customer_id: set() for customer_id in redeemed}
+        async with self._pool.connection() as connection:
             rows = await connection.fetch(
-                "SELECT customer_id, offer_id, count(*) AS used FROM outcomes "
-                "WHERE kind = 'redeem' AND offer_id IS NOT NULL AND customer_id = ANY($1::text[]) "
-                "GROUP BY customer_id, offer_id",
-                list(found),
+                "SELECT customer_id, offer_id, state, count(*) AS uses FROM uses "
+                "WHERE state IN ('reserved', 'redeemed') AND customer_id = ANY($1::text[]) "
+                "GROUP BY customer_id, offer_id, state",
+                list(redeemed),
             )
         for row in rows:
-            found[row["customer_id"]][row["offer_id"]] = row["used"]
-        return [LiveState(found[customer_id]) for customer_id in customer_ids]
+            if row["state"] == "redeemed":
+                redeemed[row["customer_id"]][row["offer_id"]] = row["uses"]
+            else:
+                activated[row["customer_id"]].add(row["offer_id"])
+        return [LiveState(redeemed[i], frozenset(activated[i])) for i in customer_ids]
 
     async def record(self, records: Sequence[DecisionRecord]) -> None:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             # One statement is one transaction: it returns when the commit is on disk.
             await connection.execute(
                 "INSERT INTO decisions (decision_id, customer_id, at, record) "
@@ -86,7 +64,9 @@ class PostgresJournal:
                 raise _changed(outcome.event_id)
         # One order for all writers, so that two batches never wait for each other in a circle.
         told = sorted(digests.values(), key=lambda pair: pair[1].event_id)
-        async with self._connection() as connection, connection.transaction():
+        async with self._pool.connection() as connection, connection.transaction():
+            redeemed = [outcome for _, outcome in told if outcome.kind == "redeem"]
+            await lock_offers(connection, (str(outcome.offer_id) for outcome in redeemed))
             new = await connection.fetch(
                 "INSERT INTO outcomes (event_id, customer_id, at, kind, offer_id, event, digest) "
                 "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], "
@@ -108,22 +88,24 @@ class PostgresJournal:
                 for row in rows:
                     if digests[row["event_id"]][0] != row["digest"]:
                         raise _changed(row["event_id"])
+            first = {row["event_id"] for row in new}
+            await count_told(connection, [o for o in redeemed if o.event_id in first])
         return len(new)
 
     async def ready(self) -> bool:
         try:
-            async with self._connection() as connection:
+            async with self._pool.connection() as connection:
                 return await connection.fetchval("SELECT true")
         except StoreUnavailable:
             return False
 
     async def version(self) -> int:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             return await connection.fetchval("SELECT version FROM catalogue")
 
     async def read(self) -> tuple[int, list[Offer], list[Experiment]]:
         async with (
-            self._connection() as connection,
+            self._pool.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             version = await connection.fetchval("SELECT version FROM catalogue")
@@ -140,59 +122,11 @@ class PostgresJournal:
         )
 
     async def keys(self) -> dict[bytes, KeyFacts]:
-        async with self._connection() as connection:
+        async with self._pool.connection() as connection:
             rows = await connection.fetch(
                 "SELECT secret_hash, name, scopes FROM api_keys WHERE revoked_at IS NULL"
             )
         return {row["secret_hash"]: KeyFacts(row["name"], frozenset(row["scopes"])) for row in rows}
-
-    @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[Any]:
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                pool = await self._opened()
-                connection = await pool.acquire()
-        # Whatever refuses a connection, a password just rotated too, is no fault of the request.
-        except (*_AWAY, asyncpg.PostgresError) as error:
-            raise _unavailable(error) from error
-        try:
-            yield connection
-        except _AWAY as error:
-            # A value that PostgreSQL cannot take is no outage.
-            if isinstance(error, ValueError):
-                raise
-            # Whatever state it is in, nobody else is to meet it.
-            with suppress(asyncpg.InterfaceError):
-                connection.terminate()
-            raise _unavailable(error) from error
-        finally:
-            # What was committed stays so: a server that dies now is no reason to refuse it. The
-            # pool drops a connection that it cannot take back.
-            with suppress(Exception):
-                await pool.release(connection, timeout=PATIENCE_SECONDS)
-
-    async def _opened(self) -> asyncpg.Pool:
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url,
-                    min_size=0,
-                    max_size=self._connections,
-                    timeout=PATIENCE_SECONDS,
-                    command_timeout=PATIENCE_SECONDS,
-                    reset=_leave_as_it_is,
-                    server_settings={"application_name": APPLICATION},
-                )
-            return self._pool
-
-
-async def _leave_as_it_is(_connection: Any) -> None:
-    """Reset nothing: no statement here leaves a setting behind, and asking is a round trip."""
-
-
-def _unavailable(error: Exception) -> StoreUnavailable:
-    what = f"{type(error).__name__}: {error}".rstrip(": ")
-    return StoreUnavailable(f"PostgreSQL does not answer ({what}); try again")
 
 
 def _changed(event_id: str) -> EventChanged:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from foundation.uses import NO_LIMITS, Limits, read_limits
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -27,6 +29,7 @@ class Offer:
     cost: int
     campaign_kind: str | None
     popularity: float
+    limits: Limits = NO_LIMITS
 
 
 def read_offer(document: Mapping[str, Any], popularity: float) -> Offer:
@@ -53,4 +56,5 @@ def read_offer(document: Mapping[str, Any], popularity: float) -> Offer:
         cost=document["cost"],
         campaign_kind=document["campaign_kind"],
         popularity=popularity,
+        limits=read_limits(document),
     )

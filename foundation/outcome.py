@@ -17,8 +17,9 @@ Channel = Literal["store", "app", "web", "email", "push", "mail", "till", "call"
 Amount = Annotated[float, Meta(ge=-1e9, le=1e9)]
 Quantity = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Kind = Literal[
-    "sent", "impression", "view", "activate", "redeem", "dismiss", "visit", "search", "purchase",
-    "return", "complaint", "ticket_opened", "ticket_answered", "ticket_resolved", "survey",
+    "sent", "impression", "view", "activate", "redeem", "reverse", "dismiss", "visit", "search",
+    "purchase", "return", "complaint", "ticket_opened", "ticket_answered", "ticket_resolved",
+    "survey",
 ]  # fmt: skip
 
 
@@ -68,8 +69,8 @@ def check_outcome(outcome: Outcome, now: datetime) -> None:
 
     Raises:
         RegularsError: Its time lies before 1970 or over a day ahead, a purchase or return has no
-            lines or another kind has some, a redeem names no offer, or an amount has more than
-            two decimals.
+            lines or another kind has some, a redeem names no offer, a reverse is told here, or an
+            amount has more than two decimals.
     """
     if not EARLIEST <= outcome.at <= now + CLOCK_SKEW:
         raise RegularsError(
@@ -86,6 +87,12 @@ def check_outcome(outcome: Outcome, now: datetime) -> None:
         raise RegularsError(
             f"event {outcome.event_id!r}: kind {outcome.kind!r} carries {len(outcome.lines)} "
             "lines, only a purchase or return has some; send them as one of these"
+        )
+    if outcome.kind == "reverse":
+        # Which use it gives back, its redemption alone says.
+        raise RegularsError(
+            f"event {outcome.event_id!r}: a reverse is not told as an outcome; give the use back "
+            "with POST /v1/redemptions/{redemption_id}/reverse"
         )
     if outcome.kind == "redeem" and outcome.offer_id is None:
         # Neither its cost nor its cap would be known.

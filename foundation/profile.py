@@ -71,7 +71,9 @@ class SnapshotFacts:
 class LiveState:
     """What the service was told of a customer, at any time, that a decision must respect.
 
-    `redemptions` counts her redemptions by offer; those in her profile come on top.
+    `redemptions` counts her redemptions by offer; those in her profile come on top. `activated`
+    names the offers she holds a reservation of.
     """
 
     redemptions: dict[str, int]
+    activated: frozenset[str] = frozenset()

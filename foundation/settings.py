@@ -60,6 +60,10 @@ class Settings(BaseSettings):
         default=0.1, gt=0, le=1, description="Share of slates drawn at random, to keep learning."
     )
 
+    activation_minutes: int = Field(
+        default=1440, ge=1, description="How long an activated offer is kept for its customer."
+    )
+
     rfm_window_days: int = Field(
         default=365, ge=1, le=3650, description="How far back RFM counts orders and spend, in days."
     )

@@ -13,6 +13,8 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_journal import PostgresJournal
+from adapters.postgres_pool import PostgresPool
+from adapters.postgres_uses import PostgresUses
 from foundation.clock import Clock, SystemClock
 from foundation.decision import Policy
 from foundation.errors import RegularsError
@@ -119,12 +121,15 @@ class House:
 
     def service(self, url: str) -> DecisionService:
         """Return a decision service on a running database."""
-        journal = PostgresJournal(url)
+        pool = PostgresPool(url)
+        journal = PostgresJournal(pool)
         return DecisionService(
             Parts(
                 clock=self.clock,
                 catalogue=journal,
                 journal=journal,
+                uses=PostgresUses(pool),
+                activation_seconds=60 * self.settings.activation_minutes,
                 keys=journal,
                 profiles=self.profiles(),
                 champion=self._champion,

@@ -17,13 +17,22 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from foundation.access import Scope
+from foundation.access import Scope, hash_key
 from foundation.errors import EventChanged, RegularsError, StoreUnavailable
+from foundation.uses import Ended, State
 from serving import metrics
-from serving.messages import DecisionRequest, OutcomeRequest, schemas
-from serving.service import DecisionService, InvalidField
+from serving.messages import (
+    ActivationRequest,
+    DecisionRequest,
+    EndedAnswer,
+    OutcomeRequest,
+    RedemptionRequest,
+    schemas,
+)
+from serving.service import DecisionService, InvalidField, KeyReused
 
 LARGEST_BODY = 2_000_000
+LONGEST_NAME = 200
 # msgspec names the field that is missing or too much in its sentence, not in the path.
 _NAMED = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
 
@@ -77,6 +86,7 @@ def create_app(service: DecisionService) -> FastAPI:
     _add_errors(app)
     app.add_middleware(Watched)
     _add_decisions(app, service)
+    _add_uses(app, service)
     _add_health(app, service)
     _describe(app)
     return app
@@ -104,6 +114,73 @@ def _add_decisions(app: FastAPI, service: DecisionService) -> None:
         await _authorise(service, request, "outcomes")
         told = await _read(request, OutcomeRequest)
         return _json(await service.tell(told))
+
+
+def _add_uses(app: FastAPI, service: DecisionService) -> None:
+    @app.post(
+        "/v1/activations",
+        openapi_extra=_body("ActivationRequest", replayed=True),
+        responses=_answers("ActivationAnswer", 409),
+    )
+    async def activations(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Keep one use of an offer for a customer; the answer says until when, or why not."""
+        key = await _authorise(service, request, "outcomes")
+        asked = await _read(request, ActivationRequest)
+        return _json(await service.activate(asked, _replay(request, key)))
+
+    @app.post(
+        "/v1/activations/{activation_id}/cancel",
+        openapi_extra={"security": [{"key": []}]},
+        responses=_answers("EndedAnswer", 404, 409),
+    )
+    async def cancel(activation_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Give a reservation back before its time. Twice is the same as once."""
+        await _authorise(service, request, "outcomes")
+        return _ended(await service.cancel(activation_id), "released", "activation", activation_id)
+
+    @app.post(
+        "/v1/redemptions",
+        openapi_extra=_body("RedemptionRequest", replayed=True),
+        responses=_answers("RedemptionAnswer", 409),
+    )
+    async def redemptions(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Use an offer now; it counts under every cap, and is told as an outcome."""
+        key = await _authorise(service, request, "outcomes")
+        asked = await _read(request, RedemptionRequest)
+        return _json(await service.redeem(asked, _replay(request, key)))
+
+    @app.post(
+        "/v1/redemptions/{redemption_id}/reverse",
+        openapi_extra={"security": [{"key": []}]},
+        responses=_answers("EndedAnswer", 404, 409),
+    )
+    async def reverse(redemption_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Give a use back after a return: cap, stock, budget and cost. Twice is as once."""
+        await _authorise(service, request, "outcomes")
+        return _ended(await service.reverse(redemption_id), "reversed", "redemption", redemption_id)
+
+
+def _ended(ended: Ended, wanted: State, word: str, use_id: str) -> Response:
+    if ended.state is None:
+        raise Problem(404, f"unknown_{word}", f"{word} {use_id!r} does not exist", f"{word}_id")
+    if ended.state != wanted:
+        raise Problem(409, f"{word}_{ended.state}", f"{word} {use_id!r} is {ended.state} already")
+    return _json(EndedAnswer(ended.state, ended.changed))
+
+
+def _replay(request: Request, key: str) -> str | None:
+    """Return the name under which a repeated request is known: the caller's, the path, hers."""
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return None
+    if not given.isprintable() or not 1 <= len(given) <= LONGEST_NAME:
+        raise Problem(
+            422,
+            "invalid_idempotency_key",
+            f"an Idempotency-Key has 1 to {LONGEST_NAME} printable characters",
+            "Idempotency-Key",
+        )
+    return f"{hash_key(key).hex()[:16]} {request.url.path} {given}"
 
 
 def _add_health(app: FastAPI, service: DecisionService) -> None:
@@ -141,7 +218,8 @@ def _figures() -> bytes:
     return prometheus_client.generate_latest(registry)
 
 
-async def _authorise(service: DecisionService, request: Request, scope: Scope) -> None:
+async def _authorise(service: DecisionService, request: Request, scope: Scope) -> str:
+    """Return the key of a request that may do this."""
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key:
         raise Problem(401, "no_key", "send the API key as 'Authorization: Bearer rgl_…'")
@@ -150,6 +228,7 @@ async def _authorise(service: DecisionService, request: Request, scope: Scope) -
         raise Problem(401, "unknown_key", "this API key is unknown or revoked; make a new one")
     if not may:
         raise Problem(403, "scope_missing", f"this API key lacks the scope {scope!r}")
+    return key.strip()
 
 
 async def _read(request: Request, message: type[Message]) -> Message:
@@ -196,6 +275,10 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(EventChanged)
     async def changed(_: Request, error: EventChanged) -> Response:  # pyright: ignore[reportUnusedFunction]
         return Problem(409, "event_changed", str(error), "events").response()
+
+    @app.exception_handler(KeyReused)
+    async def reused(_: Request, error: KeyReused) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(409, "idempotency_key_reused", str(error), "Idempotency-Key").response()
 
     @app.exception_handler(InvalidField)
     async def invalid(_: Request, error: InvalidField) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -252,8 +335,15 @@ class Watched:
             metrics.SECONDS.labels(path, str(status or 499)).observe(seconds)
 
 
-def _body(name: str) -> dict[str, Any]:
+def _body(name: str, *, replayed: bool = False) -> dict[str, Any]:
+    header = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
+        "description": "The same key gets the same answer again and does nothing twice",
+    }
     return {
+        "parameters": [header] if replayed else [],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _reference(name)}},
@@ -271,7 +361,8 @@ def _answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
         400: "The body is no JSON",
         401: "No key, or an unknown one",
         403: "The key lacks the scope",
-        409: "An event_id was told before with other content",
+        404: "There is no such use",
+        409: "It was done before in another way: an event_id, an Idempotency-Key, a use",
         413: "The body is too large",
         422: "A field breaks its rule",
         503: "The database does not answer; try again",

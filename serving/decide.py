@@ -1,6 +1,7 @@
 """One decision: from a request and what is known to a drawn slate and its record. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
@@ -24,6 +25,7 @@ from foundation.money import to_minor
 from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
+from foundation.uses import Held
 from recommender.policies import Eligible, draw_slate
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
@@ -41,6 +43,8 @@ class Knowledge:
     scorer: Scorer | None
     default_policy: Policy
     time_zone: str
+    # Uses reserved or redeemed by offer, as last read.
+    held: Mapping[str, Held] = field(default_factory=dict[str, Held])
     causes: tuple[str, ...] = ()
 
 
@@ -79,6 +83,7 @@ def decide(
             channel=request.channel,
             store_id=request.context.store_id,
             offers_of_variant=restricted,
+            held=known.held,
         )
         if reason is None and not _fits_some(offer, request):
             reason = "wrong_placement"

@@ -1,11 +1,13 @@
 """May this offer be shown to this customer, here, now? If not, one code says why."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
 from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
+from foundation.uses import NOTHING_HELD, Exhausted, Held, exhausted
 from serving.catalogue import Catalogue
 
 Reason = Literal[
@@ -19,6 +21,9 @@ Reason = Literal[
     "rule_invalid",
     "not_eligible",
     "customer_cap_reached",
+    "cap_reached",
+    "budget_spent",
+    "out_of_stock",
 ]
 
 
@@ -33,8 +38,35 @@ def refusal(
     channel: str,
     store_id: str | None,
     offers_of_variant: frozenset[str] | None,
+    held: Mapping[str, Held],
 ) -> Reason | None:
-    """Return why an offer may not be shown anywhere in this answer, None when it may."""
+    """Return why an offer may not be shown anywhere in this answer, None when it may.
+
+    Args:
+        held: Uses reserved or redeemed by offer, of all customers.
+    """
+    if offers_of_variant is not None and offer.offer_id not in offers_of_variant:
+        return "not_in_variant"
+    reason = inapplicable(offer, catalogue, facts, at, channel, store_id)
+    if reason is not None:
+        return reason
+    if offer.customer_cap is not None and _used(offer, profile, state) >= offer.customer_cap:
+        return "customer_cap_reached"
+    if offer.offer_id in state.activated:
+        # Hers is reserved, whatever others took since.
+        return None
+    return _exhausted(offer, held.get(offer.offer_id, NOTHING_HELD), store_id)
+
+
+def inapplicable(
+    offer: Offer,
+    catalogue: Catalogue,
+    facts: Facts,
+    at: datetime,
+    channel: str,
+    store_id: str | None,
+) -> Reason | None:
+    """Return why an offer is not for this customer here and now, whatever is left of it."""
     if at < offer.valid_from:
         return "not_started"
     if at >= offer.valid_to:
@@ -43,18 +75,24 @@ def refusal(
         return "wrong_channel"
     if offer.stores and store_id is not None and store_id not in offer.stores:
         return "wrong_store"
-    if offers_of_variant is not None and offer.offer_id not in offers_of_variant:
-        return "not_in_variant"
     if offer.offer_id in catalogue.pending:
         return "rule_pending"
     if offer.offer_id in catalogue.invalid:
         return "rule_invalid"
     rule = catalogue.rules.get(offer.offer_id)
-    if rule is not None and not rule(facts):
-        return "not_eligible"
-    if offer.customer_cap is not None and _used(offer, profile, state) >= offer.customer_cap:
-        return "customer_cap_reached"
-    return None
+    return "not_eligible" if rule is not None and not rule(facts) else None
+
+
+def _exhausted(offer: Offer, held: Held, store_id: str | None) -> Exhausted | None:
+    if store_id is None and offer.limits.store_stock:
+        # Asked from home: it may be shown while any store has a piece.
+        reason = None
+        for store in offer.limits.store_stock:
+            reason = exhausted(offer.limits, held, store)
+            if reason is None:
+                return None
+        return reason
+    return exhausted(offer.limits, held, store_id)
 
 
 def _used(offer: Offer, profile: Profile | None, state: LiveState) -> int:

@@ -107,9 +107,63 @@ class OutcomeAnswer(msgspec.Struct, frozen=True):
     repeated: int
 
 
+class ActivationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keep one use of an offer for this customer."""
+
+    customer_id: Id
+    offer_id: Id
+    channel: Channel
+    store_id: Id | None = None
+    decision_id: Id | None = None
+
+
+class ActivationAnswer(msgspec.Struct, frozen=True):
+    """The reservation and when it ends, or the reason why there is none."""
+
+    activation_id: str | None
+    expires_at: datetime | None
+    refused: str | None
+
+
+class RedemptionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Use an offer now. With `activation_id` the use kept for her, else one of those left."""
+
+    customer_id: Id
+    offer_id: Id
+    channel: Channel
+    activation_id: Id | None = None
+    store_id: Id | None = None
+    decision_id: Id | None = None
+    order_id: Id | None = None
+
+
+class RedemptionAnswer(msgspec.Struct, frozen=True):
+    """The use, which is counted and told as an outcome; or the reason why there is none."""
+
+    redemption_id: str | None
+    refused: str | None
+
+
+class EndedAnswer(msgspec.Struct, frozen=True):
+    """What became of a use; `changed` is false where it was so before."""
+
+    state: str
+    changed: bool
+
+
 def schemas() -> tuple[dict[str, Any], dict[str, Any]]:
     """Return JSON schemas of every message by name, and references to them, for OpenAPI."""
-    messages = (DecisionRequest, DecisionAnswer, OutcomeRequest, OutcomeAnswer)
+    messages = (
+        DecisionRequest,
+        DecisionAnswer,
+        OutcomeRequest,
+        OutcomeAnswer,
+        ActivationRequest,
+        ActivationAnswer,
+        RedemptionRequest,
+        RedemptionAnswer,
+        EndedAnswer,
+    )
     references, components = msgspec.json.schema_components(
         messages, ref_template="#/components/schemas/{name}"
     )

@@ -8,8 +8,9 @@ import secrets
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import structlog
 
 from foundation.access import KeyFacts, Scope, allowed
@@ -19,13 +20,18 @@ from foundation.errors import RegularsError, StoreUnavailable
 from foundation.money import InvalidAmount
 from foundation.outcome import check_outcome
 from foundation.profile import NOTHING_KNOWN, LiveState, SnapshotFacts
+from foundation.rule_profile import Facts
+from foundation.uses import Claim, Claimed, Ended, Held
 from serving import metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
 from serving.decide import Knowledge, decide
+from serving.eligibility import inapplicable
 from serving.journal import Journal
 from serving.keys import KeyStore
 from serving.messages import (
+    ActivationAnswer,
+    ActivationRequest,
     AnsweredExperiment,
     AnsweredOffer,
     AnsweredPlacement,
@@ -34,9 +40,12 @@ from serving.messages import (
     DecisionRequest,
     OutcomeAnswer,
     OutcomeRequest,
+    RedemptionAnswer,
+    RedemptionRequest,
 )
 from serving.profiles import ProfileStore
 from serving.scoring import Model, Scorer
+from serving.uses import Uses
 
 REFRESH_SECONDS = 0.5
 # Looks at the keys keep this distance, so that guessing at keys does not wear out the database.
@@ -49,6 +58,10 @@ MODEL_SECONDS = 10.0
 # none waits longer for its turn.
 TELLINGS = 2
 TELLING_SECONDS = 5.0
+
+
+class KeyReused(RegularsError):
+    """An Idempotency-Key came back with another request."""
 
 
 class InvalidField(RegularsError):
@@ -74,11 +87,13 @@ class Parts:
     clock: Clock
     catalogue: CatalogueSource
     journal: Journal
+    uses: Uses
     keys: KeyStore
     profiles: ProfileStore
     champion: Callable[[], LiveModel | None]
     policy: Policy
     time_zone: str
+    activation_seconds: int
 
 
 class DecisionService:
@@ -101,6 +116,9 @@ class DecisionService:
         # Reads run beside each other; two commits at a time keep the disk busy and still group.
         self._states: Batcher[str, LiveState] = Batcher(parts.journal.live_states, lanes=4)
         self._records: Batcher[DecisionRecord, None] = Batcher(self._write, lanes=2)
+        # One offer that all want is one lock: a second lane serves the other offers meanwhile.
+        self._claims: Batcher[Claim, Claimed | None] = Batcher(parts.uses.claim, lanes=2)
+        self._held: dict[str, Held] = {}
         self._tellings = asyncio.Semaphore(TELLINGS)
         self._watches: list[asyncio.Task[None]] = []
 
@@ -119,7 +137,7 @@ class DecisionService:
 
     async def start(self) -> None:
         """Load what is live; goes on without the database or a model and comes back with them."""
-        steps = (self._read_keys, self._read_champion, self._read_catalogue)
+        steps = (self._read_keys, self._read_champion, self._read_catalogue, self._read_uses)
         first = [asyncio.Event() for _ in steps]
         self._watches = [
             asyncio.create_task(self._watch(step, tried))
@@ -197,6 +215,87 @@ class DecisionService:
         metrics.OUTCOMES.inc(new)
         return OutcomeAnswer(accepted=new, repeated=len(request.events) - new)
 
+    async def activate(self, asked: ActivationRequest, replay: str | None) -> ActivationAnswer:
+        """Keep one use of an offer for a customer, for a while.
+
+        Args:
+            replay: Names the request; the same one gets the same answer again.
+
+        Raises:
+            KeyReused: The name belongs to another request.
+            StoreUnavailable: The database does not answer; nothing was kept.
+        """
+        claim = self._claim(asked, replay, redeem=False)
+        granted = await self._granted(asked, claim)
+        return ActivationAnswer(granted.use_id, granted.expires_at, granted.refused)
+
+    async def redeem(self, asked: RedemptionRequest, replay: str | None) -> RedemptionAnswer:
+        """Use an offer now: the use kept for her, or one of those left.
+
+        Raises:
+            As `activate`.
+        """
+        claim = self._claim(asked, replay, redeem=True)
+        claim = msgspec.structs.replace(
+            claim, activation_id=asked.activation_id, order_id=asked.order_id
+        )
+        granted = await self._granted(asked, claim)
+        return RedemptionAnswer(granted.use_id, granted.refused)
+
+    async def cancel(self, activation_id: str) -> Ended:
+        """Give a reservation back before its time."""
+        ended = await self._parts.uses.cancel(activation_id)
+        await self._read_uses()
+        return ended
+
+    async def reverse(self, redemption_id: str) -> Ended:
+        """Give a use back after a return: cap, stock and budget have it again."""
+        ended = await self._parts.uses.reverse(redemption_id, f"{redemption_id}-reverse")
+        await self._read_uses()
+        return ended
+
+    def _claim(
+        self, asked: ActivationRequest | RedemptionRequest, replay: str | None, *, redeem: bool
+    ) -> Claim:
+        profile = self._parts.profiles.get(asked.customer_id)
+        offer = None if self._known is None else self._known.catalogue.by_id.get(asked.offer_id)
+        return Claim(
+            use_id=_new_id(self._parts.clock),
+            customer_id=asked.customer_id,
+            offer_id=asked.offer_id,
+            channel=asked.channel,
+            redeem=redeem,
+            replay=replay,
+            store_id=asked.store_id,
+            decision_id=asked.decision_id,
+            used_before=0 if profile is None else profile.redemptions.get(asked.offer_id, 0),
+            lasts_seconds=self._parts.activation_seconds,
+            valid_to=None if offer is None else offer.valid_to,
+        )
+
+    async def _granted(self, asked: ActivationRequest | RedemptionRequest, claim: Claim) -> Claimed:
+        if claim.activation_id is None and (reason := self._ineligible(asked)):
+            return Claimed(None, reason)
+        claimed = await self._claims.submit(claim)
+        if claimed is None:
+            raise KeyReused("this Idempotency-Key was used for another request; send a new one")
+        return claimed
+
+    def _ineligible(self, asked: ActivationRequest | RedemptionRequest) -> str | None:
+        """Return why the offer is not for this customer here and now; limits are not asked yet."""
+        known = self._known
+        if known is None:
+            raise StoreUnavailable("the catalogue is not loaded yet; try again in a second")
+        offer = known.catalogue.by_id.get(asked.offer_id)
+        if offer is None:
+            return "unknown_offer"
+        profile = self._parts.profiles.get(asked.customer_id)
+        facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
+        # A till redeems what an app showed: where it may be shown is no question here.
+        channel = next(iter(offer.channels), asked.channel)
+        at = self._parts.clock.now()
+        return inapplicable(offer, known.catalogue, facts, at, channel, asked.store_id)
+
     @contextlib.asynccontextmanager
     async def _turn_to_tell(self) -> AsyncGenerator[None]:
         try:
@@ -240,6 +339,13 @@ class DecisionService:
 
     async def _read_keys(self) -> None:
         self._keys = await self._parts.keys.keys()
+
+    async def _read_uses(self) -> None:
+        """Give back what was reserved too long, and look at what is left of every offer."""
+        await self._parts.uses.release_expired()
+        self._held = await self._parts.uses.held()
+        if self._known is not None:
+            self._known = replace(self._known, held=self._held)
 
     async def _read_champion(self) -> None:
         """Load the champion once for each catalogue version, which moves when it changes."""
@@ -307,6 +413,7 @@ class DecisionService:
             scorer=scorer,
             default_policy=self._parts.policy,
             time_zone=self._parts.time_zone,
+            held=self._held,
             causes=tuple(causes),
         )
 

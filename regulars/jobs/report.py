@@ -132,10 +132,12 @@ def _bought(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
 
 def _redeemed(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
     keys = ["unit_id", "variant", "offer_id"]
-    uses = lake.table("interactions").filter(lambda t: t.kind == "redeem")
+    uses = lake.table("interactions").filter(lambda t: t.kind.isin(("redeem", "reverse")))
     used = _frame(
         lake,
-        _during(spine, uses, until).group_by(keys).aggregate(uses=lambda t: t.count()),
+        _during(spine, uses, until)
+        .group_by(keys)
+        .aggregate(uses=lambda t: (t.kind == "redeem").sum() - (t.kind == "reverse").sum()),
     )
     lines = lake.table("purchases").filter(lambda t: t.offer_discount > 0)
     told = _frame(

@@ -21,10 +21,11 @@ import psutil
 import psycopg
 import pytest
 
-from adapters import postgres_journal
+from adapters import postgres_pool
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
+from adapters.postgres_pool import PostgresPool
 from experiments.design import Experiment, Variant
 from foundation.access import KeyFacts, hash_key
 from foundation.decision import Context, DecisionRecord, Placement, Policy, Versions, decode_record
@@ -60,12 +61,14 @@ def store(server: EmbeddedPostgres) -> Iterator[Store]:
     admin.close()
     # A database for each test would cost a second each to write to disk.
     with psycopg.connect(server.url) as connection:
-        connection.execute("TRUNCATE offers, experiments, api_keys, decisions, outcomes")
+        connection.execute(
+            "TRUNCATE offers, experiments, api_keys, decisions, outcomes, uses, held, replays"
+        )
 
 
 @asynccontextmanager
 async def journal_at(url: str) -> AsyncGenerator[PostgresJournal]:
-    journal = PostgresJournal(url)
+    journal = PostgresJournal(PostgresPool(url))
     try:
         yield journal
     finally:
@@ -377,7 +380,7 @@ class TestOutage:
     def test_that_hangs_ends_for_the_caller_and_leaves_no_connection_behind(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(postgres_journal, "PATIENCE_SECONDS", 0.5)
+        monkeypatch.setattr(postgres_pool, "PATIENCE_SECONDS", 0.5)
 
         async def story(journal: PostgresJournal) -> None:
             await asyncio.gather(*(journal.live_states([f"c-{i}"]) for i in range(30)))
@@ -442,7 +445,7 @@ class TestConnections:
             await journal.read()
             states = store.rows(
                 "SELECT DISTINCT state FROM pg_stat_activity WHERE application_name = %s",
-                postgres_journal.APPLICATION,
+                postgres_pool.APPLICATION,
             )
             assert states == [("idle",)]
 
@@ -587,7 +590,7 @@ def backends(store: Store) -> list[int]:
         pid
         for (pid,) in store.rows(
             "SELECT pid FROM pg_stat_activity WHERE application_name = %s",
-            postgres_journal.APPLICATION,
+            postgres_pool.APPLICATION,
         )
     ]
 

@@ -20,6 +20,7 @@ from adapters.duckdb_lake import DuckDbLake
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
+from adapters.postgres_pool import PostgresPool
 from foundation.clock import FixedClock
 from foundation.contracts import STORES
 from foundation.decision import (
@@ -65,7 +66,7 @@ class Loop:
 
     def _write(self, work: Any) -> None:
         async def written() -> None:
-            journal = PostgresJournal(self.url, connections=1)
+            journal = PostgresJournal(PostgresPool(self.url, connections=1))
             try:
                 await work(journal)
             finally:

@@ -25,6 +25,8 @@ from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
+from adapters.postgres_pool import PostgresPool
+from adapters.postgres_uses import PostgresUses
 from experiments.assignment import variant_of
 from experiments.design import Experiment, Variant
 from foundation.access import SCOPES, hash_key
@@ -813,9 +815,12 @@ def request(customer_id: str) -> DecisionRequest:
 async def in_process(
     house: House, profiles: LmdbProfiles, champion: Callable[[], Any]
 ) -> AsyncGenerator[DecisionService]:
-    journal = PostgresJournal(str(house.settings.database_url))
+    pool = PostgresPool(str(house.settings.database_url))
+    journal = PostgresJournal(pool)
     running = DecisionService(
         Parts(
+            uses=PostgresUses(pool),
+            activation_seconds=60,
             clock=SystemClock(),
             catalogue=journal,
             journal=journal,

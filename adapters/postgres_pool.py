@@ -1,0 +1,98 @@
+"""Connections to PostgreSQL on the hot path, by asyncpg: short patience, one word for outages."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import asyncpg
+
+from foundation.errors import StoreUnavailable
+
+# A decision waits this long for the database, no longer.
+PATIENCE_SECONDS = 5.0
+# What pg_stat_activity calls these connections.
+APPLICATION = "regulars service"
+
+# What passes when the server is back, has room again, or a rival transaction is over.
+_AWAY = (
+    TimeoutError,
+    OSError,
+    asyncpg.InterfaceError,
+    # What asyncpg calls a connection whose server is just dying under it.
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+class PostgresPool:
+    """Opens connections when they are first asked for, and again after an outage."""
+
+    def __init__(self, url: str, connections: int = 10) -> None:
+        self._url = url
+        self._connections = connections
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Give up all connections; a later call opens new ones."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Any]:
+        """Lend a connection.
+
+        Raises:
+            StoreUnavailable: The server does not answer, or goes away meanwhile.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                pool = await self._opened()
+                connection = await pool.acquire()
+        # Whatever refuses a connection, a password just rotated too, is no fault of the request.
+        except (*_AWAY, asyncpg.PostgresError) as error:
+            raise _unavailable(error) from error
+        try:
+            yield connection
+        except _AWAY as error:
+            # A value that PostgreSQL cannot take is no outage.
+            if isinstance(error, ValueError):
+                raise
+            # Whatever state it is in, nobody else is to meet it.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+            raise _unavailable(error) from error
+        finally:
+            # What was committed stays so: a server that dies now is no reason to refuse it. The
+            # pool drops a connection that it cannot take back.
+            with suppress(Exception):
+                await pool.release(connection, timeout=PATIENCE_SECONDS)
+
+    async def _opened(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._url,
+                    min_size=0,
+                    max_size=self._connections,
+                    timeout=PATIENCE_SECONDS,
+                    command_timeout=PATIENCE_SECONDS,
+                    reset=_leave_as_it_is,
+                    server_settings={"application_name": APPLICATION},
+                )
+            return self._pool
+
+
+async def _leave_as_it_is(_connection: Any) -> None:
+    """Reset nothing: no statement here leaves a setting behind, and asking is a round trip."""
+
+
+def _unavailable(error: Exception) -> StoreUnavailable:
+    what = f"{type(error).__name__}: {error}".rstrip(": ")
+    return StoreUnavailable(f"PostgreSQL does not answer ({what}); try again")

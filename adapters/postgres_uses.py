@@ -1,0 +1,431 @@
+"""PostgreSQL as the counter of uses: each offer has a lock, so that no limit is ever passed.
+
+Every change of a use holds its offer's lock; locks are taken in one order, after the names of
+repeated requests and before anything else, so that no two transactions wait in a circle.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from adapters.postgres_pool import PostgresPool
+from foundation.decision import encode
+from foundation.outcome import Outcome
+from foundation.uses import (
+    Claim,
+    Claimed,
+    Ended,
+    Held,
+    Limits,
+    State,
+    exhausted,
+    read_limits,
+)
+
+
+class PostgresUses:
+    """See serving.uses.Uses."""
+
+    def __init__(self, pool: PostgresPool) -> None:
+        self._pool = pool
+
+    async def claim(self, claims: Sequence[Claim]) -> list[Claimed | None]:
+        async with self._pool.connection() as connection, connection.transaction():
+            known = await _replayed(connection, claims)
+            fresh: dict[str, Claim] = {}
+            for claim in claims:
+                if claim.replay is None or claim.replay not in known:
+                    fresh.setdefault(claim.replay or claim.use_id, claim)
+            book = await _open_book(connection, list(fresh.values()))
+            answers = {name: book.judge(claim) for name, claim in fresh.items()}
+            await book.write(connection)
+            await _keep_answers(connection, answers, fresh)
+        return [_answer(claim, known, fresh, answers) for claim in claims]
+
+    async def cancel(self, use_id: str) -> Ended:
+        return await self._end(use_id, "reserved", "released")
+
+    async def reverse(self, use_id: str, event_id: str) -> Ended:
+        return await self._end(use_id, "redeemed", "reversed", event_id)
+
+    async def release_expired(self) -> int:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT DISTINCT offer_id FROM uses "
+                "WHERE state = 'reserved' AND expires_at <= now()"
+            )
+            if not rows:
+                return 0
+            async with connection.transaction():
+                offer_ids = [row["offer_id"] for row in rows]
+                await lock_offers(connection, offer_ids)
+                return await _release_expired(connection, offer_ids)
+
+    async def held(self) -> dict[str, Held]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch("SELECT offer_id, store_id, uses, cost FROM held")
+        return _gather(rows)
+
+    async def _end(
+        self, use_id: str, before: State, after: State, event_id: str | None = None
+    ) -> Ended:
+        async with self._pool.connection() as connection, connection.transaction():
+            offer_id = await connection.fetchval(
+                "SELECT offer_id FROM uses WHERE use_id = $1", use_id
+            )
+            if offer_id is None:
+                return Ended(None, changed=False)
+            await lock_offers(connection, [offer_id])
+            row = await connection.fetchrow(
+                "UPDATE uses SET state = $3, changed_at = now() WHERE use_id = $1 AND state = $2 "
+                "RETURNING *, now() AS at",
+                use_id,
+                before,
+                after,
+            )
+            if row is None:
+                state = await connection.fetchval(
+                    "SELECT state FROM uses WHERE use_id = $1", use_id
+                )
+                return Ended(state, changed=False)
+            await _move(connection, [(offer_id, row["store_id"], -1, -row["cost"])])
+            if event_id is not None:
+                reversal = _outcome(row, event_id, "reverse", row["at"])
+                await _write_outcomes(connection, [reversal])
+        return Ended(after, changed=True)
+
+
+async def lock_offers(connection: Any, offer_ids: Iterable[str]) -> None:
+    """Hold the locks of offers until the transaction ends; an offer without uses has one too."""
+    wanted = list(set(offer_ids))
+    if wanted:
+        await connection.execute(
+            "SELECT pg_advisory_xact_lock(name) FROM (SELECT DISTINCT hashtextextended(offer_id, 0)"
+            " AS name FROM unnest($1::text[]) AS offer_id ORDER BY name) AS ordered",
+            wanted,
+        )
+
+
+async def count_told(connection: Any, redeemed: Sequence[Outcome]) -> None:
+    """Count redemptions that happened already, under the locks of their offers.
+
+    One that she had activated commits her oldest reservation; any other is a use of its own. They
+    are past refusing: a limit may be exceeded by what is only told.
+    """
+    if not redeemed:
+        return
+    open_ones = await connection.fetch(
+        "SELECT use_id, customer_id, offer_id FROM uses "
+        "WHERE state = 'reserved' AND customer_id = ANY($1::text[]) ORDER BY made_at DESC, use_id",
+        [outcome.customer_id for outcome in redeemed],
+    )
+    waiting: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in open_ones:
+        waiting[row["customer_id"], row["offer_id"]].append(row["use_id"])
+    book = _Book(
+        await _limits(connection, (str(o.offer_id) for o in redeemed)),
+        await connection.fetchval("SELECT now()"),
+    )
+    for outcome in redeemed:
+        activated = waiting[outcome.customer_id, str(outcome.offer_id)]
+        if activated:
+            book.redeemed[activated.pop()] = (outcome.store_id, outcome.order_id)
+        else:
+            book.use_told(outcome)
+    await book.write(connection)
+
+
+@dataclass
+class _Book:
+    """The state of the claimed offers inside a transaction, and what is to be written of it."""
+
+    limits: dict[str, Limits]
+    now: datetime
+    held: dict[str, Held] = field(default_factory=dict[str, Held])
+    by_customer: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    activated: dict[str, Any] = field(default_factory=dict[str, Any])
+    made: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
+    redeemed: dict[str, tuple[str | None, str | None]] = field(
+        default_factory=dict[str, tuple[str | None, str | None]]
+    )
+    moves: list[tuple[str, str | None, int, int]] = field(
+        default_factory=list[tuple[str, str | None, int, int]]
+    )
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+
+    def judge(self, claim: Claim) -> Claimed:
+        """Grant or refuse a claim, and count it for the ones after it."""
+        limits = self.limits.get(claim.offer_id)
+        if limits is None:
+            return Claimed(None, "unknown_offer")
+        if claim.activation_id is not None:
+            row = self.activated.get(claim.activation_id)
+            if row is None or (row["customer_id"], row["offer_id"]) != (
+                claim.customer_id,
+                claim.offer_id,
+            ):
+                return Claimed(None, "unknown_activation")
+            if row["state"] in ("redeemed", "reversed") or row["use_id"] in self.redeemed:
+                return Claimed(None, "already_redeemed")
+            if row["state"] == "reserved":
+                return self._redeem(claim, row, limits)
+        return self._take(claim, limits)
+
+    def _redeem(self, claim: Claim, row: Any, limits: Limits) -> Claimed:
+        store_id = claim.store_id or row["store_id"]
+        if limits.store_stock is not None and store_id != row["store_id"]:
+            # Her piece was kept in another store: this one must have a piece of its own.
+            self._move(claim.offer_id, row["store_id"], -1, -row["cost"])
+            refused = exhausted(limits, self._held(claim.offer_id), store_id)
+            kept = row["store_id"] if refused else store_id
+            self._move(claim.offer_id, kept, 1, row["cost"])
+            if refused:
+                return Claimed(None, refused)
+        self.redeemed[row["use_id"]] = (store_id, claim.order_id)
+        self._tell(claim, row["use_id"], row["decision_id"])
+        return Claimed(row["use_id"])
+
+    def _take(self, claim: Claim, limits: Limits) -> Claimed:
+        hers = self.by_customer.get((claim.customer_id, claim.offer_id), 0) + claim.used_before
+        refused: str | None = exhausted(limits, self._held(claim.offer_id), claim.store_id)
+        if refused is None and limits.customer_cap is not None and hers >= limits.customer_cap:
+            refused = "customer_cap_reached"
+        if refused:
+            return Claimed(None, refused)
+        ends = None if claim.redeem else self.now + timedelta(seconds=claim.lasts_seconds)
+        if ends is not None and claim.valid_to is not None:
+            ends = min(ends, claim.valid_to)
+        self.by_customer[claim.customer_id, claim.offer_id] = hers - claim.used_before + 1
+        self._move(claim.offer_id, claim.store_id, 1, limits.cost)
+        state: State = "redeemed" if claim.redeem else "reserved"
+        self.made.append(
+            (claim.use_id, claim.offer_id, claim.customer_id, claim.store_id, claim.channel,
+             limits.cost, state, ends, claim.decision_id, claim.order_id)
+        )  # fmt: skip
+        if claim.redeem:
+            self._tell(claim, claim.use_id, claim.decision_id)
+        return Claimed(claim.use_id, expires_at=ends)
+
+    def use_told(self, outcome: Outcome) -> None:
+        """Count a redemption that was told without any claim."""
+        limits = self.limits.get(str(outcome.offer_id))
+        cost = 0 if limits is None else limits.cost
+        self._move(str(outcome.offer_id), outcome.store_id, 1, cost)
+        self.made.append(
+            (outcome.event_id, outcome.offer_id, outcome.customer_id, outcome.store_id,
+             outcome.channel, cost, "redeemed", None, outcome.decision_id, outcome.order_id)
+        )  # fmt: skip
+
+    def _held(self, offer_id: str) -> Held:
+        return self.held.setdefault(offer_id, Held())
+
+    def _move(self, offer_id: str, store_id: str | None, uses: int, cost: int) -> None:
+        self._held(offer_id).take(store_id, cost, uses)
+        self.moves.append((offer_id, store_id, uses, cost))
+
+    def _tell(self, claim: Claim, use_id: str, decision_id: str | None) -> None:
+        self.outcomes.append(
+            Outcome(
+                event_id=use_id,
+                customer_id=claim.customer_id,
+                at=self.now,
+                channel=claim.channel,  # pyright: ignore[reportArgumentType]
+                kind="redeem",
+                offer_id=claim.offer_id,
+                decision_id=claim.decision_id or decision_id,
+                order_id=claim.order_id,
+                store_id=claim.store_id,
+            )
+        )
+
+    async def write(self, connection: Any) -> None:
+        """Write what changed."""
+        if self.made:
+            await connection.executemany(
+                "INSERT INTO uses (use_id, offer_id, customer_id, store_id, channel, cost, state, "
+                "expires_at, decision_id, order_id) "
+                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                self.made,
+            )
+        if self.redeemed:
+            await connection.executemany(
+                "UPDATE uses SET state = 'redeemed', changed_at = now(), "
+                "store_id = coalesce($2, store_id), order_id = coalesce($3, order_id) "
+                "WHERE use_id = $1",
+                [(use_id, *where) for use_id, where in self.redeemed.items()],
+            )
+        await _move(connection, self.moves)
+        await _write_outcomes(connection, self.outcomes)
+
+
+async def _open_book(connection: Any, claims: Sequence[Claim]) -> _Book:
+    offer_ids = sorted({claim.offer_id for claim in claims})
+    limits = await _limits(connection, offer_ids)
+    await lock_offers(connection, limits)
+    # One more statement, after the lock: it sees what the transactions before this one wrote.
+    await _release_expired(connection, list(limits))
+    held = await connection.fetch(
+        "SELECT offer_id, store_id, uses, cost FROM held WHERE offer_id = ANY($1::text[])",
+        offer_ids,
+    )
+    used = await connection.fetch(
+        "SELECT customer_id, offer_id, count(*) AS used FROM uses "
+        "WHERE state IN ('reserved', 'redeemed') AND customer_id = ANY($1::text[]) "
+        "GROUP BY customer_id, offer_id",
+        [claim.customer_id for claim in claims],
+    )
+    named = [claim.activation_id for claim in claims if claim.activation_id is not None]
+    activated = await connection.fetch("SELECT * FROM uses WHERE use_id = ANY($1::text[])", named)
+    return _Book(
+        limits,
+        now=await connection.fetchval("SELECT now()"),
+        held=_gather(held),
+        by_customer={(row["customer_id"], row["offer_id"]): row["used"] for row in used},
+        activated={row["use_id"]: row for row in activated},
+    )
+
+
+async def _limits(connection: Any, offer_ids: Iterable[str]) -> dict[str, Limits]:
+    rows = await connection.fetch(
+        "SELECT offer_id, document FROM offers WHERE offer_id = ANY($1::text[])", list(offer_ids)
+    )
+    return {row["offer_id"]: read_limits(json.loads(row["document"])) for row in rows}
+
+
+async def _release_expired(connection: Any, offer_ids: Sequence[str]) -> int:
+    rows = await connection.fetch(
+        "UPDATE uses SET state = 'released', changed_at = now() WHERE state = 'reserved' "
+        "AND expires_at <= now() AND offer_id = ANY($1::text[]) RETURNING offer_id, store_id, cost",
+        offer_ids,
+    )
+    await _move(connection, [(r["offer_id"], r["store_id"], -1, -r["cost"]) for r in rows])
+    return len(rows)
+
+
+async def _move(connection: Any, moves: Sequence[tuple[str, str | None, int, int]]) -> None:
+    total: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for offer_id, store_id, uses, cost in moves:
+        for place in {"", store_id or ""}:
+            total[offer_id, place][0] += uses
+            total[offer_id, place][1] += cost
+    if total:
+        await connection.execute(
+            "INSERT INTO held SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], "
+            "$4::bigint[]) ON CONFLICT (offer_id, store_id) DO UPDATE SET "
+            "uses = held.uses + excluded.uses, cost = held.cost + excluded.cost",
+            [offer_id for offer_id, _ in total],
+            [store_id for _, store_id in total],
+            [uses for uses, _ in total.values()],
+            [cost for _, cost in total.values()],
+        )
+
+
+async def _write_outcomes(connection: Any, outcomes: Sequence[Outcome]) -> None:
+    if outcomes:
+        await connection.executemany(
+            "INSERT INTO outcomes (event_id, customer_id, at, kind, offer_id, event, digest) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            [
+                (
+                    o.event_id,
+                    o.customer_id,
+                    o.at,
+                    o.kind,
+                    o.offer_id,
+                    encode(o).decode(),
+                    _digest(o),
+                )
+                for o in outcomes
+            ],
+        )
+
+
+async def _replayed(connection: Any, claims: Sequence[Claim]) -> dict[str, tuple[bytes, Claimed]]:
+    """Take the names of new requests, and return what old ones asked and were answered."""
+    asked = {claim.replay: _digest(_asked(claim)) for claim in claims if claim.replay is not None}
+    if not asked:
+        return {}
+    names = sorted(asked)
+    # Waits for a rival of the same name, and then finds its answer.
+    new = await connection.fetch(
+        "INSERT INTO replays (replay, digest) SELECT * FROM unnest($1::text[], $2::bytea[]) "
+        "ON CONFLICT DO NOTHING RETURNING replay",
+        names,
+        [asked[name] for name in names],
+    )
+    old = set(names) - {row["replay"] for row in new}
+    if not old:
+        return {}
+    rows = await connection.fetch(
+        "SELECT replay, digest, answer FROM replays WHERE replay = ANY($1::text[])", list(old)
+    )
+    return {
+        row["replay"]: (row["digest"], msgspec.json.decode(row["answer"], type=Claimed))
+        for row in rows
+    }
+
+
+async def _keep_answers(
+    connection: Any, answers: dict[str, Claimed], fresh: dict[str, Claim]
+) -> None:
+    kept = [(name, encode(a).decode()) for name, a in answers.items() if fresh[name].replay]
+    if kept:
+        await connection.executemany("UPDATE replays SET answer = $2 WHERE replay = $1", kept)
+
+
+def _answer(
+    claim: Claim,
+    known: dict[str, tuple[bytes, Claimed]],
+    fresh: dict[str, Claim],
+    answers: dict[str, Claimed],
+) -> Claimed | None:
+    if claim.replay is None:
+        return answers[claim.use_id]
+    if claim.replay in known:
+        digest, answer = known[claim.replay]
+    else:
+        digest, answer = _digest(_asked(fresh[claim.replay])), answers[claim.replay]
+    return answer if digest == _digest(_asked(claim)) else None
+
+
+def _asked(claim: Claim) -> Claim:
+    """Return a claim without what the service adds anew each time it is asked."""
+    return msgspec.structs.replace(
+        claim, use_id="", used_before=0, lasts_seconds=0, valid_to=None, replay=None
+    )
+
+
+def _gather(rows: Iterable[Any]) -> dict[str, Held]:
+    found: dict[str, Held] = {}
+    for row in rows:
+        held = found.setdefault(row["offer_id"], Held())
+        if row["store_id"]:
+            held.by_store[row["store_id"]] = row["uses"]
+        else:
+            held.uses, held.cost = row["uses"], row["cost"]
+    return found
+
+
+def _outcome(row: Any, event_id: str, kind: Any, at: datetime) -> Outcome:
+    return Outcome(
+        event_id=event_id,
+        customer_id=row["customer_id"],
+        at=at,
+        channel=row["channel"],
+        kind=kind,
+        offer_id=row["offer_id"],
+        decision_id=row["decision_id"],
+        order_id=row["order_id"],
+        store_id=row["store_id"],
+    )
+
+
+def _digest(told: Any) -> bytes:
+    encoded = msgspec.json.encode(told, order="deterministic")
+    return hashlib.blake2b(encoded, digest_size=16).digest()
