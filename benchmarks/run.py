@@ -26,7 +26,7 @@ class Bar:
 
 def names() -> list[str]:
     """Return the benchmarks there are."""
-    found = (module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    found = (m.name for m in pkgutil.iter_modules(benchmarks.__path__) if not m.ispkg)
     return sorted(name.replace("_", "-") for name in found if name != "run")
 
 

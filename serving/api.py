@@ -136,7 +136,8 @@ def _add_uses(app: FastAPI, service: DecisionService) -> None:
     async def cancel(activation_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give a reservation back before its time. Twice is the same as once."""
         await _authorise(service, request, "outcomes")
-        return _ended(await service.cancel(activation_id), "released", "activation", activation_id)
+        ended = await service.cancel(_known_form(activation_id, "activation"))
+        return _ended(ended, "released", "activation", activation_id)
 
     @app.post(
         "/v1/redemptions",
@@ -157,7 +158,15 @@ def _add_uses(app: FastAPI, service: DecisionService) -> None:
     async def reverse(redemption_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give a use back after a return: cap, stock, budget and cost. Twice is as once."""
         await _authorise(service, request, "outcomes")
-        return _ended(await service.reverse(redemption_id), "reversed", "redemption", redemption_id)
+        ended = await service.reverse(_known_form(redemption_id, "redemption"))
+        return _ended(ended, "reversed", "redemption", redemption_id)
+
+
+def _known_form(use_id: str, word: str) -> str:
+    # PostgreSQL takes no NUL, and nothing of ours has such an id.
+    if not use_id.isprintable():
+        raise Problem(404, f"unknown_{word}", f"{word} {use_id!r} does not exist", f"{word}_id")
+    return use_id
 
 
 def _ended(ended: Ended, wanted: State, word: str, use_id: str) -> Response:

@@ -302,6 +302,110 @@ class TestExperiment:
         assert within(10, lambda: not any(ask(client, "c-0001")["experiments"] for _ in range(8)))
 
 
+class TestUses:
+    """Activation, redemption, cancellation and reversal, over two workers and one counter."""
+
+    @pytest.fixture
+    def scarce(self, served: Served) -> Iterator[str]:
+        """An offer of which there is one use, known to both workers."""
+        [(before,)] = served.rows(
+            "SELECT json_agg(json_build_array(document, popularity)) FROM offers"
+        )
+        document = {**before[0][0], "offer_id": "scarce", "total_cap": 1, "customer_cap": None}
+        document |= {"eligibility": None, "valid_from": "2020-01-01T00:00:00+00:00"}
+        document |= {"valid_to": (AT + timedelta(days=9)).isoformat(), "channels": ["app"]}
+        documents = [*(d for d, _ in before), document]
+        popularity = {d["offer_id"]: p for d, p in before} | {"scarce": 0.5}
+        served.admin.publish_offers(documents, popularity)
+        with served.client() as one:
+            assert within(10, lambda: all("scarce" in self.named(one) for _ in range(8)))
+        yield "scarce"
+        popularity.pop("scarce")
+        served.admin.publish_offers([d for d, _ in before], popularity)
+        with psycopg.connect(served.database) as connection:
+            connection.execute("TRUNCATE uses, held, replays")
+
+    def named(self, client: httpx.Client, customer_id: str = "c-0300") -> list[str]:
+        return offered(ask(client, customer_id, placements=[{"name": "all", "limit": 20}]))
+
+    def post(
+        self, client: httpx.Client, path: str, body: Any = None, name: str | None = None
+    ) -> Any:
+        headers = {"Idempotency-Key": name} if name else {}
+        return client.post(f"/v1/{path}", json=body, headers=headers)
+
+    def body(self, customer_id: str = "c-0300", **changed: Any) -> dict[str, Any]:
+        return {"customer_id": customer_id, "offer_id": "scarce", "channel": "app", **changed}
+
+    def test_the_last_use_is_kept_for_who_activated_it_and_shown_to_nobody_else(
+        self, served: Served, client: httpx.Client, scarce: str
+    ) -> None:
+        kept = self.post(client, "activations", self.body()).json()
+        assert kept["refused"] is None
+        assert datetime.fromisoformat(kept["expires_at"]) > AT
+        rival = self.post(client, "activations", self.body("c-0301")).json()
+        assert rival == {"activation_id": None, "expires_at": None, "refused": "cap_reached"}
+        assert within(5, lambda: all(scarce not in self.named(client, "c-0301") for _ in range(8)))
+        # Hers is reserved: she goes on seeing it until she uses it.
+        assert scarce in self.named(client)
+        used = self.post(
+            client, "redemptions", self.body(activation_id=kept["activation_id"], order_id="r-1")
+        ).json()
+        assert used == {"redemption_id": kept["activation_id"], "refused": None}
+        assert served.rows(
+            "SELECT kind, event ->> 'order_id' FROM outcomes WHERE event_id = %s",
+            kept["activation_id"],
+        ) == [("redeem", "r-1")]
+
+    def test_a_return_gives_the_use_back_and_twice_is_as_once(
+        self, client: httpx.Client, scarce: str
+    ) -> None:
+        used = self.post(client, "redemptions", self.body(channel="till")).json()["redemption_id"]
+        assert self.post(client, "redemptions", self.body("c-0301")).json()["refused"]
+        reversed_ = [self.post(client, f"redemptions/{used}/reverse") for _ in range(2)]
+        assert [one.json() for one in reversed_] == [
+            {"state": "reversed", "changed": True},
+            {"state": "reversed", "changed": False},
+        ]
+        assert self.post(client, "redemptions", self.body("c-0301")).json()["refused"] is None
+
+    def test_a_cancelled_reservation_is_free_at_once(
+        self, client: httpx.Client, scarce: str
+    ) -> None:
+        kept = self.post(client, "activations", self.body()).json()["activation_id"]
+        assert self.post(client, f"activations/{kept}/cancel").json()["state"] == "released"
+        assert self.post(client, "activations", self.body("c-0301")).json()["refused"] is None
+        late = self.post(client, f"redemptions/{kept}/reverse")
+        assert (late.status_code, late.json()["code"]) == (409, "redemption_released")
+
+    def test_the_same_idempotency_key_does_nothing_twice(
+        self, client: httpx.Client, scarce: str
+    ) -> None:
+        first, again = (self.post(client, "redemptions", self.body(), "key-1") for _ in range(2))
+        assert first.json() == again.json()
+        assert first.json()["refused"] is None
+        other = self.post(client, "redemptions", self.body("c-0301"), "key-1")
+        assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+        too_long = self.post(client, "redemptions", self.body(), "k" * 201)
+        assert too_long.json()["code"] == "invalid_idempotency_key"
+
+    def test_an_offer_that_is_not_for_her_is_refused_with_its_reason(
+        self, client: httpx.Client, scarce: str
+    ) -> None:
+        for offer_id, reason in (("nothing", "unknown_offer"), ("past-1", "expired")):
+            answer = self.post(client, "activations", self.body(offer_id=offer_id)).json()
+            assert answer["refused"] == reason
+
+    def test_unknown_uses_are_not_found(self, client: httpx.Client) -> None:
+        for path in (
+            "activations/none/cancel",
+            "redemptions/none/reverse",
+            "redemptions/%00/reverse",
+        ):
+            response = self.post(client, path)
+            assert (response.status_code, response.json()["code"][:8]) == (404, "unknown_")
+
+
 class TestOutcomes:
     def test_told_twice_count_once(self, client: httpx.Client, served: Served) -> None:
         events = [

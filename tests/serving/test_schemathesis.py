@@ -57,6 +57,12 @@ TRIED = {
     ("POST", "/v1/decisions", False): 60,
     ("POST", "/v1/outcomes", True): 60,
     ("POST", "/v1/outcomes", False): 60,
+    ("POST", "/v1/activations", True): 40,
+    ("POST", "/v1/activations", False): 40,
+    ("POST", "/v1/redemptions", True): 40,
+    ("POST", "/v1/redemptions", False): 40,
+    ("POST", "/v1/activations/{activation_id}/cancel", True): 10,
+    ("POST", "/v1/redemptions/{redemption_id}/reverse", True): 10,
     ("GET", "/health/live", True): 3,
     ("GET", "/health/ready", True): 3,
     ("GET", "/metrics", True): 3,
@@ -96,6 +102,6 @@ def test_every_answer_is_one_that_the_document_names(
 
     statuses = set[int]()
     holds()
-    if method == "POST":
+    if method == "POST" and "{" not in path:
         # Sound requests get through; broken ones are refused, for more than their form.
         assert (200 in statuses) == sound

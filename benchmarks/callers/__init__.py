@@ -1,0 +1,1 @@
+"""Callers of the service for benchmarks: cheap enough that the service is what is measured."""
