@@ -81,9 +81,19 @@ class DuckDbLake:
             columns = [field.with_nullable(True) for field in contract.arrow_schema]
             return self._named(arrow.schema(columns).empty_table())
         # Read by our own path list, never by a glob: uncommitted files must stay unseen.
-        return self._engine.read_parquet(
-            [str(self._folder / file) for file in files], hive_partitioning=False
+        read = self._engine.read_parquet(
+            [str(self._folder / file) for file in files],
+            hive_partitioning=False,
+            union_by_name=True,
         )
+        # Files of an older version lack the columns that the contract gained since.
+        columns = {
+            field.name: read[field.name]
+            if field.name in read.columns
+            else ibis.null(ibis.dtype(field.type))
+            for field in contract.arrow_schema
+        }
+        return read.select(**columns)
 
     def derived(self, name: str) -> ibis.Table | None:
         files = self._seen().files.get(_derived(name))
@@ -190,10 +200,14 @@ class DuckDbWrite:
         same = " AND ".join(f'i."{n}" IS NOT DISTINCT FROM r."{n}"' for n in contract.names)
         engine.register("incoming", rows.append_column("_row", arrow.array(range(rows.num_rows))))
         files = self._paths(contract.name)
+        engine.register("nothing", contract.arrow_schema.empty_table())
+        existing = "FROM nothing"
         if files:
-            engine.read_parquet(files, hive_partitioning=False).create_view("existing")
-        else:
-            engine.register("existing", contract.arrow_schema.empty_table())
+            # By name: files of an older version lack the columns that the contract gained since.
+            stored = engine.read_parquet(files, hive_partitioning=False, union_by_name=True)
+            stored.create_view("stored")
+            existing = f"SELECT {columns} FROM (FROM nothing UNION ALL BY NAME FROM stored)"  # noqa: S608
+        engine.execute(f"CREATE TEMP VIEW existing AS {existing}")
         # Of one key, an event keeps its first telling and a record its last.
         order = "_row" if contract.nature == "event" else "_row DESC"
         engine.execute(

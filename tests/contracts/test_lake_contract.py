@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import pyarrow as arrow
 import pytest
 
-from foundation.contracts import INTERACTIONS, OFFERS, PRODUCTS
+from foundation.contracts import INTERACTIONS, OFFERS, PRODUCTS, TABLES
 from foundation.errors import RegularsError
 from foundation.lake import Lake, LakeWrite, Merged
 
@@ -114,8 +115,8 @@ def test_every_type_comes_back_as_it_went_in(lake: Lake) -> None:
         "stores": [], "valid_from": datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
         "valid_to": datetime(9999, 12, 31, tzinfo=UTC),
         "eligibility": '{"all": [{"days": [1, null]}]}', "total_cap": -(2**62), "customer_cap": 0,
-        "budget": 5, "stock": 1, "cost": -1, "funder": "", "priority": 0, "exclusive_group": " ",
-        "combinable": True, "campaign_kind": "A",
+        "budget": 5, "stock": 1, "store_stock": '{"s-1": 2}', "cost": -1,
+        "funder": "", "priority": 0, "exclusive_group": " ", "combinable": True, "campaign_kind": "A",
     }  # fmt: skip
     bare = {c.name: None if c.nullable else full[c.name] for c in OFFERS.columns}
     bare |= {"offer_id": "o2", "combinable": False}
@@ -125,6 +126,24 @@ def test_every_type_comes_back_as_it_went_in(lake: Lake) -> None:
     found = rows_of(lake, "offers", "offer_id")
     assert found == {"o1": full, "o2": bare}
     assert lake.fetch(lake.table("offers")).schema.types == OFFERS.arrow_schema.types
+
+
+def test_rows_of_before_a_column_was_known_have_null_there(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = replace(
+        PRODUCTS, columns=tuple(c for c in PRODUCTS.columns if c.name != "subcategory")
+    )
+    with monkeypatch.context() as earlier:
+        earlier.setitem(TABLES, "products", before)
+        with lake.write() as write:
+            write.upsert("products", products(p1="GROCERY").drop_columns(["subcategory"]))
+    assert rows_of(lake, "products", "product_id")["p1"]["subcategory"] is None
+
+    put(lake, "products", products(p2="MEAT"))
+
+    assert lake.fetch(lake.table("products")).schema.names == PRODUCTS.arrow_schema.names
+    assert set(rows_of(lake, "products", "product_id")) == {"p1", "p2"}
 
 
 def test_a_missing_required_value_is_refused_and_nothing_is_written(lake: Lake) -> None:

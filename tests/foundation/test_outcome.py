@@ -88,7 +88,7 @@ def test_scores_and_quantities_may_have_any_decimals_and_sums_of_floats_are_mone
     check_outcome(event(**fields), NOW)
 
 
-@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("kind", [kind for kind in get_args(Kind) if kind != "reverse"])
 def test_a_receipt_has_lines_and_nothing_else_has(kind: str) -> None:
     """Money is counted from lines, so that a receipt without any would be lost in silence."""
     receipt = kind in RECEIPT_KINDS
@@ -98,6 +98,11 @@ def test_a_receipt_has_lines_and_nothing_else_has(kind: str) -> None:
     check_outcome(event(kind=kind, lines=sound, offer_id="o-1"), NOW)
     with pytest.raises(RegularsError, match=f"event 'e-1': {why}"):
         check_outcome(event(kind=kind, lines=broken), NOW)
+
+
+def test_a_reversal_is_not_told_but_asked_for() -> None:
+    with pytest.raises(RegularsError, match="give the use back with POST /v1/redemptions"):
+        check_outcome(event(kind="reverse", offer_id="o-1"), NOW)
 
 
 def test_a_redemption_names_its_offer() -> None:

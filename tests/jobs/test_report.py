@@ -179,6 +179,20 @@ class TestMargin:
         # 250 of sales less twice 80; who bought nothing and redeemed once has cost 80.
         assert figures(shop, design()) == {"c-1": (90, 1, 1), "c-2": (-80, 0, 1)}
 
+    def test_gets_back_the_cost_of_a_redemption_that_was_reversed(self, shop: DuckDbLake) -> None:
+        put(shop, "decisions", decided("d-1", "c-1", "on"), decided("d-2", "c-2", "on"))
+        reversed_ = {"kind": "reverse", "at": START + 2 * HOUR}
+        put(
+            shop,
+            "interactions",
+            redeemed("e-1", "c-1", "o-1"),
+            redeemed("e-2", "c-1", "o-1"),
+            {**redeemed("e-3", "c-1", "o-1"), **reversed_},
+            redeemed("e-4", "c-2", "o-1"),
+            {**redeemed("e-5", "c-2", "o-1"), **reversed_},
+        )
+        assert figures(shop, design()) == {"c-1": (-80, 0, 1), "c-2": (0, 0, 0)}
+
     def test_of_a_receipt_net_of_the_offer_is_charged_once(self, shop: DuckDbLake) -> None:
         put(shop, "decisions", decided("d-1", "c-1", "on"), decided("d-2", "c-2", "on"))
         told = {"offer_discount": 50, "discount": 50, "offer_id": "o-1"}

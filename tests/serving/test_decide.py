@@ -21,6 +21,7 @@ from foundation.decision import DecisionRecord, Policy, decode_record, encode
 from foundation.money import InvalidAmount
 from foundation.offer import Offer
 from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
+from foundation.uses import Held, Limits
 from recommender.offer_features import offer_feature_names
 from recommender.policies import Eligible, draw_slate
 from recommender.response import ResponseModel
@@ -140,6 +141,9 @@ REFUSED: dict[Reason, Any] = {
     "rule_invalid": {"eligibility": {"feature": "recency_days", "is": "about", "value": 3}},
     "not_eligible": {"eligibility": {"feature": "recency_days", "is": ">", "value": 30}},
     "customer_cap_reached": {"customer_cap": 2},
+    "cap_reached": {"limits": Limits(100, total_cap=3)},
+    "budget_spent": {"limits": Limits(100, budget=399)},
+    "out_of_stock": {"limits": Limits(100, store_stock={"s-12": 2, "s-9": 5})},
     # Refused by the experiment below.
     "not_in_variant": {},
 }
@@ -153,7 +157,12 @@ ALLOWED = {
     "rule_invalid": {"eligibility": {"segment": "rfm", "in": ["champions"]}},
     "not_eligible": {"eligibility": {"not": REFUSED["not_eligible"]["eligibility"]}},
     "customer_cap_reached": {"customer_cap": 3},
+    "cap_reached": {"limits": Limits(100, total_cap=4)},
+    "budget_spent": {"limits": Limits(100, budget=400)},
+    "out_of_stock": {"limits": Limits(100, store_stock={"s-12": 3})},
 }
+# Three uses of each are taken already, for 1.00 each, two of them in store s-12.
+TAKEN = {reason: Held(3, 300, {"s-12": 2, "s-9": 1}) for reason in REFUSED}
 ONLY_ALLOWED = Experiment(
     "sets", "sets",
     [Variant(v, 0.5, offers=["allowed", *(r for r in REFUSED if r != "not_in_variant")])
@@ -164,7 +173,7 @@ ONLY_ALLOWED = Experiment(
 
 def test_every_refusal_reason_is_reached_and_is_the_only_thing_in_the_way(scorer: Scorer) -> None:
     refused = [offer(reason, **fields) for reason, fields in REFUSED.items()]
-    known = knowing(scorer, [offer("allowed"), *refused], (ONLY_ALLOWED,))
+    known = knowing(scorer, [offer("allowed"), *refused], (ONLY_ALLOWED,), held=TAKEN)
     state = LiveState(dict.fromkeys(REFUSED, 2))
 
     record = decided(known, state=state, context={"store_id": "s-12"})
@@ -175,9 +184,27 @@ def test_every_refusal_reason_is_reached_and_is_the_only_thing_in_the_way(scorer
     assert shown(record) == [["allowed"]]
     # Change only what the reason names, and the same offer is eligible.
     mended = [offer(reason, **fields) for reason, fields in ALLOWED.items()]
-    record = decided(knowing(scorer, mended), state=state, context={"store_id": "s-12"})
+    record = decided(knowing(scorer, mended, held=TAKEN), state=state, context={"store_id": "s-12"})
     assert record.refusals == {}
     assert set(record.scores) == set(ALLOWED)
+
+
+def test_an_offer_that_she_holds_a_use_of_is_shown_to_her_whatever_others_took(
+    scorer: Scorer,
+) -> None:
+    last = offer("o", limits=Limits(100, total_cap=1))
+    known = knowing(scorer, [last], held={"o": Held(1, 100)})
+
+    assert decided(known).refusals == {"o": "cap_reached"}
+    assert decided(known, state=LiveState({}, frozenset({"o"}))).refusals == {}
+
+
+def test_asked_from_home_an_offer_is_shown_while_any_store_has_a_piece(scorer: Scorer) -> None:
+    pieces = offer("o", limits=Limits(100, store_stock={"s-1": 1, "s-2": 1}))
+
+    for taken, refused in (({"s-1": 1}, {}), ({"s-1": 1, "s-2": 1}, {"o": "out_of_stock"})):
+        known = knowing(scorer, [pieces], held={"o": Held(2, 200, taken)})
+        assert decided(known).refusals == refused
 
 
 def test_every_offer_is_scored_or_refused_never_both_never_neither(scorer: Scorer) -> None:
