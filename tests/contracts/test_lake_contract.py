@@ -116,7 +116,8 @@ def test_every_type_comes_back_as_it_went_in(lake: Lake) -> None:
         "valid_to": datetime(9999, 12, 31, tzinfo=UTC),
         "eligibility": '{"all": [{"days": [1, null]}]}', "total_cap": -(2**62), "customer_cap": 0,
         "budget": 5, "stock": 1, "store_stock": '{"s-1": 2}', "cost": -1,
-        "funder": "", "priority": 0, "exclusive_group": " ", "combinable": True, "campaign_kind": "A",
+        "funder": "", "priority": 0, "exclusive_group": " ", "combinable": True,
+        "campaign_kind": "A",
     }  # fmt: skip
     bare = {c.name: None if c.nullable else full[c.name] for c in OFFERS.columns}
     bare |= {"offer_id": "o2", "combinable": False}
@@ -136,8 +137,7 @@ def test_rows_of_before_a_column_was_known_have_null_there(
     )
     with monkeypatch.context() as earlier:
         earlier.setitem(TABLES, "products", before)
-        with lake.write() as write:
-            write.upsert("products", products(p1="GROCERY").drop_columns(["subcategory"]))
+        put(lake, "products", products(p1="GROCERY").drop_columns(["subcategory"]))
     assert rows_of(lake, "products", "product_id")["p1"]["subcategory"] is None
 
     put(lake, "products", products(p2="MEAT"))
