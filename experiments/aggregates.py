@@ -118,6 +118,11 @@ class Aggregates:
             self.third - other.third,
         )
 
+    def total(self) -> "Aggregates":
+        """Add up the first dimension: strata, or days."""
+        parts = (self.n, self.first, self.second, self.third)
+        return Aggregates(*(part.sum(axis=0) for part in parts))
+
     @property
     def mean(self) -> np.ndarray:
         """Means, shape (..., k)."""

@@ -44,13 +44,9 @@ def compare(
         confidence: Of the interval.
     """
     found = contrast(figure, treatment, control)
-    refused = _refused(found, confidence)
-    if refused:
-        return refused
-    if bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
-        return _by_welch(found, confidence)
-    if units is None:
-        return _without(found, _told(found, "compare single units, which randomisation can judge"))
+    normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
+    if units is None or normal or _refused(found, confidence):
+        return compare_contrast(found, confidence)
     deals = randomisation(figure, *units, seed, confidence, DEALS)
     if not deals.holds(confidence):
         return _without(
@@ -62,12 +58,22 @@ def compare(
     return _shown(
         found,
         confidence,
-        # Past the last deal there is no bound; a high value is what a low bound is made from.
         low=estimate - deals.upper * error,
         high=estimate - deals.lower * error,
         p=deals.p,
         method="randomisation",
     )
+
+
+def compare_contrast(found: Contrast, confidence: float = 0.95) -> Effect:
+    """Compare what is already a contrast, such as a post-stratified one."""
+    refused = _refused(found, confidence)
+    if refused:
+        return refused
+    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+        return _without(found, _told(found, "compare single units, which randomisation can judge"))
+    absolute = difference(*moments_of(found), confidence)
+    return _shown(found, confidence, absolute.low, absolute.high, absolute.p, "welch")
 
 
 def compare_always(
@@ -150,11 +156,6 @@ def moments_of(found: Contrast) -> tuple[Moments, Moments]:
         Moments(int(found.treatment_n), float(found.treatment), float(found.treatment_variance)),
         Moments(int(found.control_n), float(found.control), float(found.control_variance)),
     )
-
-
-def _by_welch(found: Contrast, confidence: float) -> Effect:
-    absolute = difference(*moments_of(found), confidence)
-    return _shown(found, confidence, absolute.low, absolute.high, absolute.p, "welch")
 
 
 def _refused(found: Contrast, confidence: float) -> Effect | None:
