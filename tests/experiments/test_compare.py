@@ -1,11 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
 import tea_tasting as tt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 
 from experiments.aggregates import Aggregates, InvalidAggregates
 from experiments.compare import (
@@ -199,7 +199,7 @@ def test_cluster_errors_are_those_of_statsmodels():
         for part in (TREATED, ~TREATED)
     )
     found = contrast("ratio", treated, control)
-    fit = sm.OLS(UNITS["spend"], sm.add_constant(TREATED.astype(float))).fit(
+    fit = OLS(UNITS["spend"], np.column_stack([np.ones(N), TREATED])).fit(
         cov_type="cluster",
         cov_kwds={"groups": UNITS["household"], "use_correction": False},
     )
