@@ -21,7 +21,8 @@ from adapters.complete_journey import read_complete_journey
 from benchmarks.run import Bar
 from experiments.assignment import variant_of
 from experiments.design import Experiment, Variant
-from experiments.report import Effect, analyse
+from experiments.effect import Effect
+from experiments.report import analyse
 from foundation.clock import FixedClock
 from foundation.decision import Policy
 from foundation.features import feature_hash

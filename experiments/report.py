@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.design import Experiment, check, content_hash
+from experiments.effect import Effect
 from experiments.sample_ratio import sample_ratio_deviation, sample_ratio_p_value
 from experiments.welch import Moments, difference, relative
 from foundation.errors import RegularsError, TooLittleData
@@ -31,21 +32,6 @@ class SampleRatio(msgspec.Struct, frozen=True):
     planned: dict[str, float]
     observed: dict[str, int]
     deviation: float
-
-
-class Effect(msgspec.Struct, frozen=True):
-    """One metric in one variant beside the control, a mean per unit each."""
-
-    mean: float
-    control_mean: float
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    p: float | None = None
-    relative: float | None = None
-    relative_low: float | None = None
-    relative_high: float | None = None
-    refused: str | None = None
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -9,7 +9,8 @@ from typing import Any
 
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment
-from experiments.report import Effect, Report, summary_lines
+from experiments.effect import Effect
+from experiments.report import Report, summary_lines
 from foundation.access import SCOPES
 from foundation.errors import NothingToDo
 from foundation.lake import Lake

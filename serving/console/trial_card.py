@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from experiments.report import Effect, Report
+from experiments.effect import Effect
+from experiments.report import Report
 from foundation.money import Currency
 from serving.console.desk import Desk, Trial
 from serving.console.interval import interval, scale_around

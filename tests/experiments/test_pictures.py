@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from experiments.effect import Effect
 from experiments.pictures import intervals_picture, sample_ratio_picture
-from experiments.report import Effect, Report, SampleRatio
+from experiments.report import Report, SampleRatio
 from foundation.errors import RegularsError
 from foundation.money import Currency
 

@@ -1,0 +1,347 @@
+"""Does every method keep its promise of 5 %, in both tails, where nothing was changed?
+
+Experiments without effect are simulated over a grid of metrics, sizes and splits and judged by the
+functions that judge real ones. A cell must reject 5 % of the experiments it answers, or refuse
+before looking at which variant is better. Then always-valid sequences are read on 28 days.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from benchmarks.run import Bar
+from experiments.aggregates import Aggregates
+from experiments.confidence_sequence import always_valid_p
+from experiments.contrast import Figure, contrast
+from experiments.metrics import Column, Mean, clustered
+from experiments.near_normal import near_normal
+from experiments.proportion import enough_responders, proportion_p
+from experiments.quantile import compare_quantiles
+from experiments.randomisation import randomisation
+from experiments.welch import satterthwaite, student_p
+
+EXPERIMENTS = 10_000
+ALPHA = 0.05
+REJECTION_WITHIN, TAIL_MOST = 0.0065, 0.03
+EVER_REJECTS_MOST, EVER_DETECTS_LEAST = 0.05, 0.22
+SPLITS = (0.5, 0.2, 0.05)
+# A cell that refuses some goes on until it has answered enough, or has drawn so many times as many.
+MOST_DRAWN = 5
+# The band is three standard errors of 10,000 experiments: by chance alone some cell of the grid
+# leaves it in every sixth run. Such a cell goes on, and all its experiments count.
+LONGER = 4
+# 10 deals in each tail: the randomisation test is as exact as with more, only its p is coarser.
+DEALS = 399
+VALUES_AT_ONCE = 4_000_000
+WORKERS = 2
+
+# The days and drift of a test that has 52 % power at its end: .05 relative of the reference's case.
+DAYS, PER_DAY, DRIFT = 28, 100, 2.0137
+HISTORIES = 40_000
+
+SPEND = Mean(Column("spend"))
+
+# One row of columns a unit, for so many experiments of so many units.
+Draw = Callable[[np.random.Generator, int, int], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One simulated situation; n counts units of assignment."""
+
+    metric: str
+    n: int
+    split: float
+    seed: int
+    experiments: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """p-values (NaN: refused) and differences of some experiments, and how they were judged."""
+
+    p: np.ndarray
+    difference: np.ndarray
+    skewness: float
+    methods: set[str]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=1, help="of the simulation")
+    parser.add_argument(
+        "--experiments", type=int, default=EXPERIMENTS, help="simulated in a cell of the grid"
+    )
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the rejections of every cell, and of 28 looks."""
+    cells = list(grid(options.seed, options.experiments))
+    with ProcessPoolExecutor(WORKERS) as pool:
+        found = list(pool.map(judge_cell, cells))
+    histories = HISTORIES * options.experiments // EXPERIMENTS
+    return {"cells": found, "sequential": sequential(options.seed, histories)}
+
+
+def bars(figures: dict[str, Any]) -> list[Bar]:
+    found: list[Bar] = []
+    for cell in figures["cells"]:
+        if cell["rejection"] is None:
+            continue
+        name = f"{cell['metric']} {cell['n']:,} {cell['split']}"
+        tail = max(cell["lower_tail"], cell["upper_tail"])
+        away = abs(cell["rejection"] - ALPHA)
+        found += [
+            Bar(
+                f"{name} rejection from 5 %",
+                away,
+                f"at most {REJECTION_WITHIN}",
+                away <= REJECTION_WITHIN,
+            ),
+            Bar(f"{name} larger tail", tail, f"at most {TAIL_MOST}", tail <= TAIL_MOST),
+        ]
+    looks = figures["sequential"]
+    rejects, detects = looks["ever_rejects"], looks["ever_detects"]
+    return [
+        *found,
+        Bar(
+            "ever rejects over 28 looks",
+            rejects,
+            f"at most {EVER_REJECTS_MOST}",
+            rejects <= EVER_REJECTS_MOST,
+        ),
+        Bar(
+            "ever detects where the test at the end has 52 % power",
+            detects,
+            f"at least {EVER_DETECTS_LEAST}",
+            detects >= EVER_DETECTS_LEAST,
+        ),
+    ]
+
+
+def grid(seed: int, experiments: int) -> Iterator[Cell]:
+    """Yield the cells, each with a seed of its own."""
+    sizes = {
+        "spend": (500, 2_000, 10_000),
+        "capped_spend": (500, 4_000),
+        "proportion": (500, 2_000, 10_000),
+        "ratio": (500, 2_000),
+        "cuped": (500, 2_000),
+        "cuped_ratio": (500,),
+        "quantile": (500, 2_000),
+        "household": (500, 2_000),
+        "store": (20, 60),
+    }
+    places = [
+        (metric, n, split) for metric, many in sizes.items() for n in many for split in SPLITS
+    ]
+    seeds = np.random.SeedSequence(seed).generate_state(len(places))
+    for (metric, n, split), own in zip(places, seeds, strict=True):
+        yield Cell(metric, n, split, int(own), experiments)
+
+
+def judge_cell(cell: Cell) -> dict[str, Any]:
+    """Simulate a cell until it has answered often enough, and count its rejections."""
+    rng = np.random.default_rng(cell.seed)
+    parts: list[Judged] = []
+    wanted, drawn = cell.experiments, 0
+    while True:
+        count = min(max(VALUES_AT_ONCE // (cell.n * WIDTH.get(cell.metric, 1)), 1), wanted)
+        parts.append(JUDGES[cell.metric](rng, count, cell.n, max(round(cell.n * cell.split), 1)))
+        drawn += count
+        answered = sum(int(np.isfinite(part.p).sum()) for part in parts)
+        if answered >= wanted and wanted == cell.experiments and not _within(_rates(parts)):
+            wanted *= LONGER
+        if answered >= wanted or drawn >= MOST_DRAWN * wanted:
+            break
+    rates = _rates(parts)
+    return {
+        "metric": cell.metric,
+        "method": "+".join(sorted(set().union(*(part.methods for part in parts)))),
+        "n": cell.n,
+        "split": cell.split,
+        "skew": float(np.nanmean([part.skewness for part in parts])),
+        "answered": answered,
+        "rejection": sum(rates) if rates else None,
+        "lower_tail": rates[0] if rates else None,
+        "upper_tail": rates[1] if rates else None,
+        "refused": 1 - answered / drawn,
+    }
+
+
+def _rates(parts: list[Judged]) -> tuple[float, float] | None:
+    """Return the share of answered experiments rejected below and above, None without any."""
+    p = np.concatenate([part.p for part in parts])
+    up = np.concatenate([part.difference for part in parts]) > 0
+    kept = np.isfinite(p)
+    if not kept.any():
+        return None
+    rejected = p <= ALPHA
+    return float((rejected & ~up)[kept].mean()), float((rejected & up)[kept].mean())
+
+
+def _within(rates: tuple[float, float] | None) -> bool:
+    return rates is None or (
+        abs(sum(rates) - ALPHA) <= REJECTION_WITHIN and max(rates) <= TAIL_MOST
+    )
+
+
+def judge_figure(
+    draw: Draw, figure: Figure, rng: np.random.Generator, count: int, n: int, given: int
+) -> Judged:
+    """Judge a mean or a ratio as `compare` does, with all near-normal experiments at once."""
+    rows = draw(rng, count, n)
+    treatment, control = rows[:, :given], rows[:, given:]
+    found = contrast(figure, Aggregates.from_rows(treatment), Aggregates.from_rows(control))
+    error, df = satterthwaite(
+        found.treatment_variance, found.treatment_n, found.control_variance, found.control_n
+    )
+    p = student_p(found.difference, error, df)
+    normal = near_normal(found.skewness, found.treatment_n, found.control_n)
+    methods = {"welch"} if normal.any() else set[str]()
+    for place in np.flatnonzero(~normal):
+        seed = int(rng.integers(2**31))
+        dealt = randomisation(figure, treatment[place], control[place], seed, deals=DEALS)
+        holds = dealt.holds(1 - ALPHA)
+        p[place] = dealt.p if holds else np.nan
+        methods.add("randomisation" if holds else "refused")
+    return Judged(p, found.difference, float(np.nanmean(np.abs(found.skewness))), methods)
+
+
+def judge_proportion(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
+    x, y = rng.binomial(given, 0.1, count), rng.binomial(n - given, 0.1, count)
+    enough = enough_responders(x, given, y, n - given)
+    _, p = proportion_p(x, given, y, n - given)
+    methods = {"score"} if enough.any() else {"refused"}
+    return Judged(np.where(enough, p, np.nan), x / given - y / (n - given), 2.67, methods)
+
+
+def judge_quantile(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
+    values = rng.lognormal(3.0, 1.0, (count, n))
+    seeds = rng.integers(2**31, size=count)
+    found = [
+        compare_quantiles(each[:given], each[given:], 0.5, int(seed), deals=DEALS)
+        for each, seed in zip(values, seeds, strict=True)
+    ]
+    p = np.array([np.nan if one.p is None else one.p for one in found])
+    difference = np.array([one.mean - one.control_mean for one in found])
+    methods = {"refused" if one.refused else one.method for one in found}
+    return Judged(p, difference, _skewness(values), methods)
+
+
+def draw_spend(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """5 % of customers buy, for lognormal amounts: the reference's case."""
+    buys = rng.random((count, n)) < 0.05
+    spend = np.zeros((count, n))
+    spend[buys] = rng.lognormal(3.0, 1.0, int(buys.sum()))
+    return spend[..., None]
+
+
+def draw_capped(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """Everybody buys; the highest 1 % are capped, by a cap of the plan."""
+    return np.minimum(rng.lognormal(3.0, 1.0, (count, n, 1)), np.exp(3.0 + 2.3263))
+
+
+def draw_ratio(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """Spend a visit: visits of geometric number, each customer with a level of her own."""
+    visits = rng.geometric(0.3, (count, n)).astype(np.float64)
+    return np.stack([visits * rng.lognormal(2.0, 0.7, (count, n)), visits], axis=-1)
+
+
+def draw_cuped(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """Spend now and before, both around the customer's own level."""
+    level = rng.lognormal(2.0, 0.7, (count, n))
+    return np.stack([level * rng.lognormal(0.0, 0.5, (count, n)) for _ in range(2)], axis=-1)
+
+
+def draw_cuped_ratio(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    level = rng.lognormal(2.0, 0.5, (count, n))
+    visits = [rng.geometric(0.3, (count, n)).astype(np.float64) for _ in range(2)]
+    noise = [rng.lognormal(0.0, 0.4, (count, n)) for _ in range(2)]
+    columns = [part for v, e in zip(visits, noise, strict=True) for part in (v * level * e, v)]
+    return np.stack(columns, axis=-1)
+
+
+def draw_households(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    return _clusters(rng, count, n, rng.integers(1, 6, n), shared=0.5)
+
+
+def draw_stores(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    # Stores differ in size by a factor of some 5, and share a quarter of their customers' spend.
+    return _clusters(rng, count, n, np.ceil(rng.lognormal(3.0, 0.4, n)).astype(int), shared=0.3)
+
+
+def _clusters(
+    rng: np.random.Generator, count: int, n: int, sizes: np.ndarray, shared: float
+) -> np.ndarray:
+    """Return the sums and sizes of clusters, shape (count, n, 2); each experiment shuffles them."""
+    rows = np.empty((count, n, 2))
+    for place in range(count):
+        member = np.repeat(np.arange(n), rng.permutation(sizes))
+        level = rng.normal(0.0, shared, n)
+        spend = np.exp(3.0 + level[member] + rng.normal(0.0, 0.5, len(member)))
+        rows[place] = clustered(SPEND, spend[:, None], member)
+    return rows
+
+
+def sequential(seed: int, histories: int) -> dict[str, Any]:
+    """Read always-valid sequences on every one of 28 days, without an effect and with one."""
+    rng = np.random.default_rng([seed, DAYS])
+    planned = DAYS * PER_DAY
+    # Gamma spend of shape 2 and scale 1 has variance 2; halves are compared.
+    gain = DRIFT * np.sqrt(2.0 * 4 / planned)
+    rejects = detects = at_end = done = 0
+    n = np.arange(1, DAYS + 1) * PER_DAY
+    while done < histories:
+        count = min(1_000, histories - done)
+        spend = rng.gamma(2.0, 1.0, (2, count, DAYS, PER_DAY // 2, 1))
+        control = _so_far(spend[0])
+        for added in (0.0, gain):
+            found = contrast("mean", _so_far(spend[1] + added), control)
+            normal = near_normal(found.skewness, found.treatment_n, found.control_n)
+            z = found.difference / np.sqrt(found.variance)
+            called = ((always_valid_p(z, n, planned) <= ALPHA) & normal).any(axis=1).sum()
+            if added:
+                detects += int(called)
+                at_end += int((np.abs(z[:, -1]) > 1.96).sum())
+            else:
+                rejects += int(called)
+        done += count
+    return {
+        "looks": DAYS,
+        "histories": done,
+        "ever_rejects": rejects / done,
+        "ever_detects": detects / done,
+        "detects_at_the_end": at_end / done,
+    }
+
+
+def _so_far(values: np.ndarray) -> Aggregates:
+    days = Aggregates.from_rows(values)
+    return Aggregates(
+        *(part.cumsum(axis=1) for part in (days.n, days.first, days.second, days.third))
+    )
+
+
+def _skewness(values: np.ndarray) -> float:
+    return float(Aggregates.from_rows(values[..., None]).skewness(np.ones(1)).mean())
+
+
+# Columns a unit where it has more than one.
+WIDTH = {"ratio": 2, "cuped": 2, "cuped_ratio": 4, "household": 6, "store": 40}
+
+JUDGES: dict[str, Callable[[np.random.Generator, int, int, int], Judged]] = {
+    "spend": partial(judge_figure, draw_spend, "mean"),
+    "capped_spend": partial(judge_figure, draw_capped, "mean"),
+    "proportion": judge_proportion,
+    "ratio": partial(judge_figure, draw_ratio, "ratio"),
+    "cuped": partial(judge_figure, draw_cuped, "mean"),
+    "cuped_ratio": partial(judge_figure, draw_cuped_ratio, "ratio"),
+    "quantile": judge_quantile,
+    "household": partial(judge_figure, draw_households, "ratio"),
+    "store": partial(judge_figure, draw_stores, "ratio"),
+}

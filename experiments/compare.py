@@ -1,0 +1,202 @@
+"""Compare two variants on one metric: the right method for the data, or a refusal.
+
+Which method is taken follows from both variants together and the sizes of each, never from which
+of them is better. Welch's test where the difference is near normal; else randomisation, if single
+units are at hand and outcomes differ enough; else a refusal that says what would help.
+"""
+
+import math
+
+import numpy as np
+
+from experiments.aggregates import Aggregates
+from experiments.confidence_sequence import always_valid_p, critical_value
+from experiments.contrast import Contrast, Figure, contrast
+from experiments.effect import Effect
+from experiments.near_normal import near_normal
+from experiments.proportion import (
+    LEAST_EXPECTED,
+    enough_responders,
+    proportion_interval,
+    proportion_p,
+)
+from experiments.randomisation import DEALS, randomisation
+from experiments.welch import Moments, difference, relative
+from foundation.errors import TooLittleData
+
+Units = tuple[np.ndarray, np.ndarray]
+
+
+def compare(
+    figure: Figure,
+    treatment: Aggregates,
+    control: Aggregates,
+    units: Units | None = None,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Effect:
+    """Compare a mean or a ratio, adjusted where its columns have a covariate.
+
+    Args:
+        figure, treatment, control: As for `contrast`.
+        units: The rows behind treatment and control, shapes (n, k), for randomisation.
+        seed: Of the randomisation.
+        confidence: Of the interval.
+    """
+    found = contrast(figure, treatment, control)
+    normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
+    if units is None or normal or _refused(found, confidence):
+        return compare_contrast(found, confidence)
+    deals = randomisation(figure, *units, seed, confidence, DEALS)
+    if not deals.holds(confidence):
+        return _without(
+            found,
+            _told(found, "and outcomes repeat too often for randomisation; wait for more units"),
+        )
+    error = math.sqrt(float(found.variance))
+    estimate = float(found.difference)
+    return _shown(
+        found,
+        confidence,
+        low=estimate - deals.upper * error,
+        high=estimate - deals.lower * error,
+        p=deals.p,
+        method="randomisation",
+    )
+
+
+def compare_contrast(found: Contrast, confidence: float = 0.95) -> Effect:
+    """Compare what is already a contrast, such as a post-stratified one."""
+    refused = _refused(found, confidence)
+    if refused:
+        return refused
+    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+        return _without(found, _told(found, "compare single units, which randomisation can judge"))
+    absolute = difference(*moments_of(found), confidence)
+    return _shown(found, confidence, absolute.low, absolute.high, absolute.p, "welch")
+
+
+def compare_always(
+    figure: Figure,
+    treatment: Aggregates,
+    control: Aggregates,
+    planned_n: float,
+    confidence: float = 0.95,
+) -> Effect:
+    """Compare as `compare`, with an interval that stays right however often one looks.
+
+    Args:
+        figure, treatment, control: As for `contrast`.
+        planned_n: Units of both variants in the plan.
+        confidence: That the truth is in the interval at all looks.
+    """
+    found = contrast(figure, treatment, control)
+    refused = _refused(found, confidence)
+    if refused:
+        return refused
+    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+        return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
+    n = float(found.treatment_n + found.control_n)
+    error, estimate = math.sqrt(float(found.variance)), float(found.difference)
+    reach = float(critical_value(n, planned_n, 1 - confidence)) * error
+    p = float(always_valid_p(estimate / error, n, planned_n, 1 - confidence))
+    return _shown(found, confidence, estimate - reach, estimate + reach, p, "always valid")
+
+
+def compare_proportions(
+    responders: float,
+    n: float,
+    control_responders: float,
+    control_n: float,
+    confidence: float = 0.95,
+) -> Effect:
+    """Compare two shares of units that responded.
+
+    Args:
+        responders, control_responders: Units that did.
+        n, control_n: All units.
+        confidence: Of the interval.
+    """
+    counts = (responders, n, control_responders, control_n)
+    share, control_share = responders / n, control_responders / control_n
+    if not bool(enough_responders(*counts)):
+        rate = (responders + control_responders) / (n + control_n)
+        return Effect(
+            mean=share,
+            control_mean=control_share,
+            refused=f"the smaller variant of {min(n, control_n):,.0f} units expects "
+            f"{rate * min(n, control_n):.1f} responders and {(1 - rate) * min(n, control_n):.1f} "
+            f"others, a share needs {LEAST_EXPECTED} of both; wait for more",
+            method="score",
+        )
+    _, p = proportion_p(*counts)
+    low, high = proportion_interval(*counts, confidence)
+    moments = [
+        Moments(int(size), rate, rate * (1 - rate) * size / (size - 1))
+        for rate, size in ((share, n), (control_share, control_n))
+    ]
+    ratio = relative(moments[0], moments[1], confidence)
+    return Effect(
+        mean=share,
+        control_mean=control_share,
+        difference=share - control_share,
+        low=float(low),
+        high=float(high),
+        p=float(p),
+        relative=ratio.estimate,
+        relative_low=ratio.low,
+        relative_high=ratio.high,
+        method="score",
+    )
+
+
+def moments_of(found: Contrast) -> tuple[Moments, Moments]:
+    """Return the figures of one contrast as moments, treatment first."""
+    return (
+        Moments(int(found.treatment_n), float(found.treatment), float(found.treatment_variance)),
+        Moments(int(found.control_n), float(found.control), float(found.control_variance)),
+    )
+
+
+def _refused(found: Contrast, confidence: float) -> Effect | None:
+    if not (np.isfinite(found.treatment) and np.isfinite(found.control)):
+        return Effect(
+            mean=float("nan"),
+            control_mean=float("nan"),
+            refused="a ratio has nothing to divide by in one variant; wait for more units",
+        )
+    try:
+        difference(*moments_of(found), confidence)
+    except TooLittleData as refusal:
+        return _without(found, str(refusal))
+    return None
+
+
+def _told(found: Contrast, way_out: str) -> str:
+    smaller = min(float(found.treatment_n), float(found.control_n))
+    return (
+        f"values are too skewed (skewness {float(found.skewness):.3g}) for {smaller:,.0f} units in "
+        f"the smaller variant of {float(found.treatment_n + found.control_n):,.0f}; {way_out}"
+    )
+
+
+def _without(found: Contrast, reason: str) -> Effect:
+    return Effect(float(found.treatment), float(found.control), refused=reason)
+
+
+def _shown(
+    found: Contrast, confidence: float, low: float, high: float, p: float, method: str
+) -> Effect:
+    share = relative(*moments_of(found), confidence)
+    return Effect(
+        mean=float(found.treatment),
+        control_mean=float(found.control),
+        difference=float(found.difference),
+        low=low,
+        high=high,
+        p=p,
+        relative=share.estimate,
+        relative_low=share.low,
+        relative_high=share.high,
+        method=method,
+    )

@@ -1,0 +1,128 @@
+"""The contrast of two variants: a figure of each, their difference, and how sure it is.
+
+A mean, a ratio of sums, either of them adjusted by what was known before (CUPED): all are smooth
+functions of means, so the delta method turns a variant into a figure and the variance of one unit's
+part in it. Whatever is decided about method is read from both variants together, never from which
+of them is better.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from experiments.aggregates import Aggregates
+
+Figure = Literal["mean", "ratio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A figure in treatment and in control; all arrays of one shape (...).
+
+    Attributes:
+        treatment, control: The figures, adjusted where there is a covariate.
+        treatment_variance, control_variance: Of one unit's part in the figure, so that variance / n
+            is the figure's.
+        treatment_n, control_n: Units.
+        skewness: Of one unit's part, both variants taken together.
+    """
+
+    treatment: np.ndarray
+    control: np.ndarray
+    treatment_variance: np.ndarray
+    control_variance: np.ndarray
+    treatment_n: np.ndarray
+    control_n: np.ndarray
+    skewness: np.ndarray
+
+    @property
+    def difference(self) -> np.ndarray:
+        return self.treatment - self.control
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Of the difference."""
+        return self.treatment_variance / self.treatment_n + self.control_variance / self.control_n
+
+
+def contrast(
+    figure: Figure, treatment: Aggregates, control: Aggregates, pooled: Aggregates | None = None
+) -> Contrast:
+    """Return the contrast of two variants.
+
+    Args:
+        figure: "mean" of the first column, or "ratio" of the first to the second. As many columns
+            again, from before the experiment, are the covariate (CUPED): its mean or its ratio.
+        treatment, control: Sums of these columns.
+        pooled: Both together, if at hand.
+
+    Source: delta method; CUPED with one coefficient for both variants, Deng, Xu, Kohavi and Walker
+    2013, for ratios by linearisation, Deng, Knoblich and Lu 2018.
+    """
+    both = treatment + control if pooled is None else pooled
+    k = both.first.shape[-1]
+    width = 1 if figure == "mean" else 2
+    adjusted = k == 2 * width
+    slope = _slope(figure, both, width) if adjusted else np.zeros(both.n.shape)
+    centre = _value(figure, both.mean[..., width:]) if adjusted else None
+    arms: list[tuple[np.ndarray, np.ndarray]] = []
+    for arm in (treatment, control):
+        mean = arm.mean
+        value = _value(figure, mean[..., :width])
+        weights = _gradient(figure, mean[..., :width])
+        if centre is not None:
+            value = value - slope * (_value(figure, mean[..., width:]) - centre)
+            before = -slope[..., None] * _gradient(figure, mean[..., width:])
+            weights = np.concatenate([weights, before], axis=-1)
+        arms.append((value, _quadratic(weights, arm.covariance)))
+    (up, up_variance), (down, down_variance) = arms
+    return Contrast(
+        treatment=up,
+        control=down,
+        treatment_variance=up_variance,
+        control_variance=down_variance,
+        treatment_n=treatment.n,
+        control_n=control.n,
+        skewness=_skewness(figure, both, width, slope, adjusted),
+    )
+
+
+def _value(figure: Figure, mean: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return mean[..., 0] if figure == "mean" else mean[..., 0] / mean[..., 1]
+
+
+def _gradient(figure: Figure, mean: np.ndarray) -> np.ndarray:
+    if figure == "mean":
+        return np.ones_like(mean)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = 1 / mean[..., 1]
+        return np.stack([inverse, -mean[..., 0] * inverse**2], axis=-1)
+
+
+def _slope(figure: Figure, both: Aggregates, width: int) -> np.ndarray:
+    """Return CUPED's coefficient; 0 where the covariate does not vary and so tells nothing."""
+    now = _gradient(figure, both.mean[..., :width])
+    before = _gradient(figure, both.mean[..., width:])
+    covariance = both.covariance
+    shared = np.einsum("...i,...j,...ij->...", now, before, covariance[..., :width, width:])
+    own = _quadratic(before, covariance[..., width:, width:])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(own > 0, shared / own, 0.0)
+
+
+def _skewness(
+    figure: Figure, both: Aggregates, width: int, slope: np.ndarray, adjusted: bool
+) -> np.ndarray:
+    weights = _gradient(figure, both.mean[..., :width])
+    if adjusted:
+        before = -slope[..., None] * _gradient(figure, both.mean[..., width:])
+        weights = np.concatenate([weights, before], axis=-1)
+    return both.skewness(weights)
+
+
+def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    value = np.einsum("...i,...j,...ij->...", weights, weights, matrix)
+    # Rounding may leave a trace below zero where nothing varies.
+    return np.maximum(value, 0.0)

@@ -1,0 +1,321 @@
+import numpy as np
+import pandas as pd
+import pytest
+import tea_tasting as tt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.regression.linear_model import OLS
+
+from experiments.aggregates import Aggregates, InvalidAggregates
+from experiments.compare import (
+    compare,
+    compare_always,
+    compare_contrast,
+    compare_proportions,
+    moments_of,
+)
+from experiments.confidence_sequence import critical_value
+from experiments.contrast import contrast
+from experiments.metrics import (
+    Column,
+    InvalidMetric,
+    Mean,
+    Proportion,
+    Quantile,
+    Ratio,
+    clustered,
+    columns,
+    figure_of,
+    products,
+    rows,
+)
+from experiments.near_normal import near_normal
+from experiments.post_stratification import post_stratified
+from experiments.welch import difference
+from foundation.errors import TooLittleData
+
+N = 4_000
+RNG = np.random.default_rng(4)
+LEVEL = RNG.gamma(4, 0.25, N)
+UNITS = pd.DataFrame(
+    {
+        "user": np.arange(N),
+        "variant": np.tile(["control", "control", "treatment", "control"], N // 4),
+        "visits": RNG.poisson(4 * LEVEL) + 1.0,
+        "visits_before": RNG.poisson(4 * LEVEL) + 1.0,
+        "household": np.arange(N) // 4 // 3 * 4 + np.tile([0, 1, 2, 3], N // 4),
+        "segment": np.where(LEVEL > 1, "high", "low"),
+    }
+)
+UNITS["spend"] = UNITS["visits"] * LEVEL * RNG.gamma(9, 1.0, N)
+UNITS["spend_before"] = UNITS["visits_before"] * LEVEL * RNG.gamma(9, 1.0, N)
+TREATED = (UNITS["variant"] == "treatment").to_numpy()
+
+SPEND, VISITS = Column("spend"), Column("visits")
+BEFORE = (Column("spend_before"), Column("visits_before"))
+CASES = {
+    "mean": (Mean(SPEND), tt.Mean("spend")),
+    "cuped": (Mean(SPEND, Column("spend_before")), tt.Mean("spend", covariate="spend_before")),
+    "ratio": (Ratio(SPEND, VISITS), tt.RatioOfMeans("spend", "visits")),
+    "cuped ratio": (
+        Ratio(SPEND, VISITS, BEFORE),
+        tt.RatioOfMeans(
+            "spend", "visits", numer_covariate="spend_before", denom_covariate="visits_before"
+        ),
+    ),
+}
+
+
+def arms(metric, units=UNITS, treated=TREATED):
+    values = rows(metric, units)
+    return Aggregates.from_rows(values[treated]), Aggregates.from_rows(values[~treated])
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tea_tasting_agrees_on_means_ratios_and_what_was_before(name):
+    # Source: tea-tasting 1.14 on the same frame.
+    metric, theirs = CASES[name]
+    other = tt.Experiment(metric=theirs).analyze(UNITS, "control")["metric"]
+    ours = difference(*moments_of(contrast(figure_of(metric), *arms(metric))))
+    assert (ours.estimate, ours.low, ours.high, ours.p) == pytest.approx(
+        (other.effect_size, other.effect_size_ci_lower, other.effect_size_ci_upper, other.pvalue),
+        rel=1e-7,
+    )
+
+
+def test_what_was_before_narrows_the_interval():
+    plain, adjusted = (contrast("mean", *arms(CASES[name][0])) for name in ("mean", "cuped"))
+    assert float(adjusted.variance) < 0.8 * float(plain.variance)
+
+
+def test_one_query_of_sums_says_the_same_as_the_rows():
+    metrics = [case[0] for case in CASES.values()]
+    asked = products(metrics)
+    assert len(asked) == len(set(asked))
+    frame = UNITS[TREATED]
+    sums = {names: float(frame[list(names)].prod(axis=1).sum()) for names in asked}
+    for metric in metrics:
+        labels = [column.label for column in columns(metric)]
+        ours, theirs = Aggregates.from_sums(labels, sums), arms(metric)[0]
+        for part in ("n", "first", "second", "third"):
+            assert np.allclose(getattr(ours, part), getattr(theirs, part), rtol=1e-9)
+
+
+def test_a_missing_sum_is_no_number():
+    with pytest.raises(InvalidAggregates, match=r"spend \* spend is None"):
+        Aggregates.from_sums(["spend"], {(): 3.0, ("spend",): 1.0})
+    with pytest.raises(InvalidAggregates, match="no unit"):
+        Aggregates.from_sums(["spend"], {(): 0.0})
+    with pytest.raises(InvalidAggregates, match="missing or infinite"):
+        Aggregates.from_rows([[1.0], [np.nan]])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_skewness_is_that_of_the_weighted_values(seed):
+    values = np.random.default_rng(seed).gamma(1, 1, (50, 3))
+    weights = np.array([1.0, -2.0, 0.5])
+    ours = Aggregates.from_rows(values).skewness(weights)
+    assert float(ours) == pytest.approx(stats.skew(values @ weights), rel=1e-6, abs=1e-9)
+
+
+def test_many_contrasts_at_once_are_those_one_by_one():
+    values = np.random.default_rng(1).gamma(2, 1, (5, 60, 4))
+    left, right = Aggregates.from_rows(values[:, :20]), Aggregates.from_rows(values[:, 20:])
+    many = contrast("ratio", left, right)
+    for place in range(5):
+        one = contrast(
+            "ratio",
+            Aggregates.from_rows(values[place, :20]),
+            Aggregates.from_rows(values[place, 20:]),
+        )
+        for part in ("treatment", "control", "treatment_variance", "skewness"):
+            assert getattr(many, part)[place] == pytest.approx(float(getattr(one, part)))
+
+
+def test_segments_are_compared_at_once_each_with_its_own_coefficient():
+    metric = CASES["cuped"][0]
+    high = (UNITS["segment"] == "high").to_numpy()
+    one = contrast("mean", *arms(metric, UNITS[high], TREATED[high]))
+    values = rows(metric, UNITS)
+    inside = [Aggregates.from_rows(values[high & t]) for t in (TREATED, ~TREATED)]
+    assert float(contrast("mean", *inside).difference) == pytest.approx(float(one.difference))
+
+
+def strata(metric):
+    values = rows(metric, UNITS)
+    found = []
+    for treated in (TREATED, ~TREATED):
+        parts = [
+            Aggregates.from_rows(values[treated & (UNITS["segment"] == name)])
+            for name in ("high", "low")
+        ]
+        found.append(
+            Aggregates(
+                *(
+                    np.stack([getattr(part, field) for part in parts])
+                    for field in ("n", "first", "second", "third")
+                )
+            )
+        )
+    return found
+
+
+def test_strata_are_weighted_by_their_share_and_narrow_the_interval():
+    # Closed form: sum of shares times the strata's differences, variances by squared shares.
+    found = post_stratified("mean", *strata(Mean(SPEND)))
+    expected = variance = 0.0
+    for name in ("high", "low"):
+        part = UNITS[UNITS["segment"] == name]
+        share = len(part) / N
+        a = part.loc[part["variant"] == "treatment", "spend"]
+        b = part.loc[part["variant"] == "control", "spend"]
+        expected += share * (a.mean() - b.mean())
+        variance += share**2 * (a.var() / len(a) + b.var() / len(b))
+    assert float(found.difference) == pytest.approx(expected)
+    assert float(found.variance) == pytest.approx(variance)
+    assert float(found.variance) < float(contrast("mean", *arms(Mean(SPEND))).variance)
+    visits = post_stratified("mean", *strata(Mean(VISITS)))
+    assert compare_contrast(visits).difference == pytest.approx(float(visits.difference))
+    assert "too skewed" in str(compare_contrast(found).refused)
+
+
+def test_a_stratum_nobody_is_in_is_refused():
+    one, other = strata(Mean(SPEND))
+    empty = Aggregates(one.n * [1, 0], one.first, one.second, one.third)
+    with pytest.raises(TooLittleData, match="stratum 2 of 2 has 0"):
+        post_stratified("mean", empty, other)
+
+
+def test_cluster_errors_are_those_of_statsmodels():
+    # Independent: least squares on a treatment dummy with cluster-robust errors (CR0); a variant's
+    # factor n / (n - 1) clusters is the only difference.
+    values = rows(Mean(SPEND), UNITS)
+    treated, control = (
+        Aggregates.from_rows(
+            clustered(Mean(SPEND), values[part], UNITS["household"].to_numpy()[part])
+        )
+        for part in (TREATED, ~TREATED)
+    )
+    found = contrast("ratio", treated, control)
+    fit = OLS(UNITS["spend"], np.column_stack([np.ones(N), TREATED])).fit(
+        cov_type="cluster",
+        cov_kwds={"groups": UNITS["household"], "use_correction": False},
+    )
+    assert float(found.difference) == pytest.approx(fit.params.iloc[1])
+    assert float(np.sqrt(found.variance)) == pytest.approx(fit.bse.iloc[1], rel=0.002)
+
+
+def test_a_capped_column_is_winsorised_and_has_sums_of_its_own():
+    metric = Mean(Column("spend", cap=20.0))
+    assert rows(metric, UNITS).max() == 20
+    assert ("least(spend, 20.0)",) in products([metric])
+    assert ("spend",) not in products([metric])
+
+
+def test_quantiles_ask_for_no_sums_and_proportions_for_one():
+    assert products([Quantile(SPEND, 0.5)]) == [()]
+    assert products([Proportion(Column("redeemed"))]) == [(), ("redeemed",)]
+
+
+@pytest.mark.parametrize(
+    ("metric", "units", "words"),
+    [
+        (Mean(Column("margin")), UNITS, "column 'margin' is missing"),
+        (Mean(SPEND), UNITS.assign(spend=UNITS["spend"].where(UNITS.index > 0)), "for 1 of 4,000"),
+        (Proportion(VISITS), UNITS, "other than 0 and 1"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(metric, units, words):
+    with pytest.raises(InvalidMetric, match=words):
+        rows(metric, units)
+
+
+def test_a_quantile_lies_between_0_and_1():
+    with pytest.raises(InvalidMetric, match="between 0 and 1"):
+        Quantile(SPEND, 1.0)
+
+
+def spend_of_few(n, seed, share=0.05):
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(n) < share, rng.lognormal(3, 1, n), 0.0)[:, None]
+
+
+def test_few_buyers_at_a_lopsided_split_are_refused_without_units_and_dealt_with_them():
+    a, b = spend_of_few(500, 1), spend_of_few(9_500, 2)
+    sums = Aggregates.from_rows(a), Aggregates.from_rows(b)
+    refused = compare("mean", *sums)
+    assert refused.difference is None
+    assert refused.refused is not None
+    assert "too skewed" in refused.refused
+    dealt = compare("mean", *sums, units=(a, b), seed=3)
+    assert dealt.method == "randomisation"
+    assert dealt.p is not None
+    assert dealt.low is not None
+    assert dealt.high is not None
+    assert (dealt.p <= 0.05) == (not dealt.low <= 0 <= dealt.high)
+    # Skewed to the right: chance deals low small variants further out, so the bound above is wider.
+    assert dealt.high - dealt.difference > dealt.difference - dealt.low
+    assert compare("mean", *sums, units=(a, b), seed=3) == dealt
+
+
+def test_a_handful_of_buyers_is_refused_even_with_units():
+    a, b = spend_of_few(25, 1), spend_of_few(475, 2)
+    sums = Aggregates.from_rows(a), Aggregates.from_rows(b)
+    effect = compare("mean", *sums, units=(a, b))
+    assert effect.refused is not None
+    assert "repeat too often" in effect.refused
+
+
+def test_whether_a_comparison_is_refused_does_not_depend_on_which_variant_is_better():
+    a, b = spend_of_few(100, 5), spend_of_few(400, 6)
+    pooled = np.concatenate([a, b])
+    rng = np.random.default_rng(0)
+    told = set()
+    for _ in range(10):
+        dealt = pooled[rng.permutation(500)]
+        units = dealt[:100], dealt[100:]
+        effect = compare("mean", *map(Aggregates.from_rows, units), units=units, seed=1)
+        told.add((effect.method, effect.refused is None))
+    assert len(told) == 1
+
+
+def test_the_rule_of_near_normal_tails():
+    assert not near_normal(15.0, 500, 9_500)
+    assert not near_normal(15.0, 1_000, 1_000)
+    assert near_normal(15.0, 20_000, 20_000)
+    assert near_normal(0.0, 40, 400)
+    assert not near_normal(0.0, 39, 4_000)
+    assert not near_normal(float("nan"), 4_000, 4_000)
+    assert not near_normal(2.0, 500, 9_500)
+    assert near_normal(2.0, 5_000, 95_000)
+
+
+def test_an_always_valid_interval_is_the_sequence_around_the_difference():
+    sums = arms(Mean(VISITS))
+    effect = compare_always("mean", *sums, planned_n=N)
+    found = contrast("mean", *sums)
+    reach = float(critical_value(N, N)) * float(np.sqrt(found.variance))
+    assert effect.method == "always valid"
+    assert effect.high is not None
+    assert effect.high - effect.difference == pytest.approx(reach)
+    assert compare_always("mean", *arms(Mean(SPEND)), planned_n=N).refused is not None
+
+
+def test_equal_values_and_empty_denominators_are_refused():
+    same = Aggregates.from_rows(np.full((50, 1), 3.0))
+    assert "same value" in str(compare("mean", same, same).refused)
+    nothing = Aggregates.from_rows(np.zeros((50, 2)))
+    assert "nothing to divide by" in str(compare("ratio", nothing, nothing).refused)
+
+
+def test_proportions_agree_with_their_p_value_and_are_refused_where_counts_are_few():
+    effect = compare_proportions(60, 500, 800, 9_500)
+    assert effect.method == "score"
+    assert effect.p is not None
+    assert effect.low is not None
+    assert (effect.p <= 0.05) == (effect.low > 0)
+    few = compare_proportions(1, 25, 30, 475)
+    assert few.difference is None
+    assert "a share needs 10 of both" in str(few.refused)
