@@ -5,13 +5,13 @@ says that the two were in 2.3 times as many baskets as chance would put them in.
 of why: products that the same people like are bought together too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from scipy.special import gammainc, gammaincc, gammaincinv
+from scipy.special import gammainc, gammaincinv
 
 from foundation.errors import TooLittleData
 from recommender.basket_chance import BasketChance, basket_chance
@@ -50,6 +50,22 @@ class Baskets:
     products: np.ndarray
     customer: np.ndarray
 
+    def grouped(self, groups: Sequence[object]) -> "Baskets":
+        """Return which groups of products the baskets hold.
+
+        Args:
+            groups: Group of each product; a product without one (None or NaN) is left out.
+        """
+        group, names = pd.factorize(np.asarray(groups, dtype=object), sort=True)
+        named = np.flatnonzero(group >= 0)
+        member = sparse.csr_array(
+            (np.ones(len(named), dtype=np.int32), (named, group[named])),
+            shape=(len(group), len(names)),
+        )
+        held = sparse.csr_array(self.held @ member)
+        held.data[:] = 1
+        return Baskets(held, np.asarray(names, dtype=object), self.customer)
+
     def of(self, kept: np.ndarray) -> "Baskets":
         """Return the baskets with some of the products only, without those left empty.
 
@@ -58,9 +74,7 @@ class Baskets:
         """
         held = sparse.csr_array(self.held[:, np.flatnonzero(kept)])
         filled = np.flatnonzero(np.diff(held.indptr))
-        return Baskets(
-            sparse.csr_array(held[filled]), self.products[kept], self.customer[filled]
-        )
+        return Baskets(sparse.csr_array(held[filled]), self.products[kept], self.customer[filled])
 
 
 @dataclass(frozen=True)
@@ -142,7 +156,10 @@ def chance_of(baskets: Baskets) -> BasketChance:
 
 
 def met(baskets: Baskets, least: int) -> Iterator[pd.DataFrame]:
-    """Yield pairs of products in at least so many baskets: first, second (first < second), together."""
+    """Yield the pairs of products that met at least so often: first, second and together.
+
+    `first` and `second` are places of products, first < second.
+    """
     columns = sparse.csc_array(baskets.held)
     for start in range(0, columns.shape[1], BLOCK):
         block = sparse.csr_array(columns[:, start : start + BLOCK].T)
@@ -190,20 +207,23 @@ def _design_effects(baskets: Baskets, first: np.ndarray, second: np.ndarray) -> 
     sizes = np.diff(baskets.held.indptr)
     share = np.bincount(baskets.customer, weights=sizes * (sizes - 1))
     share = share / share.sum()
-    who = sparse.csr_array(
-        (np.ones(len(sizes)), (baskets.customer, np.arange(len(sizes)))),
-        shape=(len(share), len(sizes)),
-    )
     columns = sparse.csc_array(baskets.held)
-    effects = [np.empty(0)]
-    for part in np.array_split(np.arange(len(first)), max(1, len(first) // (PAIRS // 10))):
-        both = columns[:, first[part]].multiply(columns[:, second[part]])
-        counts = sparse.csc_array(who @ both)
+    effects = np.ones(len(first))
+    order = np.argsort(first, kind="stable")
+    for place in np.split(order, np.flatnonzero(np.diff(first[order])) + 1):
+        if len(place) == 0:
+            continue
+        product = first[place[0]]
+        inside = columns.indices[columns.indptr[product] : columns.indptr[product + 1]]
+        buyers, row = np.unique(baskets.customer[inside], return_inverse=True)
+        who = sparse.csr_array((np.ones(len(row)), (row, np.arange(len(row)))))
+        # A customer's baskets that hold this product and each other one.
+        counts = sparse.csc_array((who @ baskets.held[inside])[:, second[place]])
         total = np.asarray(counts.sum(axis=0))
         squares = np.asarray(counts.power(2).sum(axis=0))
-        across = squares - 2 * total * (share @ counts) + total**2 * (share @ share)
-        effects.append(np.maximum(across / np.maximum(total, 1), 1))
-    return np.concatenate(effects)
+        across = squares - 2 * total * (share[buyers] @ counts) + total**2 * (share @ share)
+        effects[place] = np.maximum(across / np.maximum(total, 1), 1)
+    return effects
 
 
 def _bounded(pairs: pd.DataFrame, tested: int) -> pd.DataFrame:

@@ -5,9 +5,11 @@ expected popularity times how much more often than by chance. A product without 
 own speaks for its group.
 """
 
+import heapq
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -40,7 +42,7 @@ class Known:
 
 @dataclass(frozen=True)
 class NextProducts:
-    """What goes with each product, and with each group for products that have nothing of their own."""
+    """What goes with each product, and with each group, for products without any of their own."""
 
     products: dict[str, Known] = field(default_factory=dict[str, Known])
     groups: dict[str, Known] = field(default_factory=dict[str, Known])
@@ -67,6 +69,33 @@ class Recommended:
         return f"often bought with {name}: {self.lift:.1f} times as often as by chance"
 
 
+Kind = Literal["complements", "factors", "both"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which evidence speaks, and how loud against popularity."""
+
+    kind: Kind
+    weight: float
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What next products are made of.
+
+    `by_product` and `by_group` are rows of Complements, `factors` those of product_factors.nearest;
+    `popularity` is the share of baskets that hold a product, `groups` its group, both by
+    product_id.
+    """
+
+    by_product: pd.DataFrame
+    by_group: pd.DataFrame
+    factors: pd.DataFrame
+    popularity: "pd.Series[float]"
+    groups: "pd.Series[str]"
+
+
 Lookup = Callable[[str], Known | None]
 
 
@@ -87,16 +116,16 @@ def recommend(
     inside = frozenset(basket)
     found = _speaking(inside, product, group)
     scale = math.sqrt(max(len(inside), 1))
-    told = [
-        Recommended(
-            product_id,
-            math.log(speakers[0][1].popularity)
-            + sum(said.strength for _, said in speakers) / scale,
-            *_loudest(speakers),
-        )
+    scores = {
+        product_id: math.log(speakers[0][1].popularity)
+        + sum(said.strength for _, said in speakers) / scale
         for product_id, speakers in found.items()
+    }
+    best = heapq.nsmallest(limit, scores, key=lambda product_id: (-scores[product_id], product_id))
+    return [
+        Recommended(product_id, scores[product_id], *_loudest(found[product_id]))
+        for product_id in best
     ]
-    return sorted(told, key=lambda one: (-one.score, one.product_id))[:limit]
 
 
 def offer_affinity(
@@ -148,34 +177,47 @@ def _loudest(speakers: Sequence[tuple[str, Complement]]) -> tuple[str, float | N
     return name, said.lift
 
 
-def next_products(
-    strengths: pd.DataFrame,
-    group_strengths: pd.DataFrame,
-    popularity: "pd.Series[float]",
-    groups: "pd.Series[str]",
-) -> NextProducts:
-    """Keep the best complements of each product and of each group.
-
-    Args:
-        strengths: product, other, strength and lift (NaN where only factors say so), of products.
-        group_strengths: The same of groups.
-        popularity: Share of baskets that hold a product, by product_id.
-        groups: Group of each product, by product_id.
-    """
-    own = _best(strengths.assign(popularity=strengths["other"].map(popularity)))
-    members = pd.DataFrame({"popularity": popularity, "group": groups.reindex(popularity.index)})
-    members.index.name = "member"
-    ranked = members.reset_index().sort_values(["popularity", "member"], ascending=[False, True])
-    standing = ranked.groupby("group").head(OF_A_GROUP)
-    through = group_strengths.merge(standing, left_on="other", right_on="group")
+def next_products(sources: Sources, setting: Setting) -> NextProducts:
+    """Keep the best complements of each product and of each group."""
+    popularity = sources.popularity
+    told = _strengths(sources, setting)
+    own = _best(told.assign(popularity=told["other"].map(popularity)))
+    members = pd.DataFrame(
+        {
+            "member": popularity.index,
+            "popularity": popularity.to_numpy(),
+            "standing_for": sources.groups.reindex(popularity.index).to_numpy(),
+        }
+    )
+    ranked = members.sort_values(["popularity", "member"], ascending=[False, True])
+    standing = ranked.groupby("standing_for").head(OF_A_GROUP)
+    through = _lifted(sources.by_group, setting.weight)
+    through = through.merge(standing, left_on="other", right_on="standing_for")
     whole = _best(through.assign(other=through["member"]))
     return NextProducts(
         {
             str(name): Known(None if pd.isna(group) else str(group), own.get(str(name), ()))
-            for name, group in groups.items()
+            for name, group in sources.groups.items()
         },
         {name: Known(None, said) for name, said in whole.items()},
     )
+
+
+def _strengths(sources: Sources, setting: Setting) -> pd.DataFrame:
+    found = _lifted(sources.by_product, setting.weight)
+    near = sources.factors.assign(
+        strength=setting.weight * sources.factors["strength"], lift=np.nan
+    )
+    if setting.kind == "complements":
+        return found
+    if setting.kind == "factors":
+        return near
+    # What was counted goes before what the factors expect of the same pair.
+    return pd.concat([found, near]).drop_duplicates(["product", "other"])
+
+
+def _lifted(rows: pd.DataFrame, weight: float) -> pd.DataFrame:
+    return rows[["product", "other", "lift"]].assign(strength=weight * np.log(rows["lift"]))
 
 
 def _best(rows: pd.DataFrame) -> dict[str, tuple[Complement, ...]]:
@@ -186,7 +228,12 @@ def _best(rows: pd.DataFrame) -> dict[str, tuple[Complement, ...]]:
     best = ordered.groupby("product").head(SIZE)
     found: dict[str, list[Complement]] = {}
     for product, other, popularity, strength, lift in zip(
-        best["product"], best["other"], best["popularity"], best["strength"], best["lift"], strict=True
+        best["product"],
+        best["other"],
+        best["popularity"],
+        best["strength"],
+        best["lift"],
+        strict=True,
     ):
         one = Complement(str(other), popularity, strength, None if np.isnan(lift) else lift)
         found.setdefault(str(product), []).append(one)
