@@ -76,7 +76,7 @@ def basket_chance(sizes: np.ndarray, counts: np.ndarray) -> BasketChance:
     # Products of the same count have the same chance: solve once for each count.
     count, place, shared = np.unique(counts, return_inverse=True, return_counts=True)
     of_size, of_count = size / np.sqrt(sizes.sum()), count / np.sqrt(sizes.sum())
-    off = np.inf
+    off, chance = np.inf, np.empty(0)
     for _ in range(ROUNDS):
         of_size = size / (of_count / (1 + np.outer(of_size, of_count)) @ shared)
         of_count = count / (baskets @ (of_size[:, None] / (1 + np.outer(of_size, of_count))))

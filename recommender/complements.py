@@ -5,7 +5,7 @@ says that the two were in 2.3 times as many baskets as chance would put them in.
 of why: products that the same people like are bought together too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,9 @@ from recommender.basket_chance import BasketChance, basket_chance
 MIN_BASKETS = 20
 MIN_TOGETHER = 5
 FALSE_DISCOVERIES = 0.05
-# Rows of the count matrix and pairs that are looked at at once: memory is bounded by these.
+# Rows of the count matrix, pairs and baskets looked at at once: memory is bounded by these.
 BLOCK = 256
+HELD = 100_000
 PAIRS = 50_000
 
 COLUMNS = (
@@ -50,7 +51,7 @@ class Baskets:
     products: np.ndarray
     customer: np.ndarray
 
-    def grouped(self, groups: Sequence[object]) -> "Baskets":
+    def grouped(self, groups: np.ndarray) -> "Baskets":
         """Return which groups of products the baskets hold.
 
         Args:
@@ -161,9 +162,9 @@ def met(baskets: Baskets, least: int) -> Iterator[pd.DataFrame]:
     `first` and `second` are places of products, first < second.
     """
     columns = sparse.csc_array(baskets.held)
-    for start in range(0, columns.shape[1], BLOCK):
+    for start in range(0, len(baskets.products), BLOCK):
         block = sparse.csr_array(columns[:, start : start + BLOCK].T)
-        counts = sparse.coo_array(block @ baskets.held)
+        counts = sparse.coo_array(sparse.csr_array(block @ baskets.held))
         first, second = counts.coords[0] + start, counts.coords[1]
         kept = (first < second) & (counts.data >= least)
         yield pd.DataFrame(
@@ -185,9 +186,9 @@ def _counted(pairs: pd.DataFrame, chance: BasketChance) -> pd.DataFrame:
 def _p_value(pairs: pd.DataFrame) -> np.ndarray:
     """Return the chance of so many baskets or more: a Poisson tail on effective counts."""
     # Products' own counts are given, which leaves popular pairs less room than Poisson has.
-    narrower = np.minimum(pairs["variance"] / pairs["expected"], 1)
-    per_count = (narrower * pairs["design_effect"]).to_numpy()
-    together, expected = pairs["together"].to_numpy(), pairs["expected"].to_numpy()
+    narrower = np.minimum(np.asarray(pairs["variance"] / pairs["expected"]), 1)
+    per_count = narrower * np.asarray(pairs["design_effect"])
+    together, expected = (np.asarray(pairs[name]) for name in ("together", "expected"))
     return gammainc(together / per_count, expected / per_count)
 
 
@@ -208,22 +209,60 @@ def _design_effects(baskets: Baskets, first: np.ndarray, second: np.ndarray) -> 
     share = np.bincount(baskets.customer, weights=sizes * (sizes - 1))
     share = share / share.sum()
     columns = sparse.csc_array(baskets.held)
+    counts = np.diff(columns.indptr)
     effects = np.ones(len(first))
-    order = np.argsort(first, kind="stable")
-    for place in np.split(order, np.flatnonzero(np.diff(first[order])) + 1):
-        if len(place) == 0:
-            continue
-        product = first[place[0]]
-        inside = columns.indices[columns.indptr[product] : columns.indptr[product + 1]]
-        buyers, row = np.unique(baskets.customer[inside], return_inverse=True)
-        who = sparse.csr_array((np.ones(len(row)), (row, np.arange(len(row)))))
-        # A customer's baskets that hold this product and each other one.
-        counts = sparse.csc_array((who @ baskets.held[inside])[:, second[place]])
-        total = np.asarray(counts.sum(axis=0))
-        squares = np.asarray(counts.power(2).sum(axis=0))
-        across = squares - 2 * total * (share[buyers] @ counts) + total**2 * (share @ share)
+    asked = np.unique(first)
+    for products in np.split(asked, np.flatnonzero(np.diff(np.cumsum(counts[asked]) // HELD)) + 1):
+        place = np.flatnonzero(np.isin(first, products))
+        total, squares, shared = _repetition(
+            baskets,
+            share,
+            columns,
+            products,
+            np.searchsorted(products, first[place]),
+            second[place],
+        )
+        across = squares - 2 * total * shared + total**2 * (share @ share)
         effects[place] = np.maximum(across / np.maximum(total, 1), 1)
     return effects
+
+
+def _repetition(
+    baskets: Baskets,
+    share: np.ndarray,
+    columns: sparse.csc_array,
+    products: np.ndarray,
+    row: np.ndarray,
+    second: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return, over customers, the sums of a pair's counts, of their squares and with the shares.
+
+    Args:
+        row: Place in `products` of each pair's first product, shape (n,).
+    """
+    inside = [columns.indices[columns.indptr[p] : columns.indptr[p + 1]] for p in products]
+    basket = np.concatenate([np.empty(0, dtype=np.int32), *inside])
+    product = np.repeat(np.arange(len(products)), [len(part) for part in inside])
+    # One row for each product and each of its buyers.
+    pair, line = np.unique(product * len(share) + baskets.customer[basket], return_inverse=True)
+    who = sparse.csr_array(
+        (np.ones(len(line)), (line, basket)), shape=(len(pair), len(baskets.customer))
+    )
+    met_by = sparse.csr_array(who @ baskets.held)
+    of_product = np.searchsorted(pair, np.arange(len(products) + 1) * len(share))
+    buyers = np.diff(of_product)
+    gather = sparse.csr_array(
+        (np.ones(len(pair)), (np.repeat(np.arange(len(products)), buyers), np.arange(len(pair))))
+    )
+    weighted = sparse.csr_array(
+        (
+            share[pair % len(share)],
+            (np.repeat(np.arange(len(products)), buyers), np.arange(len(pair))),
+        )
+    )
+    sums = (gather @ met_by, gather @ met_by.power(2), weighted @ met_by)
+    total, squares, shared = (np.asarray(part[row, second]).ravel() for part in sums)
+    return total, squares, shared
 
 
 def _bounded(pairs: pd.DataFrame, tested: int) -> pd.DataFrame:

@@ -198,6 +198,8 @@ def next_products(sources: Sources, setting: Setting) -> NextProducts:
         {
             str(name): Known(None if pd.isna(group) else str(group), own.get(str(name), ()))
             for name, group in sources.groups.items()
+            # Who has nothing of its own and no group that has says nothing.
+            if str(name) in own or group in whole
         },
         {name: Known(None, said) for name, said in whole.items()},
     )

@@ -58,9 +58,8 @@ def product_factors(baskets: Baskets, seed: int) -> ProductFactors:
     half = sparse.csr_matrix(
         (np.log(ratio[above]), (first[above], second[above])), shape=(k, k), dtype=np.float64
     )
-    left, strengths, right = randomized_svd(
-        half + half.T, min(FACTORS, k - 1), n_iter=4, random_state=seed
-    )
+    # Its "auto" is seven rounds where factors are few and four where they are many.
+    left, strengths, right = randomized_svd(half + half.T, min(FACTORS, k - 1), random_state=seed)
     scale = np.sqrt(strengths)
     return ProductFactors(baskets.products, left * scale, right.T * scale)
 

@@ -20,7 +20,7 @@ from starlette.types import Scope as AsgiScope
 from foundation.access import Scope
 from foundation.errors import EventChanged, RegularsError, StoreUnavailable
 from serving import metrics
-from serving.messages import DecisionRequest, OutcomeRequest, schemas
+from serving.messages import DecisionRequest, OutcomeRequest, RecommendationRequest, schemas
 from serving.service import DecisionService, InvalidField
 
 LARGEST_BODY = 2_000_000
@@ -93,6 +93,17 @@ def _add_decisions(app: FastAPI, service: DecisionService) -> None:
         await _authorise(service, request, "decide")
         asked = await _read(request, DecisionRequest)
         return _json(await service.decide(asked))
+
+    @app.post(
+        "/v1/recommendations",
+        openapi_extra=_body("RecommendationRequest"),
+        responses=_answers("RecommendationAnswer"),
+    )
+    async def recommendations(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Which products go with these in the basket?"""
+        await _authorise(service, request, "decide")
+        asked = await _read(request, RecommendationRequest)
+        return _json(service.recommend(asked))
 
     @app.post(
         "/v1/outcomes",

@@ -204,7 +204,7 @@ def _sources(lake: Lake, lines: pd.DataFrame, factors: bool) -> Sources:
     groups = _groups(lake)
     baskets = baskets_of(lines)
     found = complements(baskets)
-    share = np.asarray(baskets.held.sum(axis=0)) / baskets.held.shape[0]
+    share = np.asarray(baskets.held.sum(axis=0)) / len(baskets.customer)
     return Sources(
         by_product=found.rows,
         by_group=_group_pairs(baskets.grouped(groups.reindex(baskets.products).to_numpy())),
