@@ -23,10 +23,12 @@ BEARABLE = 1e-2
 class BasketChance:
     """The chance of each product in a basket of each size, where nothing draws products together.
 
-    `baskets` counts the baskets of each size class, shape (s,); `chance` holds the probability of
+    `size` is the mean size of each class of baskets, rising, and `baskets` counts them, shape (s,)
+    each; `chance` holds the probability of
     each product in one of them, shape (s, k); `spread` is the sum of p (1 - p) in one, shape (s,).
     """
 
+    size: np.ndarray
     baskets: np.ndarray
     chance: np.ndarray
     spread: np.ndarray
@@ -45,10 +47,12 @@ class BasketChance:
 
         Source: Hájek 1964, Asymptotic theory of rejective sampling, theorem 5.2.
         """
-        p, q = self.chance[:, first], self.chance[:, second]
+        # In a basket of one product no two can meet.
+        several = slice(int(np.searchsorted(self.size, 1, side="right")), None)
+        p, q = self.chance[several, first], self.chance[several, second]
         without = (1 - p) * (1 - q)
-        both = p * q * np.maximum(1 - without / self.spread[:, None], 0)
-        return self.baskets @ both, self.baskets @ (p * q * without)
+        both = p * q * np.maximum(1 - without / self.spread[several, None], 0)
+        return self.baskets[several] @ both, self.baskets[several] @ (p * q * without)
 
 
 def basket_chance(sizes: np.ndarray, counts: np.ndarray) -> BasketChance:
@@ -92,7 +96,7 @@ def basket_chance(sizes: np.ndarray, counts: np.ndarray) -> BasketChance:
             "in nearly every basket"
         )
     spread = np.maximum((chance * (1 - chance)) @ shared, np.finfo(np.float64).tiny)
-    return BasketChance(baskets, chance[:, place], spread)
+    return BasketChance(size, baskets, chance[:, place], spread)
 
 
 def _classes(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Complements: which products are bought together more often than by chance?
+"""Complements: which products are bought together clearly more often than by chance?
 
 A pair stands in the table only where that is significant among all pairs there are; a lift of 2.3
 says that the two were in 2.3 times as many baskets as chance would put them in. It says nothing
@@ -20,6 +20,9 @@ from recommender.basket_chance import BasketChance, basket_chance
 MIN_BASKETS = 20
 MIN_TOGETHER = 5
 FALSE_DISCOVERIES = 0.05
+# Chance is a model too: where shoppers fill baskets one product after the other, popular products
+# meet up to 1.2 times as often as it says. Less than that is no complement.
+MIN_LIFT = 1.2
 # Rows of the count matrix, pairs and baskets looked at at once: memory is bounded by these.
 BLOCK = 256
 HELD = 100_000
@@ -115,7 +118,7 @@ def baskets_of(lines: pd.DataFrame) -> Baskets:
 
 
 def complements(baskets: Baskets) -> Complements:
-    """Find the pairs of products that were bought together more often than by chance.
+    """Find the pairs of products bought together over MIN_LIFT times as often as by chance.
 
     Every pair of products in at least MIN_BASKETS baskets is a test, also those that never met;
     the share of false ones among the pairs found is held to FALSE_DISCOVERIES. Baskets of one
@@ -126,7 +129,8 @@ def complements(baskets: Baskets) -> Complements:
 
     Sources: chance: recommender.basket_chance; false discoveries: Benjamini and Hochberg 1995;
         design effect: Rao and Scott 1981; Poisson bounds: Garwood 1936, at the level that
-        allows for the selection of pairs: Benjamini and Yekutieli 2005.
+        allows for the selection of pairs: Benjamini and Yekutieli 2005; a least effect instead of
+        none: Murphy and Myors 1999.
     """
     often = baskets.held.sum(axis=0) >= MIN_BASKETS
     if often.sum() < 2:
@@ -147,7 +151,7 @@ def complements(baskets: Baskets) -> Complements:
     level = _level(pairs["p_value"].to_numpy(), tested)
     often_enough = pairs["together"] / pairs["design_effect"] >= MIN_TOGETHER
     found = _bounded(pairs[often_enough & (pairs["p_value"] <= level)], tested)
-    return Complements(_both_ways(found[found["low"] > 1], known.products), tested, level)
+    return Complements(_both_ways(found[found["low"] > MIN_LIFT], known.products), tested, level)
 
 
 def chance_of(baskets: Baskets) -> BasketChance:
@@ -184,12 +188,15 @@ def _counted(pairs: pd.DataFrame, chance: BasketChance) -> pd.DataFrame:
 
 
 def _p_value(pairs: pd.DataFrame) -> np.ndarray:
-    """Return the chance of so many baskets or more: a Poisson tail on effective counts."""
+    """Return the chance of so many baskets or more at a lift of MIN_LIFT.
+
+    It is a Poisson tail on effective counts.
+    """
     # Products' own counts are given, which leaves popular pairs less room than Poisson has.
     narrower = np.minimum(np.asarray(pairs["variance"] / pairs["expected"]), 1)
     per_count = narrower * np.asarray(pairs["design_effect"])
     together, expected = (np.asarray(pairs[name]) for name in ("together", "expected"))
-    return gammainc(together / per_count, expected / per_count)
+    return gammainc(together / per_count, MIN_LIFT * expected / per_count)
 
 
 def _level(p_values: np.ndarray, tested: int) -> float:
@@ -205,6 +212,8 @@ def _design_effects(baskets: Baskets, first: np.ndarray, second: np.ndarray) -> 
     It is the variance of the customers' counts of the pair around their shares of all pairs in
     baskets, over the count: 1 where everybody did it once, n where one customer did it n times.
     """
+    if len(first) == 0:
+        return np.empty(0)
     sizes = np.diff(baskets.held.indptr)
     share = np.bincount(baskets.customer, weights=sizes * (sizes - 1))
     share = share / share.sum()

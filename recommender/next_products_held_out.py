@@ -142,7 +142,11 @@ def guesses(hidden: Sequence[Hidden], rankers: dict[str, Ranker], seed: int) -> 
         customers=customers,
         hit_rate={name: interval(hit) for name, hit in hits.items()},
         mrr={name: interval(1 / rank) for name, rank in ranks.items()},
-        gain={name: interval(hits[MODEL] - hit) for name, hit in hits.items() if name != MODEL},
+        gain={
+            name: interval(hits[MODEL] - hit)
+            for name, hit in hits.items()
+            if MODEL in hits and name != MODEL
+        },
     )
 
 
