@@ -26,10 +26,12 @@ from adapters.durable import sync_folder
 from foundation.errors import RegularsError
 from foundation.profile import Profile, SnapshotFacts
 from foundation.rules import AttributeKind
+from recommender.next_products import Known, NextProducts
 
 POINTER = "CURRENT"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FACTS = b"\x00facts"
+PRODUCT, GROUP = b"\x00product", b"\x00group"
 LARGEST_KEY = 511
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d\.(\d+)")
 
@@ -67,12 +69,14 @@ def publish_snapshot(
     living: Collection[str] = (),
     attributes: Mapping[str, Collection[AttributeKind]] | None = None,
     counts: Collection[str] = (),
+    next_products: NextProducts | None = None,
 ) -> SnapshotFacts:
     """Write a snapshot and make it live; a publication that runs already is waited for.
 
     Args:
         living, attributes, counts: Living segments, attributes with their kinds, and counted
             events that a rule may ask of these profiles.
+        next_products: What goes with what is in a basket; nothing when left out.
 
     Raises:
         RegularsError: A vector has another length than `names`, or a customer comes twice.
@@ -87,7 +91,7 @@ def publish_snapshot(
         draft = folder / f"draft-{uuid.uuid4().hex}"
         draft.mkdir()
         try:
-            _fill(draft, profiles, facts)
+            _fill(draft, profiles, facts, next_products or NextProducts())
             draft.rename(folder / version)
             sync_folder(folder)
         except BaseException:
@@ -131,6 +135,19 @@ class LmdbProfiles:
             | {name: EPOCH + timedelta(microseconds=at) for name, at in stored.instants.items()},
             counts=stored.counts,
         )
+
+    def product(self, product_id: str) -> Known | None:
+        return self._known(PRODUCT, product_id)
+
+    def group(self, name: str) -> Known | None:
+        return self._known(GROUP, name)
+
+    def _known(self, kind: bytes, name: str) -> Known | None:
+        if self._live is None:
+            return None
+        with self._live.environment.begin(buffers=True) as read:
+            found = read.get(_named(kind, name))
+            return None if found is None else msgspec.msgpack.decode(found, type=Known)
 
     def refresh(self) -> bool:
         """See serving.profiles.ProfileStore.
@@ -228,7 +245,14 @@ def _key(customer_id: str) -> bytes:
     return b"\x00" + hashlib.blake2b(key, digest_size=32).digest()
 
 
-def _fill(folder: Path, profiles: Iterable[Profile], facts: _Facts) -> None:
+def _named(kind: bytes, name: str) -> bytes:
+    """Return the key of a product or group: no customer's, which has another length."""
+    return kind + hashlib.blake2b(name.encode(), digest_size=32).digest()
+
+
+def _fill(
+    folder: Path, profiles: Iterable[Profile], facts: _Facts, next_products: NextProducts
+) -> None:
     """Write a snapshot's file, and count its customers into the facts."""
     with _open(folder, writing=True) as environment:
         with environment.begin(write=True) as write:
@@ -239,6 +263,12 @@ def _fill(folder: Path, profiles: Iterable[Profile], facts: _Facts) -> None:
                         f"customer {profile.customer_id!r} comes twice; a snapshot has her once"
                     )
                 facts.customers += 1
+            for kind, known in (
+                (PRODUCT, next_products.products),
+                (GROUP, next_products.groups),
+            ):
+                for name, said in known.items():
+                    write.put(_named(kind, name), msgspec.msgpack.encode(said))
             write.put(FACTS, msgspec.msgpack.encode(facts))
         whole = _bytes(environment)
     with (folder / "data.mdb").open("r+b") as data:

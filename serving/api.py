@@ -26,6 +26,7 @@ from serving.messages import (
     DecisionRequest,
     EndedAnswer,
     OutcomeRequest,
+    RecommendationRequest,
     RedemptionRequest,
     schemas,
 )
@@ -103,6 +104,17 @@ def _add_decisions(app: FastAPI, service: DecisionService) -> None:
         await _authorise(service, request, "decide")
         asked = await _read(request, DecisionRequest)
         return _json(await service.decide(asked))
+
+    @app.post(
+        "/v1/recommendations",
+        openapi_extra=_body("RecommendationRequest"),
+        responses=_answers("RecommendationAnswer"),
+    )
+    async def recommendations(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Which products go with these in the basket?"""
+        await _authorise(service, request, "decide")
+        asked = await _read(request, RecommendationRequest)
+        return _json(service.recommend(asked))
 
     @app.post(
         "/v1/outcomes",

@@ -46,6 +46,33 @@ class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"placement {twice!r} is asked for twice; ask once, with a limit")
 
 
+class RecommendationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which products go with these?"""
+
+    basket: Annotated[list[Id], Meta(min_length=1, max_length=500)]
+    limit: Annotated[int, Meta(ge=1, le=20)] = 5
+
+
+class AnsweredProduct(msgspec.Struct, frozen=True):
+    """A product that goes with the basket. `lift` is how many times as often as by chance it is
+    bought with what the reason names; null where only factors say that the two go together.
+    """
+
+    product_id: str
+    rank: int
+    score: float
+    lift: float | None
+    reason: str
+
+
+class RecommendationAnswer(msgspec.Struct, frozen=True):
+    """Products to recommend, the best first; `causes` says why there are none."""
+
+    products: list[AnsweredProduct]
+    causes: list[str]
+    snapshot: str | None
+
+
 class AnsweredOffer(msgspec.Struct, frozen=True):
     """An offer to show."""
 
@@ -163,6 +190,8 @@ def schemas() -> tuple[dict[str, Any], dict[str, Any]]:
         RedemptionRequest,
         RedemptionAnswer,
         EndedAnswer,
+        RecommendationRequest,
+        RecommendationAnswer,
     )
     references, components = msgspec.json.schema_components(
         messages, ref_template="#/components/schemas/{name}"

@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from foundation.profile import Profile, SnapshotFacts
+from recommender.next_products import Known
 
 
 class ProfileStore(Protocol):
@@ -14,6 +15,14 @@ class ProfileStore(Protocol):
 
     def get(self, customer_id: str) -> Profile | None:
         """Return a customer's profile, None when the snapshot does not have her."""
+        ...
+
+    def product(self, product_id: str) -> Known | None:
+        """Return what goes with a product, None where nothing is known of it."""
+        ...
+
+    def group(self, name: str) -> Known | None:
+        """Return what goes with a group of products, None where nothing is known of it."""
         ...
 
     def refresh(self) -> bool:

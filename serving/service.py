@@ -22,6 +22,7 @@ from foundation.outcome import check_outcome
 from foundation.profile import NOTHING_KNOWN, LiveState, SnapshotFacts
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended, Held
+from recommender.next_products import recommend
 from serving import metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
@@ -35,11 +36,14 @@ from serving.messages import (
     AnsweredExperiment,
     AnsweredOffer,
     AnsweredPlacement,
+    AnsweredProduct,
     AnsweredVersions,
     DecisionAnswer,
     DecisionRequest,
     OutcomeAnswer,
     OutcomeRequest,
+    RecommendationAnswer,
+    RecommendationRequest,
     RedemptionAnswer,
     RedemptionRequest,
 )
@@ -195,6 +199,25 @@ class DecisionService:
         await self._records.submit(record)
         metrics.count_decision(record)
         return _answer(record, known.catalogue)
+
+    def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
+        """Return the products that go best with a basket, by the live snapshot alone."""
+        profiles = self._parts.profiles
+        facts = profiles.facts()
+        found = recommend(request.basket, profiles.product, profiles.group, request.limit)
+        causes: list[str] = []
+        if facts is None:
+            causes.append("no customer snapshot is published; run 'regulars segment'")
+        elif not found:
+            causes.append("nothing is surely bought together with what is in this basket")
+        return RecommendationAnswer(
+            products=[
+                AnsweredProduct(one.product_id, rank, one.score, one.lift, one.reason)
+                for rank, one in enumerate(found, start=1)
+            ],
+            causes=causes,
+            snapshot=None if facts is None else facts.version,
+        )
 
     async def tell(self, request: OutcomeRequest) -> OutcomeAnswer:
         """Write outcomes; those told before count once.

@@ -4,6 +4,7 @@ from foundation.contracts.table import WHOLE_ROW, Column, Fault, Table
 from foundation.contracts.tables import (
     ASSUMPTIONS,
     CLUSTER_MODELS,
+    COMPLEMENTS,
     CONSENTS,
     CUSTOMERS,
     DECISIONS,
@@ -27,6 +28,7 @@ from foundation.contracts.tables import (
 __all__ = [
     "ASSUMPTIONS",
     "CLUSTER_MODELS",
+    "COMPLEMENTS",
     "CONSENTS",
     "CUSTOMERS",
     "DECISIONS",

@@ -340,6 +340,27 @@ MEMBERSHIPS = Table(
     ),
 )
 
+COMPLEMENTS = Table(
+    "complements",
+    "complement_id",
+    "record",
+    (
+        Column("complement_id", "string", "Level, product and other"),
+        Column("run_id", "string", "The run of the segment job that found it"),
+        Column("as_of", "time", "Of purchases before this instant"),
+        Column("level", "string", "Products, or their subcategories", one_of=("product", "group")),
+        Column("product", "string", "Which product or subcategory"),
+        Column("other", "string", "What is bought with it"),
+        Column("together", "int64", "Baskets that hold both", at_least=0),
+        Column("expected", "float64", "Baskets that would by chance", at_least=0),
+        Column("design_effect", "float64", "How much customers' repetition counts", at_least=1),
+        Column("p_value", "float64", "Chance of so many or more", at_least=0, at_most=1),
+        Column("lift", "float64", "Together over expected", at_least=0),
+        Column("low", "float64", "Lower bound of the lift", at_least=0),
+        Column("high", "float64", "Upper bound of the lift", at_least=0),
+    ),
+)
+
 ASSUMPTIONS = Table(
     "assumptions",
     "name",
@@ -387,6 +408,7 @@ TABLES: dict[str, Table] = {
         VALUES,
         SEGMENT_DEFINITIONS,
         MEMBERSHIPS,
+        COMPLEMENTS,
         ASSUMPTIONS,
         QUARANTINE,
     )

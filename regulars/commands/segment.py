@@ -57,7 +57,8 @@ def segment(
         say(f"segment {name} was not refreshed: {reason}")
     if report.unclustered:
         say(report.unclustered)
-    for reason in (report.unvalued, report.unforecast):
+    say(f"{report.complements:,} pairs of products are bought together more often than by chance")
+    for reason in (report.unvalued, report.unforecast, report.without_next_products):
         if reason:
             say(reason)
     if report.value:

@@ -13,20 +13,24 @@ from regulars.commands.telling import print_json, say
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Which model: response, clv or churn.")] = "response",
+    model: Annotated[
+        str, typer.Argument(help="Which model: response, clv, churn or complements.")
+    ] = "response",
     test_from: Annotated[
         datetime | None, typer.Option(help="First day held out; the latest quarter by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model beside its baseline, evaluate both on later days, register the better one."""
-    known(model, "response", "clv", "churn")
+    known(model, "response", "clv", "churn", "complements")
     if test_from is not None and model != "response":
         raise RegularsError(f"--test-from is for the response model; train {model} without it")
     if model == "clv":
         _train_clv(as_json)
     elif model == "churn":
         _train_churn(as_json)
+    elif model == "complements":
+        _train_complements(as_json)
     else:
         _train_response(test_from, as_json)
 
@@ -115,6 +119,31 @@ def _train_churn(as_json: bool) -> None:
         say(f"  {told}: {held_out.n:,} forecasts, {', '.join(figures)}")
     say(report.verdict())
     say(f"registered: {name}{' is the champion' if trained.champion else ', not the champion'}")
+
+
+def _train_complements(as_json: bool) -> None:
+    from regulars.jobs.next_products import train_next_products
+    from regulars.locks import only_one
+
+    house, progress = open_house(), progress_shown()
+    with only_one(house.settings.lock_folder, "train"):
+        trained = train_next_products(house.lake, house.clock.now(), progress)
+    judged = trained.guesses
+    if as_json:
+        print_json({**asdict(trained), "verdict": judged.verdict()})
+        return
+    for name, rate in trained.hit_rates.items():
+        say(f"  from {trained.chosen_from:%Y-%m-%d} {name:<16} hit rate {rate:.3f}")
+    say(f"chosen: {trained.setting.kind} x {trained.setting.weight:g}")
+    say(f"held out from {trained.test_from:%Y-%m-%d}: {judged.baskets:,} baskets, one product hid")
+    for name, rate in judged.hit_rate.items():
+        rank = judged.mrr[name]
+        say(
+            f"  {name:<13} among the first ten {rate.value:.3f} [{rate.low:.3f}, {rate.high:.3f}], "
+            f"MRR {rank.value:.3f} [{rank.low:.3f}, {rank.high:.3f}]"
+        )
+    say(judged.verdict())
+    say("the next 'regulars segment' ranks by it")
 
 
 def _train_clv(as_json: bool) -> None:

@@ -14,6 +14,7 @@ from foundation.lake import Lake
 from foundation.profile import SEGMENTATIONS, Profile, SnapshotFacts
 from foundation.rule_profile import Attribute
 from foundation.rules import MEMBER, AttributeKind
+from recommender.next_products import NextProducts
 from regulars.jobs.living_segments import Refreshed
 
 # Ways in which an offer reaches a customer.
@@ -35,6 +36,7 @@ class SnapshotPublisher(Protocol):
         living: Collection[str],
         attributes: Mapping[str, Collection[AttributeKind]],
         counts: Collection[str],
+        next_products: NextProducts,
     ) -> SnapshotFacts: ...
 
 

@@ -27,6 +27,7 @@ from regulars.jobs.customers import (
 from regulars.jobs.forecast_churn import ChurnForecast, forecast_churn, forecast_rows
 from regulars.jobs.lifecycle import Transitions, transitions
 from regulars.jobs.living_segments import refresh, store_memberships, with_members
+from regulars.jobs.next_products import find_next_products, write_complements
 from regulars.jobs.preview import write_preview
 from regulars.jobs.publish import (
     Operations,
@@ -66,6 +67,8 @@ class SegmentReport:
 
     `living` are sizes of living segments; `refused` says why one of them was not refreshed.
     `transitions` are between lifecycle states, since the newest run of an earlier instant.
+    `complements` counts pairs of products that are bought together more often than by chance, or
+    `without_next_products` says why none were looked for.
     `clusters` is the model behind the clusters, `silhouette` that of tonight's customers in them,
     `refitted` why the model is new; or `unclustered` says why there are none.
     """
@@ -89,6 +92,8 @@ class SegmentReport:
     unvalued: str | None = None
     churn: ChurnSummary | None = None
     unforecast: str | None = None
+    complements: int = 0
+    without_next_products: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,8 @@ def segment(
         offers = catalogue_offers(lake)
         rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
         refreshed = refresh(lake, people, rules, as_of)
+        step.show("next products")
+        bought_with = find_next_products(lake, as_of)
         run_id = _run_id(writing, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
@@ -163,6 +170,7 @@ def segment(
                 at=made_at or as_of,
             )
             store_model(write, run_id, found.clusters)
+            write_complements(write, bought_with, run_id, as_of)
             write_preview(lake, write, with_members(people, refreshed), as_of)
         step.show("snapshot")
         redemptions = loaded_redemptions(lake, operations.told_redemptions())
@@ -174,6 +182,7 @@ def segment(
             living=refreshed.members.keys(),
             attributes=vocabulary_of(people.column_names).attributes,
             counts=refreshed.times.keys(),
+            next_products=bought_with.served,
         )
         operations.publish_offers(offers, popularity(lake, offers, as_of))
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
@@ -197,6 +206,8 @@ def segment(
         unvalued=unvalued,
         churn=None if forecast is None else _summary(forecast, statement),
         unforecast=unforecast,
+        complements=bought_with.pairs,
+        without_next_products=bought_with.refused,
     )
 
 

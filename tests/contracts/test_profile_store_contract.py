@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 
 from foundation.errors import RegularsError
 from foundation.profile import Profile, SnapshotFacts
+from recommender.next_products import Complement, Known, NextProducts
 from serving.profiles import ProfileStore
 
 # How to publish, and how to read what was published.
@@ -142,6 +143,33 @@ def test_a_profile_comes_back_as_it_was_published(shelf: Shelf) -> None:
     assert same(found.get("bea"), profile("bea"))
 
 
+def test_what_goes_with_a_product_comes_back_and_is_no_customer(shelf: Shelf) -> None:
+    milk = Known("DAIRY", (Complement("eggs", 0.1, 0.7, 2.0), Complement("jam", 0.2, 0.1)))
+    dairy = Known(None, (Complement("bun", 0.3, 0.2, 1.5),))
+    publish = part(next(iter(ADAPTERS)), 0)
+    # A customer, a product and a group of one name.
+    publish(
+        shelf.folder,
+        [profile("milk")],
+        as_of=NIGHT,
+        names=NAMES,
+        feature_hash="91bc",
+        next_products=NextProducts({"milk": milk}, {"milk": dairy, "x" * 1000: dairy}),
+    )
+
+    store = shelf.store()
+
+    assert same(store.get("milk"), profile("milk"))
+    assert (store.product("milk"), store.group("milk")) == (milk, dairy)
+    assert store.group("x" * 1000) == dairy
+    assert store.product("eggs") is None
+    assert store.get("eggs") is None
+    # The next publication has its own.
+    shelf.publish([])
+    store.refresh()
+    assert store.product("milk") is None
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 PROFILES = st.builds(
     Profile,
@@ -242,6 +270,7 @@ def test_before_the_first_publication_nothing_is_known(shelf: Shelf) -> None:
 
     assert store.facts() is None
     assert store.get("c-1") is None
+    assert store.product("p-1") is None
     assert store.refresh() is False
     shelf.publish(everyone(1))
     assert store.get("c-1") is None

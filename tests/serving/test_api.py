@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -33,10 +34,11 @@ from foundation.access import SCOPES, hash_key
 from foundation.clock import SystemClock
 from foundation.decision import Policy, decode_record
 from foundation.profile import Profile
+from recommender.next_products import Complement, Known, NextProducts
 from regulars.wiring import House
 from serving import service as service_module
 from serving.api import create_app
-from serving.messages import AskedPlacement, DecisionRequest
+from serving.messages import AskedPlacement, DecisionRequest, RecommendationRequest
 from serving.service import DecisionService, Parts
 from tests.deployment import LIVE_OFFERS
 
@@ -159,6 +161,56 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+class TestRecommendation:
+    def test_of_a_shop_where_everything_is_drawn_alone_is_empty_and_says_why(
+        self, client: httpx.Client
+    ) -> None:
+        # The small deployment draws each line by itself: there are no complements to find.
+        response = client.post("/v1/recommendations", json={"basket": ["coffee-1"]})
+        assert response.status_code == 200, response.text
+        answer = response.json()
+        assert (answer["products"], len(answer["causes"])) == ([], 1)
+        assert answer["snapshot"]
+
+    def test_names_products_that_go_with_the_basket_and_why(self, tmp_path: Path) -> None:
+        served = NextProducts({"milk": Known("DAIRY", (Complement("eggs", 0.1, 0.9, 2.34),))})
+        publish_snapshot(
+            tmp_path, [], as_of=AT, names=(), feature_hash="91bc", next_products=served
+        )
+        parts: Any = SimpleNamespace(
+            profiles=LmdbProfiles(tmp_path), journal=SimpleNamespace(live_states=None)
+        )
+        answer = DecisionService(parts).recommend(RecommendationRequest(basket=["milk"]))
+        [product] = answer.products
+        assert (product.product_id, product.rank, product.lift) == ("eggs", 1, 2.34)
+        assert product.reason == "often bought with dairy: 2.3 times as often as by chance"
+        assert answer.causes == []
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"basket": []}, "basket"),
+            ({"basket": ["a"], "limit": 21}, "limit"),
+            ({"basket": [""]}, "basket[...]"),
+            ({"limit": 3}, "basket"),
+        ],
+    )
+    def test_refuses_a_broken_request_and_names_the_field(
+        self, client: httpx.Client, body: dict[str, Any], field: str
+    ) -> None:
+        response = client.post("/v1/recommendations", json=body)
+        assert response.status_code == 422
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["field"] == field
+
+    def test_needs_a_key_that_may_decide(self, served: Served) -> None:
+        body = {"basket": ["coffee-1"]}
+        key = served.admin.make_key("teller of recommendations", ("outcomes",))
+        with served.client(key) as client:
+            assert client.post("/v1/recommendations", json=body).status_code == 403
+        assert httpx.post(f"{served.url}/v1/recommendations", json=body).status_code == 401
 
 
 class TestDecision:

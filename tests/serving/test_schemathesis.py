@@ -55,6 +55,8 @@ def api(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 TRIED = {
     ("POST", "/v1/decisions", True): 60,
     ("POST", "/v1/decisions", False): 60,
+    ("POST", "/v1/recommendations", True): 30,
+    ("POST", "/v1/recommendations", False): 30,
     ("POST", "/v1/outcomes", True): 60,
     ("POST", "/v1/outcomes", False): 60,
     ("POST", "/v1/activations", True): 40,

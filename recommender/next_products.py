@@ -1,0 +1,242 @@
+"""Next products: what goes with what is in the basket?
+
+Each product knows up to 20 that go with it. A basket's answer adds up what its products say: an
+expected popularity times how much more often than by chance. A product without complements of its
+own speaks for its group.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+SIZE = 20
+# How many of a group's products stand for it.
+OF_A_GROUP = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Complement:
+    """A product that goes with another: `popularity` is the share of baskets that hold it,
+    `strength` what it gains by the other, `lift` the times as often as by chance it is bought
+    together; None where only factors say so.
+    """
+
+    product_id: str
+    popularity: float
+    strength: float
+    lift: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a product or of a group; a group has no group."""
+
+    group: str | None
+    complements: tuple[Complement, ...] = ()
+
+
+@dataclass(frozen=True)
+class NextProducts:
+    """What goes with each product, and with each group, for products without any of their own."""
+
+    products: dict[str, Known] = field(default_factory=dict[str, Known])
+    groups: dict[str, Known] = field(default_factory=dict[str, Known])
+
+
+@dataclass(frozen=True, slots=True)
+class Recommended:
+    """A product to recommend, and the basket's group that speaks most for it.
+
+    `score` orders the products of one answer; `lift` is that of the product with the one of the
+    basket that speaks most for it, None where only factors do.
+    """
+
+    product_id: str
+    score: float
+    because: str
+    lift: float | None
+
+    @property
+    def reason(self) -> str:
+        name = self.because.lower()
+        if self.lift is None:
+            return f"bought in the same kind of baskets as {name}"
+        return f"often bought with {name}: {self.lift:.1f} times as often as by chance"
+
+
+Kind = Literal["complements", "factors", "both"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Which evidence speaks, and how loud against popularity."""
+
+    kind: Kind
+    weight: float
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What next products are made of.
+
+    `by_product` and `by_group` are rows of Complements, `factors` those of product_factors.nearest;
+    `popularity` is the share of baskets that hold a product, `groups` its group, both by
+    product_id.
+    """
+
+    by_product: pd.DataFrame
+    by_group: pd.DataFrame
+    factors: pd.DataFrame
+    popularity: "pd.Series[float]"
+    groups: "pd.Series[str]"
+
+
+Lookup = Callable[[str], Known | None]
+
+
+def recommend(
+    basket: Iterable[str], product: Lookup, group: Lookup, limit: int
+) -> list[Recommended]:
+    """Return the products that go best with a basket and are not in it.
+
+    The score is log popularity plus the strengths of the basket's products over the square root
+    of their number: independent evidence would simply add up, but what lies in one basket says
+    much the same.
+
+    Args:
+        basket: Its products; repeated ones count once.
+        product, group: What is known of a product and of a group.
+        limit: At most so many.
+    """
+    inside = frozenset(basket)
+    found = _speaking(inside, product, group)
+    scale = math.sqrt(max(len(inside), 1))
+    scores = {
+        product_id: math.log(speakers[0][1].popularity)
+        + sum(said.strength for _, said in speakers) / scale
+        for product_id, speakers in found.items()
+    }
+    best = heapq.nsmallest(limit, scores, key=lambda product_id: (-scores[product_id], product_id))
+    return [
+        Recommended(product_id, scores[product_id], *_loudest(found[product_id]))
+        for product_id in best
+    ]
+
+
+def offer_affinity(
+    basket: Collection[str] | None, scope: Collection[str], product: Lookup, group: Lookup
+) -> float:
+    """Return how well an offer's best product goes with a basket.
+
+    Args:
+        basket: Products in the basket; None where there is no basket.
+        scope: The offer's products; empty means all, which go with every basket alike.
+
+    Returns:
+        The largest sum of strengths over the square root of the basket's products, at least 0;
+        0 where nothing is known, NaN without a basket. Products in the basket do not count.
+    """
+    if basket is None:
+        return math.nan
+    inside, wanted = frozenset(basket), frozenset(scope)
+    found = _speaking(inside, product, group)
+    sums = (
+        sum(said.strength for _, said in speakers)
+        for product_id, speakers in found.items()
+        if product_id in wanted
+    )
+    return max(sums, default=0.0) / math.sqrt(max(len(inside), 1))
+
+
+def _speaking(
+    inside: frozenset[str], product: Lookup, group: Lookup
+) -> dict[str, list[tuple[str, Complement]]]:
+    """Return, by product outside the basket, who in the basket speaks for it, and what it says."""
+    found: dict[str, list[tuple[str, Complement]]] = {}
+    for name in sorted(inside):
+        known = product(name)
+        if known is None:
+            continue
+        said = known.complements
+        if not said and known.group is not None:
+            whole = group(known.group)
+            said = () if whole is None else whole.complements
+        for one in said:
+            if one.product_id not in inside:
+                found.setdefault(one.product_id, []).append((known.group or name, one))
+    return found
+
+
+def _loudest(speakers: Sequence[tuple[str, Complement]]) -> tuple[str, float | None]:
+    name, said = max(speakers, key=lambda speaker: speaker[1].strength)
+    return name, said.lift
+
+
+def next_products(sources: Sources, setting: Setting) -> NextProducts:
+    """Keep the best complements of each product and of each group."""
+    popularity = sources.popularity
+    told = _strengths(sources, setting)
+    own = _best(told.assign(popularity=told["other"].map(popularity)))
+    members = pd.DataFrame(
+        {
+            "member": popularity.index,
+            "popularity": popularity.to_numpy(),
+            "standing_for": sources.groups.reindex(popularity.index).to_numpy(),
+        }
+    )
+    ranked = members.sort_values(["popularity", "member"], ascending=[False, True])
+    standing = ranked.groupby("standing_for").head(OF_A_GROUP)
+    through = _lifted(sources.by_group, setting.weight)
+    through = through.merge(standing, left_on="other", right_on="standing_for")
+    whole = _best(through.assign(other=through["member"]))
+    return NextProducts(
+        {
+            str(name): Known(None if pd.isna(group) else str(group), own.get(str(name), ()))
+            for name, group in sources.groups.items()
+            # Who has nothing of its own and no group that has says nothing.
+            if str(name) in own or group in whole
+        },
+        {name: Known(None, said) for name, said in whole.items()},
+    )
+
+
+def _strengths(sources: Sources, setting: Setting) -> pd.DataFrame:
+    found = _lifted(sources.by_product, setting.weight)
+    near = sources.factors.assign(
+        strength=setting.weight * sources.factors["strength"], lift=np.nan
+    )
+    if setting.kind == "complements":
+        return found
+    if setting.kind == "factors":
+        return near
+    # What was counted goes before what the factors expect of the same pair.
+    return pd.concat([found, near]).drop_duplicates(["product", "other"])
+
+
+def _lifted(rows: pd.DataFrame, weight: float) -> pd.DataFrame:
+    return rows[["product", "other", "lift"]].assign(strength=weight * np.log(rows["lift"]))
+
+
+def _best(rows: pd.DataFrame) -> dict[str, tuple[Complement, ...]]:
+    score = np.log(rows["popularity"]) + rows["strength"]
+    ordered = rows.assign(score=score).sort_values(
+        ["product", "score", "other"], ascending=[True, False, True]
+    )
+    best = ordered.groupby("product").head(SIZE)
+    found: dict[str, list[Complement]] = {}
+    for product, other, popularity, strength, lift in zip(
+        best["product"],
+        best["other"],
+        best["popularity"],
+        best["strength"],
+        best["lift"],
+        strict=True,
+    ):
+        one = Complement(str(other), popularity, strength, None if np.isnan(lift) else lift)
+        found.setdefault(str(product), []).append(one)
+    return {product: tuple(said) for product, said in found.items()}
