@@ -96,8 +96,8 @@ def too_little(log: Weighted) -> str | None:
     if tailed < FEWEST_SUCCESSES:
         return (
             f"rewards are so unequal that the largest are yet to come: {tailed:.1f} effective "
-            f"successes where {found:.1f} are seen, {FEWEST_SUCCESSES:.0f} are needed; collect more "
-            "decisions, or cap the reward"
+            f"successes where {found:.1f} are seen, {FEWEST_SUCCESSES:.0f} are needed; collect "
+            "more decisions, or cap the reward"
         )
     return None
 

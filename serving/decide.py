@@ -157,6 +157,7 @@ def named_policy(name: str, exploration: float) -> Policy:
     kinds: dict[str, Policy] = {
         "response": Policy("response", exploration),
         "popular": Policy("popular", exploration),
+        "rule": Policy("rule", exploration),
         "random": Policy("random", 1.0),
         "none": Policy("none"),
     }
