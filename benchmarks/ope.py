@@ -90,7 +90,9 @@ def grid() -> Iterator[Cell]:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of Open Bandit, one campaign")
+    parser.add_argument(
+        "--data", type=Path, default=DATA, help="folder of Open Bandit, one campaign"
+    )
     parser.add_argument("--logs", type=int, default=LOGS, help="simulated logs in each cell")
     parser.add_argument("--seed", type=int, default=0, help="chance of the simulated logs")
 
@@ -155,7 +157,8 @@ def _cell(cell: Cell, logs: int, draw: np.random.Generator) -> dict[str, Any]:
             )
         )
         widths.append((value.snips.high - value.snips.low) / truth)
-    plain, normalised = np.mean(held, axis=0).tolist() if held else (None, None)
+    plain = float(np.mean([one for one, _ in held])) if held else None
+    normalised = float(np.mean([other for _, other in held])) if held else None
     logging, target = cell.chances()
     return {
         "largest_weight": float((target / logging).max()),
@@ -167,7 +170,7 @@ def _cell(cell: Cell, logs: int, draw: np.random.Generator) -> dict[str, Any]:
         "refusal_rate": 1 - len(held) / logs,
         "coverage_ips": plain,
         "coverage_snips": normalised,
-        "coverage": min(plain, normalised) if held else None,
+        "coverage": None if plain is None or normalised is None else min(plain, normalised),
         "median_width": float(np.median(widths)) if held else None,
     }
 

@@ -53,8 +53,8 @@ def draw_slate(
         limit: Slots, at least 0.
         random: Source of chance; the same seed draws the same slate.
     """
-    ranking = _ranked(eligible, scores)
-    ways = _ways(policy, ranking, scores)
+    ranking = ranked(eligible, scores)
+    ways = ways_of(policy, ranking, scores)
     way = _choose(ways, random)
     slate: list[Eligible] = []
     allowed = ranking
@@ -63,7 +63,7 @@ def draw_slate(
         if pick is None:
             break
         slate.append(pick)
-        allowed = _after(allowed, pick)
+        allowed = after(allowed, pick)
     prefixes, whole = _chances(ways, ranking, limit, slate)
     above = [1.0, *prefixes]
     slots = [with_it / before for with_it, before in zip(prefixes, above, strict=False)]
@@ -97,10 +97,10 @@ def slot_probabilities(
 
     The last of them, one more than offers, is that of the whole slate: of its end too.
     """
-    ranking = _ranked(eligible, scores)
+    ranking = ranked(eligible, scores)
     by_id = {offer.offer_id: offer for offer in ranking}
     known = [by_id[i] for i in slate if i in by_id]
-    prefixes, whole = _chances(_ways(policy, ranking, scores), ranking, limit, known)
+    prefixes, whole = _chances(ways_of(policy, ranking, scores), ranking, limit, known)
     if len(known) < len(slate):
         # Up to the stranger the slate is possible.
         stranger = next(n for n, i in enumerate(slate) if i not in by_id)
@@ -120,20 +120,20 @@ class Way(Protocol):
         ...
 
 
-class _AtRandom:
+class AtRandom:
     """Each allowed offer alike, and "no offer" where it is a candidate."""
 
     def __init__(self, may_end: bool) -> None:
-        self._may_end = may_end
+        self.may_end = may_end
 
     def pick(self, allowed: Sequence[Eligible], random: Random) -> Eligible | None:
-        place = random.randrange(len(allowed) + self._may_end)
+        place = random.randrange(len(allowed) + self.may_end)
         return allowed[place] if place < len(allowed) else None
 
     def chance(self, allowed: Sequence[Eligible], pick: Eligible | None) -> float:
-        if pick is None and not self._may_end:
+        if pick is None and not self.may_end:
             return 0.0
-        return 1.0 / (len(allowed) + self._may_end)
+        return 1.0 / (len(allowed) + self.may_end)
 
 
 class _InOrder:
@@ -192,25 +192,26 @@ class _Nothing:
         return float(pick is None)
 
 
-def _ranked(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:
+def ranked(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:
+    """Return offers by score, the order in which ways are told what is allowed."""
     return sorted(eligible, key=lambda o: (-scores[o.offer_id], -o.priority, o.offer_id))
 
 
-def _ways(
+def ways_of(
     policy: Policy, ranking: Sequence[Eligible], scores: Mapping[str, float]
 ) -> list[tuple[float, Way]]:
     """Return a policy's ways, each with its probability; those at random stand first."""
     explore = 1.0 if policy.kind == "random" else policy.exploration
     if policy.kind == "none":
         return [(1.0, _Nothing())]
-    at_random = _AtRandom(may_end=policy.scored == "uplift")
+    at_random = AtRandom(may_end=policy.scored == "uplift")
     if explore >= 1.0:
         return [(1.0, at_random)]
     ways: list[tuple[float, Way]] = [(explore, at_random)] if explore > 0 else []
     if policy.kind != "mixture":
         return [*ways, (1.0 - explore, _own(policy, ranking, scores))]
     for weight, part in zip(policy.weights, policy.parts, strict=True):
-        ways += [((1.0 - explore) * weight * w, way) for w, way in _ways(part, ranking, scores)]
+        ways += [((1.0 - explore) * weight * w, way) for w, way in ways_of(part, ranking, scores)]
     return ways
 
 
@@ -249,7 +250,7 @@ def _chances(
     prefixes: list[float] = []
     allowed = ranking
     for pick in slate:
-        rest = _after(allowed, pick)
+        rest = after(allowed, pick)
         # What is allowed goes when it is picked, and takes its group with it.
         possible = len(prefixes) < limit and len(rest) < len(allowed)
         each = [
@@ -267,7 +268,8 @@ def _chances(
     return prefixes, sum(each)
 
 
-def _after(allowed: list[Eligible], pick: Eligible) -> list[Eligible]:
+def after(allowed: Sequence[Eligible], pick: Eligible) -> list[Eligible]:
+    """Return what is still allowed below an offer."""
     group = pick.exclusive_group
     return [
         offer

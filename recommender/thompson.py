@@ -12,8 +12,10 @@ from scipy.special import betainc, ndtr
 from foundation.decision import Posterior
 from foundation.errors import RegularsError
 
-# Where each belief is looked at, in standard deviations from its mean; rare successes reach far up.
-LEVELS = np.r_[-6.0, -4.0, np.linspace(-3.0, 3.0, 13), 4.0, 5.0, 6.0, 8.0, 10.0, 14.0]
+# Beyond the body of each belief, in standard deviations; rare successes reach far up.
+TAILS = (-6.0, -5.0, 5.0, 6.0, 8.0, 10.0, 14.0)
+# Places looked at, shared out among beliefs but at least so many for each.
+PLACES, FEWEST_PLACES = 1_000, 13
 
 Beliefs = tuple[tuple[str, Posterior], ...]
 
@@ -54,20 +56,22 @@ def _best(beliefs: Beliefs, offers: tuple[str, ...]) -> tuple[float, ...]:
 @lru_cache(maxsize=16)
 def _cells(beliefs: Beliefs) -> tuple[np.ndarray, np.ndarray]:
     """Return each belief's mass in each cell, and the logarithm of its mass below the middle."""
-    grid = np.unique(np.concatenate([_levels(belief) for _, belief in beliefs]))
+    places = max(PLACES // len(beliefs), FEWEST_PLACES)
+    deviations = np.r_[np.linspace(-4.0, 4.0, places), TAILS]
+    grid = np.unique(np.concatenate([_levels(belief, deviations) for _, belief in beliefs]))
     below = np.stack([_below(belief, grid) for _, belief in beliefs])
     below = np.hstack([np.zeros((len(beliefs), 1)), below, np.ones((len(beliefs), 1))])
     middle = (below[:, 1:] + below[:, :-1]) / 2
     return np.diff(below, axis=1), np.log(np.maximum(middle, 1e-300))
 
 
-def _levels(belief: Posterior) -> np.ndarray:
+def _levels(belief: Posterior, deviations: np.ndarray) -> np.ndarray:
     first, second = belief.first, belief.second
     if belief.family == "normal":
-        return first + second * LEVELS
+        return first + second * deviations
     total = first + second
     mean = first / total
-    levels = mean + np.sqrt(mean * (1 - mean) / (total + 1)) * LEVELS
+    levels = mean + np.sqrt(mean * (1 - mean) / (total + 1)) * deviations
     return levels[(levels > 0) & (levels < 1)]
 
 
