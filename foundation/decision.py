@@ -6,26 +6,98 @@ each other one.
 """
 
 from datetime import datetime
+from math import fsum, isfinite
 from typing import Any, Literal
 
 import msgspec
 
-POLICY_KINDS = ("response", "popular", "random", "none")
+# What an experiment's variant may name; the other kinds carry numbers of their own.
+POLICY_WORDS = ("response", "popular", "rule", "random", "none")
+# These rank by the scores that are passed to them.
+SCORED = frozenset({"response", "popular", "uplift"})
 
 
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a slate is drawn: a ranking, mixed with a share of random slates.
+class Posterior(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is believed of an offer's mean reward.
 
-    `none` shows nothing; it is the policy of a holdout.
+    A beta distribution of a response has its two counts (at least some of each, such as 1 and 1
+    before anything was seen), a normal one of money its mean and standard deviation.
     """
 
-    kind: Literal["response", "popular", "random", "none"]
+    family: Literal["beta", "normal"]
+    first: float
+    second: float
+
+    def __post_init__(self) -> None:
+        finite = isfinite(self.first) and isfinite(self.second)
+        if not finite or self.second <= 0 or (self.family == "beta" and self.first <= 0):
+            raise ValueError(
+                "a beta posterior has two counts above 0, a normal one a mean and a standard "
+                f"deviation above 0, not {self.first} and {self.second}"
+            )
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How a slate is drawn, whole: the record replays it from nothing else.
+
+    | kind | slate |
+    | --- | --- |
+    | response, popular | the offers of the highest scores |
+    | uplift | the same, but "no offer" outranks offers whose score is not above 0 |
+    | rule | offers in the marketer's `order`, the others behind; without one by priority |
+    | thompson | slot by slot, each offer with the chance that it is the best by `posteriors` |
+    | random | slot by slot, each allowed offer alike |
+    | mixture | that of one of `parts`, drawn by their `weights` |
+    | none | nothing: the policy of a holdout |
+
+    `exploration` is the share of slates drawn at random, over all of these. It is the floor: each
+    of n eligible offers has at least exploration / n at the first slot, and where "no offer" is
+    a candidate each of the n + 1 has exploration / (n + 1).
+    """
+
+    kind: Literal["response", "popular", "uplift", "rule", "thompson", "random", "mixture", "none"]
     exploration: float = 0.0
+    order: tuple[str, ...] = ()
+    posteriors: dict[str, Posterior] = {}
+    parts: tuple["Policy", ...] = ()
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         # Outside of it, every propensity drawn by this policy would be wrong.
         if not 0 <= self.exploration <= 1:
             raise ValueError(f"exploration is a share from 0 to 1, not {self.exploration}")
+        for kind, field in (
+            ("rule", self.order),
+            ("thompson", self.posteriors),
+            ("mixture", self.parts),
+            ("mixture", self.weights),
+        ):
+            if field and self.kind != kind:
+                raise ValueError(f"a policy of kind {self.kind} takes nothing that a {kind} has")
+        if self.kind == "thompson" and len({p.family for p in self.posteriors.values()}) != 1:
+            raise ValueError("a thompson policy needs posteriors, all beta or all normal")
+        if self.kind == "mixture":
+            self._check_parts()
+
+    def _check_parts(self) -> None:
+        if not self.parts or len(self.parts) != len(self.weights):
+            raise ValueError(
+                f"a mixture has a weight for each part, not {len(self.weights)} for "
+                f"{len(self.parts)} parts"
+            )
+        if not all(w > 0 for w in self.weights) or abs(fsum(self.weights) - 1) > 1e-9:
+            raise ValueError(f"weights of a mixture are above 0 and sum to 1, not {self.weights}")
+        if any(part.kind == "mixture" for part in self.parts):
+            raise ValueError("a part of a mixture is no mixture itself; list its parts instead")
+        # A record holds one score for each offer.
+        if len({part.kind for part in self.parts} & SCORED) > 1:
+            raise ValueError("parts of a mixture rank by one kind of score, there is room for one")
+
+    @property
+    def scored(self) -> str | None:
+        """The kind whose scores this policy ranks by, None where it needs none."""
+        kinds = {self.kind} | {part.kind for part in self.parts}
+        return next(iter(kinds & SCORED), None)
 
 
 class BasketLine(msgspec.Struct, frozen=True):

@@ -94,14 +94,20 @@ def decide(
     context = _context(request)
     causes = list(known.causes)
     responses = None
-    if policy.kind == "response":
+    if policy.scored == "response":
         try:
             responses = _responses(profile, eligible, known, request, context, at)
         except RegularsError as error:
             causes.append(str(error))
-    # Without a profile or a sound model nothing can be chosen for her: the popular offers, and the
-    # answer says so. A holdout's empty slate needs neither.
-    fallback = policy.kind == "response" and responses is None
+    unscored = policy.scored not in (None, "popular") and responses is None
+    if policy.scored == "uplift":
+        causes.append("no uplift scores are served yet; choose a policy that ranks by response")
+    without = _without_posterior(policy, eligible)
+    if without is not None:
+        causes.append(f"the thompson policy has no posterior for offer {without!r}; add it")
+    # Without a profile, a sound model or a belief nothing can be chosen for her: the popular
+    # offers, and the answer says so. A holdout's empty slate needs neither.
+    fallback = unscored or without is not None
     drawn_by = Policy("popular") if fallback else policy
     scores = {o.offer_id: o.popularity for o in eligible} if responses is None else responses
     slates = _slates(request, drawn_by, eligible, scores, fallback, Random(seed))  # noqa: S311
@@ -162,6 +168,7 @@ def named_policy(name: str, exploration: float) -> Policy:
     kinds: dict[str, Policy] = {
         "response": Policy("response", exploration),
         "popular": Policy("popular", exploration),
+        "rule": Policy("rule", exploration),
         "random": Policy("random", 1.0),
         "none": Policy("none"),
     }
@@ -171,6 +178,16 @@ def named_policy(name: str, exploration: float) -> Policy:
 def _offers_of_variant(variants: list[Variant]) -> frozenset[str] | None:
     sets = [frozenset(v.offers) for v in variants if v.offers is not None]
     return frozenset.intersection(*sets) if sets else None
+
+
+def _without_posterior(policy: Policy, eligible: list[Offer]) -> str | None:
+    """Return an eligible offer that the policy knows nothing of, where it needs to."""
+    for part in (policy, *policy.parts):
+        if part.kind == "thompson":
+            for offer in eligible:
+                if offer.offer_id not in part.posteriors:
+                    return offer.offer_id
+    return None
 
 
 def _fits_some(offer: Offer, request: DecisionRequest) -> bool:

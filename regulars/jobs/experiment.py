@@ -4,7 +4,7 @@ from datetime import datetime
 
 from adapters.postgres_admin import PostgresAdmin, StoredExperiment
 from experiments.design import Experiment, check
-from foundation.decision import POLICY_KINDS
+from foundation.decision import POLICY_WORDS
 from foundation.errors import RegularsError
 from regulars.jobs.report import METRICS
 
@@ -24,10 +24,10 @@ def start_experiment(admin: PostgresAdmin, design: Experiment, now: datetime) ->
         )
     offers = admin.offer_ids()
     for variant in design.variants:
-        if variant.policy is not None and variant.policy not in POLICY_KINDS:
+        if variant.policy is not None and variant.policy not in POLICY_WORDS:
             raise RegularsError(
                 f"experiment {design.key!r}: policy {variant.policy!r} of variant "
-                f"{variant.name!r} is none of {', '.join(POLICY_KINDS)}"
+                f"{variant.name!r} is none of {', '.join(POLICY_WORDS)}"
             )
         unknown = sorted(set(variant.offers or ()) - offers)
         if unknown:

@@ -10,6 +10,7 @@ MODELS = {"logistic": "Logistic regression", "lightgbm": "LightGBM"}
 POLICIES = {
     "response": "offers by the response model",
     "popular": "the most popular offers",
+    "rule": "offers in the marketer's order",
     "random": "offers at random",
     "none": "no offers",
 }

@@ -327,5 +327,5 @@ def test_a_share_of_exploration_outside_0_to_1_is_refused(share: float) -> None:
 def test_a_policy_of_a_record_keeps_the_rule_too() -> None:
     with pytest.raises(msgspec.ValidationError, match="exploration is a share"):
         msgspec.json.decode(b'{"kind":"response","exploration":2}', type=Policy)
-    with pytest.raises(msgspec.ValidationError, match="thompson"):
+    with pytest.raises(msgspec.ValidationError, match="needs posteriors"):
         msgspec.json.decode(b'{"kind":"thompson"}', type=Policy)

@@ -17,7 +17,7 @@ from experiments.assignment import variant_of
 from experiments.design import Experiment, Variant
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.counted_events import Count
-from foundation.decision import DecisionRecord, Policy, decode_record, encode
+from foundation.decision import DecisionRecord, Policy, Posterior, decode_record, encode
 from foundation.money import InvalidAmount
 from foundation.offer import Offer
 from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
@@ -664,3 +664,50 @@ def test_an_empty_catalogue_is_answered_with_empty_slates(scorer: Scorer) -> Non
 
     assert shown(record) == [[], [], []]
     assert [slate.slate_propensity for slate in record.slates] == [1.0] * 3
+
+
+def test_a_rule_draws_as_itself_and_replays(scorer: Scorer) -> None:
+    known = knowing(scorer, policy=Policy("rule", 0.3, order=("o-4", "o-2")))
+
+    records = [decided(known, profile=None, seed=seed) for seed in range(40)]
+
+    assert ["o-4", "o-2", "o-1"] in [shown(record)[0] for record in records]
+    for record in records:
+        assert record.propensity_valid
+        assert replayed(decode_record(encode(record)), known.catalogue) == shown(record)
+
+
+@pytest.mark.parametrize(
+    ("policy", "cause"),
+    [
+        (Policy("uplift", 0.1), "no uplift scores are served yet"),
+        (
+            Policy("thompson", posteriors={"o-1": Posterior("beta", 1, 1)}),
+            "no posterior for offer 'o-2'",
+        ),
+    ],
+)
+def test_a_policy_that_cannot_choose_falls_back_and_says_why(
+    scorer: Scorer, policy: Policy, cause: str
+) -> None:
+    record = decided(knowing(scorer, policy=policy))
+
+    assert (record.propensity_valid, record.policy) == (False, Policy("popular"))
+    assert cause in record.causes[0]
+    assert record.slates[0].fallback
+
+
+def test_a_mixture_of_the_model_and_beliefs_is_recorded_whole(scorer: Scorer) -> None:
+    beliefs = {f"o-{n}": Posterior("beta", n, 10.0) for n in range(1, 6)}
+    mixed = Policy(
+        "mixture",
+        0.1,
+        parts=(Policy("response"), Policy("thompson", posteriors=beliefs)),
+        weights=(0.5, 0.5),
+    )
+    known = knowing(scorer, policy=mixed)
+    record = decode_record(encode(decided(known)))
+
+    assert record.policy == mixed
+    assert record.propensity_valid
+    assert replayed(record, known.catalogue) == shown(record)
