@@ -143,6 +143,7 @@ def segment(
         people = people_table(vectors, groups[list(SEGMENTATIONS)], attributes)
         offers = catalogue_offers(lake)
         rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
+        rules.extend(operations.audiences())
         refreshed = refresh(lake, people, rules, as_of)
         run_id = _run_id(writing, as_of)
         rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
