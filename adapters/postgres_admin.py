@@ -1,6 +1,8 @@
 """PostgreSQL off the hot path: what jobs and marketers change, and the feed into the lake."""
 
+import getpass
 import json
+import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +14,15 @@ from sqlalchemy import URL, Connection, create_engine, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
-    IntegrityError,
     OperationalError,
     ProgrammingError,
 )
 
 from adapters import migrations
 from experiments.design import Experiment, content_hash, read_design
+from experiments.holdout import HOLDOUT
+from experiments.layers import check_room
+from experiments.lock import differing_fields
 from foundation.access import Scope, hash_key, new_key
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.feed import Window
@@ -37,10 +41,25 @@ class StoredExperiment:
     stopped_at: datetime | None
 
 
-class PostgresAdmin:
-    """The operational database for jobs; migrates it when it is opened."""
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: what was there before, and after; None where there is nothing to show."""
 
-    def __init__(self, url: str) -> None:
+    at: datetime
+    who: str
+    action: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class PostgresAdmin:
+    """The operational database for jobs; migrates it when it is opened.
+
+    `who` goes into the audit log; left out, it is the login of this process.
+    """
+
+    def __init__(self, url: str, who: str | None = None) -> None:
+        self._who = who or _login()
         self._engine = create_engine(
             _address(url),
             # A job outlives restarts of the database: a dead connection is found before its use.
@@ -115,48 +134,77 @@ class PostgresAdmin:
             _move_catalogue(connection)
 
     def start_experiment(self, design: Experiment, now: datetime) -> StoredExperiment:
-        """Start an experiment; from now on its design cannot change.
+        """Start an experiment; from now on its plan is locked.
 
         Raises:
-            RegularsError: The key was used before, or another experiment runs: until layers
-                exist one experiment at a time keeps effects apart.
+            LayerTaken: It would disturb one that runs.
+            RegularsError: The key was used before; the line names what differs in the plan.
         """
         with self._begin() as connection:
             connection.execute(text("LOCK TABLE experiments IN SHARE ROW EXCLUSIVE MODE"))
-            running = connection.execute(
-                text("SELECT key FROM experiments WHERE stopped_at IS NULL")
-            ).scalar()
-            if running is not None:
-                raise RegularsError(
-                    f"experiment {design.key!r} cannot start while {running!r} runs; "
-                    f"stop it first with 'regulars experiment stop {running}'"
-                )
-            try:
-                connection.execute(
-                    text(
-                        "INSERT INTO experiments (key, document, content_hash, started_at) "
-                        "VALUES (:key, CAST(:document AS jsonb), :hash, :now)"
-                    ),
-                    {
-                        "key": design.key,
-                        "document": msgspec.json.encode(design).decode(),
-                        "hash": content_hash(design),
-                        "now": now,
-                    },
-                )
-            except IntegrityError as error:
-                raise RegularsError(
-                    f"experiment {design.key!r} was run before; give the new one a key of its own"
-                ) from error
+            stored = {one.design.key: one for one in _stored(connection)}
+            if design.key in stored:
+                raise RegularsError(_used_before(stored[design.key], design))
+            if design.key != HOLDOUT:
+                running = [one.design for one in stored.values() if one.stopped_at is None]
+                check_room(design, [other for other in running if other.key != HOLDOUT])
+            document = msgspec.json.encode(design).decode()
+            connection.execute(
+                text(
+                    "INSERT INTO experiments (key, document, content_hash, started_at) "
+                    "VALUES (:key, CAST(:document AS jsonb), :hash, :now)"
+                ),
+                {"key": design.key, "document": document, "hash": content_hash(design), "now": now},
+            )
+            self._log(connection, now, "start", design.key, None, document)
             _move_catalogue(connection)
         return self.experiment(design.key)
+
+    def ramp_up(self, key: str, exposure: float, now: datetime) -> StoredExperiment:
+        """Let a larger share into a running experiment; nobody who is in moves.
+
+        Raises:
+            RegularsError: No experiment of this key runs, or the share would not grow.
+        """
+        with self._begin() as connection:
+            connection.execute(text("LOCK TABLE experiments IN SHARE ROW EXCLUSIVE MODE"))
+            running = {s.design.key: s for s in _stored(connection) if s.stopped_at is None}
+            if key not in running:
+                raise _not_running(key)
+            design = running[key].design
+            if key == HOLDOUT:
+                raise RegularsError("the holdout's share is set once; it cannot be ramped up")
+            # `not` also catches NaN.
+            if not design.exposure < exposure <= 1:
+                raise RegularsError(
+                    f"experiment {key!r}: exposure {exposure:g} is not above {design.exposure:g} "
+                    "and at most 1; a ramp-up lets more in and nobody out, to end it stop it with "
+                    f"'regulars experiment stop {key}'"
+                )
+            connection.execute(
+                text(
+                    "UPDATE experiments SET document = "
+                    "jsonb_set(document, '{exposure}', to_jsonb(CAST(:exposure AS float8))) "
+                    "WHERE key = :key"
+                ),
+                {"key": key, "exposure": exposure},
+            )
+            before, after = ({"exposure": share} for share in (design.exposure, exposure))
+            self._log(connection, now, "ramp-up", key, json.dumps(before), json.dumps(after))
+            _move_catalogue(connection)
+        return self.experiment(key)
 
     def stop_experiment(self, key: str, now: datetime) -> StoredExperiment:
         """Stop a running experiment.
 
         Raises:
-            RegularsError: No experiment of this key runs.
+            RegularsError: No experiment of this key runs, or it is the global holdout.
         """
+        if key == HOLDOUT:
+            raise RegularsError(
+                "the holdout is permanent: whoever was held out for a while and then was not is no "
+                "comparison any more"
+            )
         with self._begin() as connection:
             stopped = connection.execute(
                 text(
@@ -166,24 +214,15 @@ class PostgresAdmin:
                 {"key": key, "now": now},
             )
             if stopped.rowcount == 0:
-                raise RegularsError(
-                    f"experiment {key!r} does not run; see 'regulars experiment list'"
-                )
+                raise _not_running(key)
+            self._log(connection, now, "stop", key, None, None)
             _move_catalogue(connection)
         return self.experiment(key)
 
     def experiments(self) -> list[StoredExperiment]:
         """Return all experiments, the newest first."""
         with self._begin() as connection:
-            rows = connection.execute(
-                text("SELECT * FROM experiments ORDER BY started_at DESC, key")
-            ).all()
-        return [
-            StoredExperiment(
-                read_design(row.document), row.content_hash, row.started_at, row.stopped_at
-            )
-            for row in rows
-        ]
+            return _stored(connection)
 
     def experiment(self, key: str) -> StoredExperiment:
         """Return one experiment.
@@ -195,6 +234,28 @@ class PostgresAdmin:
             if stored.design.key == key:
                 return stored
         raise RegularsError(f"experiment {key!r} does not exist; see 'regulars experiment list'")
+
+    def audiences(self) -> list[dict[str, Any]]:
+        """Return the audiences of running experiments, rules as written."""
+        running = (one.design for one in self.experiments() if one.stopped_at is None)
+        return [design.audience for design in running if design.audience is not None]
+
+    def history(self, key: str) -> list[AuditEntry]:
+        """Return who changed what in an experiment, the oldest first.
+
+        Raises:
+            RegularsError: There is none of this key.
+        """
+        self.experiment(key)
+        with self._begin() as connection:
+            rows = connection.execute(
+                text(
+                    "SELECT at, who, action, before, after FROM audit_log "
+                    "WHERE subject = :subject ORDER BY entry"
+                ),
+                {"subject": _subject(key)},
+            )
+            return [AuditEntry(*row) for row in rows]
 
     def has_keys(self) -> bool:
         """Whether any valid API key exists."""
@@ -271,6 +332,31 @@ class PostgresAdmin:
             for page in rows.scalars().partitions(ROWS_A_PAGE):
                 yield list(page)
 
+    def _log(
+        self,
+        connection: Connection,
+        at: datetime,
+        action: str,
+        key: str,
+        before: str | None,
+        after: str | None,
+    ) -> None:
+        """Write into the audit log, in the transaction that makes the change."""
+        connection.execute(
+            text(
+                "INSERT INTO audit_log (at, who, action, subject, before, after) VALUES "
+                "(:at, :who, :action, :subject, CAST(:before AS jsonb), CAST(:after AS jsonb))"
+            ),
+            {
+                "at": at,
+                "who": self._who,
+                "action": action,
+                "subject": _subject(key),
+                "before": before,
+                "after": after,
+            },
+        )
+
     @contextmanager
     def _begin(self) -> Generator[Connection]:
         with _answering(), self._engine.begin() as connection:
@@ -306,6 +392,49 @@ def _answering() -> Generator[None]:
 
 def _first_line(error: DBAPIError) -> str:
     return next(iter(str(error.orig).splitlines()), "no reason given")
+
+
+def _stored(connection: Connection) -> list[StoredExperiment]:
+    rows = connection.execute(text("SELECT * FROM experiments ORDER BY started_at DESC, key"))
+    return [
+        StoredExperiment(
+            read_design(row.document), row.content_hash, row.started_at, row.stopped_at
+        )
+        for row in rows
+    ]
+
+
+def _used_before(stored: StoredExperiment, asked: Experiment) -> str:
+    key = asked.key
+    if key == HOLDOUT:
+        return (
+            f"the holdout runs since {stored.started_at:%Y-%m-%d}, its share is set once: it would "
+            "measure nothing if it moved"
+        )
+    differing = differing_fields(stored.design, asked)
+    life = "runs" if stored.stopped_at is None else "was run before"
+    if not differing:
+        return f"experiment {key!r} {life} with this very plan; give a new one a key of its own"
+    return (
+        f"experiment {key!r} {life} and its plan is locked; it differs in {', '.join(differing)}; "
+        "give the new one a key of its own"
+    )
+
+
+def _not_running(key: str) -> RegularsError:
+    return RegularsError(f"experiment {key!r} does not run; see 'regulars experiment list'")
+
+
+def _subject(key: str) -> str:
+    return f"experiment {key}"
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container may run under a number that has no name.
+        return f"user {os.getuid()}"
 
 
 def _move_catalogue(connection: Connection) -> None:

@@ -109,6 +109,9 @@ class Shelf:
         self.offers += [read_offer(d, popularity[d["offer_id"]]) for d in offers]
         return True
 
+    def audiences(self) -> list[dict[str, Any]]:
+        return []
+
     def told_redemptions(self) -> list[str]:
         return []
 

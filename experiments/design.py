@@ -1,7 +1,8 @@
-"""The design of an experiment: who is compared with whom, on what, at which shares?
+"""The design of an experiment, its plan: who is compared with whom, on what, until when?
 
 A design that passes `check` can be assigned and analysed. Its content hash says whether two
-designs are the same, so that a report can name the design it was made from.
+designs are the same, so that a report can name the design it was made from and a locked one
+cannot change unseen. Only `exposure` is outside of it: it may grow while the experiment runs.
 """
 
 import hashlib
@@ -12,6 +13,8 @@ from typing import Any, Literal, cast
 
 import msgspec
 
+from experiments.layers import Layer
+from experiments.plan import GROUP_SEQUENTIAL, METHODS, Guardrail, Method, StopRule
 from foundation.contracts.tables import CHANNELS
 from foundation.errors import RegularsError
 
@@ -20,6 +23,9 @@ _KEY = re.compile(r"[a-z0-9-]+")
 
 class InvalidDesign(RegularsError):
     """The experiment cannot run as designed; one line for each broken rule."""
+
+
+Unit = Literal["customer", "household", "store"]
 
 
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,17 +42,59 @@ class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A comparison of variants on the customers of some channels (none listed: all)."""
+    """A comparison of variants on the customers of some channels (none listed: all).
+
+    `unit` is what is assigned: a store is the customer's home store, so that she has one variant
+    wherever she is asked for. `audience` is a rule of foundation/rules.py, judged on her profile;
+    None is everybody. `exposure` is the share of the layer's range (or of all units) that is in.
+    `minimum_effect` is the smallest difference worth acting on, in the metric's own unit (money
+    as decimals); `outlier_cap` the quantile of all units' values together that larger values
+    count as. `segments` are the segmentations whose effects were planned for.
+    """
 
     key: str
     salt: str
     # In the order listed: assignment cuts [0, 1) in this order (see assignment.py).
     variants: list[Variant]
     control: str
-    unit: Literal["customer", "household"] = "customer"
+    unit: Unit = "customer"
     primary_metric: str = "margin"
     hypothesis: str = ""
     channels: list[str] = msgspec.field(default_factory=list[str])
+    exposure: float = 1.0
+    layer: Layer | None = None
+    audience: dict[str, Any] | None = None
+    secondary_metrics: list[str] = msgspec.field(default_factory=list[str])
+    guardrails: list[Guardrail] = msgspec.field(default_factory=list[Guardrail])
+    segments: list[str] = msgspec.field(default_factory=list[str])
+    minimum_effect: float | None = None
+    method: Method = "welch"
+    outlier_cap: float | None = None
+    stop: StopRule | None = None
+
+    @property
+    def planned_metrics(self) -> list[str]:
+        """The primary metric, then the others that were planned for."""
+        guarded = [guardrail.metric for guardrail in self.guardrails]
+        return [self.primary_metric, *self.secondary_metrics, *guarded]
+
+
+# These came later. At their defaults they are left out of the hash, so that a design written
+# before them has the hash it was stored with.
+_LATER = (
+    "layer",
+    "audience",
+    "secondary_metrics",
+    "guardrails",
+    "segments",
+    "minimum_effect",
+    "method",
+    "outlier_cap",
+    "stop",
+)
+_DEFAULTS = Experiment(key="", salt="", variants=[], control="")
+_OWNERS = {"variants": Variant, "layer": Layer, "guardrails": Guardrail, "stop": StopRule}
+_CHOICES = {"unit": "customer, household or store", "method": ", ".join(METHODS)}
 
 
 def read_design(document: Any) -> Experiment:
@@ -78,10 +126,10 @@ def _in_words(error: msgspec.ValidationError) -> str:
     where = path.removeprefix("$").lstrip(".").replace("[...]", "")
     line = f"{where}: {reason[:1].lower()}{reason[1:]}" if where else reason
     if "unknown field" in reason or "missing required field" in reason:
-        owner = Variant if where.startswith("variants") else Experiment
+        owner = _OWNERS.get(where.partition("[")[0].partition(".")[0], Experiment)
         line += f"; its fields are {', '.join(owner.__struct_fields__)}"
-    if where == "unit":
-        line += "; choose customer or household"
+    if where in _CHOICES:
+        line += f"; choose {_CHOICES[where]}"
     return line
 
 
@@ -135,16 +183,65 @@ def _broken_rules(experiment: Experiment) -> list[str]:
         for channel in experiment.channels
         if channel not in CHANNELS
     )
+    return [*broken, *_broken_reach(experiment), *_broken_plan(experiment)]
+
+
+def _broken_reach(experiment: Experiment) -> list[str]:
+    broken = [] if experiment.layer is None else experiment.layer.faults()
+    # `not` also catches NaN.
+    if not 0 < experiment.exposure <= 1:
+        broken.append(
+            f"exposure {experiment.exposure:g} is no share above 0 and at most 1; "
+            "write 0.05 for 5 %"
+        )
+    if experiment.audience == {}:
+        broken.append("audience is empty; write a rule, or leave it out for everybody")
+    return broken
+
+
+def _broken_plan(experiment: Experiment) -> list[str]:
+    broken = [line for guardrail in experiment.guardrails for line in guardrail.faults()]
+    metrics, segments = experiment.planned_metrics, experiment.segments
+    for what, names in (("metric", metrics), ("segmentation", segments)):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        broken.extend(f"{what} {name!r} is planned twice; name it once" for name in repeated)
+        if "" in names:
+            broken.append(f"a {what} has an empty name; name it")
+    effect, cap = experiment.minimum_effect, experiment.outlier_cap
+    if effect is not None and not (effect > 0 and math.isfinite(effect)):
+        broken.append(
+            f"minimum_effect {effect:g} must be above 0; write the smallest difference worth "
+            "acting on, without a sign"
+        )
+    if cap is not None and not 0.5 < cap < 1:
+        broken.append(
+            f"outlier_cap {cap:g} is no quantile above .5 and below 1; write 0.999 to cap the "
+            "largest thousandth"
+        )
+    if experiment.stop is not None:
+        broken.extend(experiment.stop.faults(experiment.method))
+    if experiment.method in GROUP_SEQUENTIAL and (
+        experiment.stop is None or experiment.stop.looks is None
+    ):
+        broken.append(
+            f"method {experiment.method} judges at planned looks; write them under stop, like "
+            "{days: 28, looks: 4}"
+        )
     return broken
 
 
 def content_hash(experiment: Experiment) -> str:
     """Return a hash equal for equal designs: 32 hex digits.
 
-    Every field counts, defaults too, and the order of variants as well, since it decides who
+    Every field counts but `exposure`, and the order of variants as well, since it decides who
     gets which.
 
     Source: BLAKE2b (RFC 7693) of 16 bytes, over JSON with sorted keys and no spaces.
     """
-    canonical = msgspec.json.encode(experiment, order="sorted")
+    fields = msgspec.structs.asdict(experiment)
+    del fields["exposure"]
+    for name in _LATER:
+        if fields[name] == getattr(_DEFAULTS, name):
+            del fields[name]
+    canonical = msgspec.json.encode(fields, order="sorted")
     return hashlib.blake2b(canonical, digest_size=16).hexdigest()

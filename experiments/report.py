@@ -13,6 +13,7 @@ import pandas as pd
 
 from experiments.design import Experiment, check, content_hash
 from experiments.effect import Effect
+from experiments.lock import exploratory_metrics
 from experiments.sample_ratio import sample_ratio_deviation, sample_ratio_p_value
 from experiments.welch import Moments, difference, relative
 from foundation.errors import RegularsError, TooLittleData
@@ -35,7 +36,10 @@ class SampleRatio(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """An experiment's result; `metrics` is {metric: {variant: effect}}, empty when unhealthy."""
+    """An experiment's result; `metrics` is {metric: {variant: effect}}, empty when unhealthy.
+
+    `exploratory` are the metrics shown that are not in the plan.
+    """
 
     key: str
     design: str
@@ -47,6 +51,7 @@ class Report(msgspec.Struct, frozen=True):
     healthy: bool
     reason: str
     metrics: dict[str, dict[str, Effect]]
+    exploratory: list[str] = msgspec.field(default_factory=list[str])
 
 
 def analyse(
@@ -88,6 +93,7 @@ def analyse(
         healthy=healthy,
         reason=_reason(split, healthy),
         metrics=_effects(experiment, units, metrics, confidence) if healthy else {},
+        exploratory=exploratory_metrics(experiment, metrics) if healthy else [],
     )
 
 
@@ -107,9 +113,10 @@ def summary_lines(
     lines = [f"experiment {report.key}: {report.unit}s {counted}", report.reason]
     for metric, effects in report.metrics.items():
         show = currency_show if metric in money_metrics else _number
+        stamp = " (exploratory, not in the plan)" if metric in report.exploratory else ""
         for variant, effect in effects.items():
             lines.append(
-                f"{metric} per {report.unit}, {variant} {show(effect.mean)} against "
+                f"{metric} per {report.unit}{stamp}, {variant} {show(effect.mean)} against "
                 f"{report.control} {show(effect.control_mean)}: "
                 f"{_in_words(effect, show, report.confidence)}"
             )

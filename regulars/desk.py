@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo
 import ibis
 
 from adapters.postgres_admin import PostgresAdmin, StoredExperiment
+from experiments.holdout import HOLDOUT
+from experiments.lock import check_locked
 from experiments.report import Report
 from foundation.clock import Clock
 from foundation.errors import NothingToDo, RegularsError
@@ -117,7 +119,8 @@ class HouseDesk:
         refused: str | None = None
         try:
             until = stored.stopped_at or self._clock.now()
-            report = experiment_report(lake, stored.design, until)
+            plan = check_locked(stored.design, stored.content_hash)
+            report = experiment_report(lake, plan, until)
         except RegularsError as refusal:
             refused = str(refusal)
         told = lake.fetch(lake.table("assumptions").order_by("name")).to_pylist()
@@ -149,7 +152,9 @@ class HouseDesk:
             raise NothingToDo(
                 "there is no experiment yet; start one with 'regulars experiment start FILE'"
             )
-        return next((s for s in stored if s.stopped_at is None), stored[0])
+        # The holdout always runs: what people look for is the test beside it.
+        shown = [s for s in stored if s.design.key != HOLDOUT] or stored
+        return next((s for s in shown if s.stopped_at is None), shown[0])
 
 
 def _missing_run(lake: Lake) -> str:

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Protocol
 
 from experiments.design import Experiment
+from experiments.holdout import HOLDOUT
 from foundation.offer import Offer
 from foundation.rule_profile import Judge, judge
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
@@ -23,6 +24,19 @@ class Catalogue:
     rules: Mapping[str, Judge] = field(default_factory=dict[str, Judge])
     pending: frozenset[str] = frozenset()
     invalid: frozenset[str] = frozenset()
+    # Of experiments with an audience, by key; one that the snapshot cannot judge is in `waiting`.
+    audiences: Mapping[str, Judge] = field(default_factory=dict[str, Judge])
+    waiting: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @cached_property
+    def holdout(self) -> Experiment | None:
+        """The global holdout, where there is one."""
+        return next((one for one in self.experiments if one.key == HOLDOUT), None)
+
+    @cached_property
+    def trials(self) -> Sequence[Experiment]:
+        """The experiments without the global holdout."""
+        return [one for one in self.experiments if one.key != HOLDOUT]
 
     @cached_property
     def by_id(self) -> Mapping[str, Offer]:
@@ -34,7 +48,7 @@ class Catalogue:
 
         A rule that asks for a feature, a segment or a counted event this snapshot lacks leaves
         its offer pending, a broken one makes it invalid: both are refused with a reason of their
-        own, never silently false.
+        own, never silently false. An audience of such a kind holds nobody, and `waiting` says why.
         """
         rules: dict[str, Judge] = {}
         pending: set[str] = set()
@@ -48,7 +62,23 @@ class Catalogue:
                 pending.add(offer.offer_id)
             except InvalidRule:
                 invalid.add(offer.offer_id)
-        return replace(self, rules=rules, pending=frozenset(pending), invalid=frozenset(invalid))
+        audiences: dict[str, Judge] = {}
+        waiting: dict[str, str] = {}
+        for experiment in self.trials:
+            if experiment.audience is None:
+                continue
+            try:
+                audiences[experiment.key] = judge(read_rule(experiment.audience, vocabulary))
+            except InvalidRule as error:
+                waiting[experiment.key] = str(error)
+        return replace(
+            self,
+            rules=rules,
+            pending=frozenset(pending),
+            invalid=frozenset(invalid),
+            audiences=audiences,
+            waiting=waiting,
+        )
 
 
 class CatalogueSource(Protocol):

@@ -7,10 +7,8 @@ from random import Random
 
 import numpy as np
 
-from experiments.assignment import variant_of
 from experiments.design import Variant
 from foundation.decision import (
-    Assignment,
     BasketLine,
     Context,
     DecisionRecord,
@@ -27,6 +25,7 @@ from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
 from recommender.policies import Eligible, draw_slate
+from serving.assign import assign
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
 from serving.messages import DecisionRequest
@@ -66,9 +65,11 @@ def decide(
         known: Catalogue, model and policy that are live.
         seed: Chance of this decision; the same seed decides the same.
     """
-    assignments, variants = _assign(request, profile, known.catalogue)
-    policy = _policy(variants, known.default_policy)
     facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
+    assignments, variants = assign(
+        request.customer_id, request.channel, profile, facts, known.catalogue
+    )
+    policy = _policy(variants, known.default_policy)
     restricted = _offers_of_variant(variants)
     refusals: dict[str, str] = {}
     eligible: list[Offer] = []
@@ -134,26 +135,6 @@ def decide(
             snapshot=known.snapshot,
         ),
     )
-
-
-def _assign(
-    request: DecisionRequest, profile: Profile | None, catalogue: Catalogue
-) -> tuple[list[Assignment], list[Variant]]:
-    assignments: list[Assignment] = []
-    variants: list[Variant] = []
-    for experiment in catalogue.experiments:
-        if experiment.channels and request.channel not in experiment.channels:
-            continue
-        unit = request.customer_id
-        if experiment.unit == "household":
-            if profile is None or profile.household_id is None:
-                # Her household may be in either variant: she is outside the experiment.
-                continue
-            unit = profile.household_id
-        variant = variant_of(experiment, unit)
-        assignments.append(Assignment(experiment.key, variant.name, unit))
-        variants.append(variant)
-    return assignments, variants
 
 
 def _policy(variants: list[Variant], default: Policy) -> Policy:

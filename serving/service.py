@@ -429,8 +429,13 @@ class DecisionService:
                 scorer = Scorer(live.name, live.model, facts)
             except RegularsError as error:
                 causes.append(str(error))
+        compiled = catalogue.compiled(NOTHING_KNOWN if facts is None else facts.vocabulary)
+        causes.extend(
+            f"experiment {key!r} assigns nobody: its audience cannot be judged ({reason})"
+            for key, reason in compiled.waiting.items()
+        )
         return Knowledge(
-            catalogue=catalogue.compiled(NOTHING_KNOWN if facts is None else facts.vocabulary),
+            catalogue=compiled,
             snapshot=None if facts is None else facts.version,
             feature_names=names,
             scorer=scorer,

@@ -91,6 +91,9 @@ class Shelf:
         self.popularity: dict[str, float] = {}
         self._told = told
 
+    def audiences(self) -> Sequence[dict[str, Any]]:
+        return []
+
     def told_redemptions(self) -> Sequence[str]:
         return self._told
 

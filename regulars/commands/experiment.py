@@ -9,7 +9,7 @@ from regulars.commands.house import administered, open_house, progress_shown
 from regulars.commands.options import Json
 from regulars.commands.telling import print_json, say
 
-experiment = typer.Typer(help="A/B tests: start, stop, list, report.")
+experiment = typer.Typer(help="A/B tests: start, ramp up, stop, list, report, holdout.")
 
 
 @experiment.command("start")
@@ -20,16 +20,23 @@ def experiment_start(
     """Start an experiment; its design is fixed from now on."""
     from adapters.source_files import read_yaml
     from experiments.design import read_design
-    from regulars.jobs.experiment import start_experiment
+    from regulars.jobs.experiment import start_experiment, waits_for
 
     house = open_house()
     wanted = read_design(read_yaml(design, "experiment"))
+    facts = house.profiles().facts()
+    vocabulary = None if facts is None else facts.vocabulary
     with administered(house) as admin:
-        stored = start_experiment(admin, wanted, house.clock.now())
+        stored = start_experiment(admin, wanted, house.clock.now(), vocabulary)
+    waits = None if vocabulary is None else waits_for(wanted, vocabulary)
     if as_json:
-        print_json({"key": wanted.key, "started_at": stored.started_at})
+        answer = {"key": wanted.key, "started_at": stored.started_at}
+        print_json({**answer, "plan": stored.content_hash, "audience_waits": waits})
         return
     say(f"experiment {wanted.key} runs since {stored.started_at:%Y-%m-%d %H:%M} UTC")
+    say(f"its plan is locked as {stored.content_hash}")
+    if waits is not None:
+        say(f"it assigns nobody before the next 'regulars segment': {waits}")
 
 
 @experiment.command("stop")
@@ -44,6 +51,65 @@ def experiment_stop(
         print_json({"key": key, "stopped_at": stored.stopped_at})
         return
     say(f"experiment {key} is stopped")
+
+
+@experiment.command("ramp-up")
+def experiment_ramp_up(
+    key: Annotated[str, typer.Argument(help="Which experiment.")],
+    exposure: Annotated[float, typer.Argument(help="Share that is in from now on, like 0.5.")],
+    as_json: Json = False,
+) -> None:
+    """Let more into a running experiment; whoever is in keeps her variant."""
+    house = open_house()
+    with administered(house) as admin:
+        stored = admin.ramp_up(key, exposure, house.clock.now())
+    if as_json:
+        print_json({"key": key, "exposure": stored.design.exposure})
+        return
+    say(f"experiment {key} now takes {stored.design.exposure:.4g} of its customers")
+
+
+@experiment.command("holdout")
+def experiment_holdout(
+    share: Annotated[float, typer.Argument(help="Share of all customers, like 0.05.")],
+    as_json: Json = False,
+) -> None:
+    """Hold customers out of every offer for good, to measure the whole programme. Set once."""
+    from regulars.jobs.experiment import set_holdout
+
+    house = open_house()
+    with administered(house) as admin:
+        stored = set_holdout(admin, share, house.clock.now())
+    if as_json:
+        print_json({"key": stored.design.key, "share": share, "started_at": stored.started_at})
+        return
+    say(f"{share:.4g} of all customers get no offer from {stored.started_at:%Y-%m-%d %H:%M} UTC on")
+    say(f"read what the programme earns with 'regulars experiment report {stored.design.key}'")
+
+
+@experiment.command("history")
+def experiment_history(
+    key: Annotated[str, typer.Argument(help="Which experiment.")], as_json: Json = False
+) -> None:
+    """Say who changed what, the oldest first."""
+    import json
+    from dataclasses import asdict
+
+    house = open_house()
+    with administered(house) as admin:
+        entries = admin.history(key)
+        stored = admin.experiment(key)
+    if as_json:
+        entries_told = [asdict(entry) for entry in entries]
+        print_json({"key": key, "plan": stored.content_hash, "entries": entries_told})
+        return
+    say(f"experiment {key}, plan {stored.content_hash}")
+    if not entries:
+        say("no change is in the log: it began before the log did")
+    for entry in entries:
+        documents = [json.dumps(d) for d in (entry.before, entry.after) if d is not None]
+        said = f": {' -> '.join(documents)}" if documents else ""
+        say(f"{entry.at:%Y-%m-%d %H:%M} UTC, {entry.who}: {entry.action}{said}")
 
 
 @experiment.command("list")
@@ -78,6 +144,7 @@ def experiment_report(
     """Bring the newest outcomes in and say what an experiment earned."""
     import msgspec
 
+    from experiments.lock import check_locked
     from experiments.report import summary_lines
     from regulars.assumptions import statements
     from regulars.jobs.ingest import ingest as bring_in
@@ -89,7 +156,8 @@ def experiment_report(
         stored = admin.experiment(key)
         with only_one(house.settings.lock_folder, "ingest"):
             bring_in(house.lake, admin, house.clock, house.settings.time_zone, progress)
-    report = job(house.lake, stored.design, stored.stopped_at or house.clock.now())
+    plan = check_locked(stored.design, stored.content_hash)
+    report = job(house.lake, plan, stored.stopped_at or house.clock.now())
     assumed = statements(house.lake)
     if as_json:
         print_json({**msgspec.to_builtins(report), "assumptions": assumed})

@@ -8,6 +8,7 @@ from typing import Any
 from adapters.complete_journey import SOURCE, read_complete_journey, weeks_to_yesterday
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
+from experiments.holdout import HOLDOUT
 from foundation.errors import RegularsError
 from foundation.money import Currency
 from recommender.response import BASELINE
@@ -128,4 +129,5 @@ def _start(admin: PostgresAdmin, now: datetime) -> None:
 
 
 def _running(admin: PostgresAdmin) -> list[str]:
-    return [stored.design.key for stored in admin.experiments() if stored.stopped_at is None]
+    running = (stored for stored in admin.experiments() if stored.stopped_at is None)
+    return [stored.design.key for stored in running if stored.design.key != HOLDOUT]

@@ -3,23 +3,40 @@
 from datetime import datetime
 
 from adapters.postgres_admin import PostgresAdmin, StoredExperiment
-from experiments.design import Experiment, check
+from experiments.design import Experiment, InvalidDesign, check
+from experiments.holdout import HOLDOUT, holdout_design
 from foundation.decision import POLICY_WORDS
 from foundation.errors import RegularsError
+from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
 from regulars.jobs.report import METRICS
 
 
-def start_experiment(admin: PostgresAdmin, design: Experiment, now: datetime) -> StoredExperiment:
-    """Start an experiment; from now on its design cannot change.
+def start_experiment(
+    admin: PostgresAdmin,
+    design: Experiment,
+    now: datetime,
+    vocabulary: Vocabulary | None = None,
+) -> StoredExperiment:
+    """Start an experiment; from now on its plan is locked.
+
+    Args:
+        vocabulary: What the live snapshot lets an audience ask for; None leaves the audience to
+            be judged by the service.
 
     Raises:
         RegularsError: The design is broken, names a policy, metric or offer that does not exist,
-            or another experiment runs.
+            would disturb an experiment that runs, or differs from the locked plan of its key.
     """
     check(design)
-    if design.primary_metric not in METRICS:
+    if HOLDOUT in (design.key, design.salt):
+        raise InvalidDesign(
+            f"experiment {design.key!r}: key and salt {HOLDOUT!r} are the global holdout's; choose "
+            f"others, or set the holdout with 'regulars experiment {HOLDOUT} SHARE'"
+        )
+    unknown_metrics = [name for name in design.planned_metrics if name not in METRICS]
+    if unknown_metrics:
         raise RegularsError(
-            f"experiment {design.key!r}: primary_metric {design.primary_metric!r} is none of "
+            f"experiment {design.key!r}: metric {unknown_metrics[0]!r} is none of "
             f"{', '.join(METRICS)}"
         )
     offers = admin.offer_ids()
@@ -35,4 +52,38 @@ def start_experiment(admin: PostgresAdmin, design: Experiment, now: datetime) ->
                 f"experiment {design.key!r}: offer {unknown[0]!r} of variant {variant.name!r} is "
                 "not in the catalogue; load it and run 'regulars segment' first"
             )
+    if vocabulary is not None:
+        waits_for(design, vocabulary)
     return admin.start_experiment(design, now)
+
+
+def waits_for(design: Experiment, vocabulary: Vocabulary) -> str | None:
+    """Return what an audience asks for that the live snapshot lacks, None if it can be judged.
+
+    Raises:
+        InvalidDesign: The audience is no rule of the language, or asks for a name nobody knows;
+            events that are only not counted yet are waited for.
+    """
+    if design.audience is None:
+        return None
+    try:
+        read_rule(design.audience, vocabulary)
+    except UnknownName as error:
+        counted = Vocabulary(vocabulary.features, vocabulary.segments, vocabulary.attributes)
+        try:
+            read_rule(design.audience, counted)
+        except InvalidRule as beyond:
+            raise InvalidDesign(f"experiment {design.key!r}: audience {beyond}") from beyond
+        return str(error)
+    except InvalidRule as error:
+        raise InvalidDesign(f"experiment {design.key!r}: audience {error}") from error
+    return None
+
+
+def set_holdout(admin: PostgresAdmin, share: float, now: datetime) -> StoredExperiment:
+    """Hold a share of all customers out of every offer, for good.
+
+    Raises:
+        RegularsError: The share is not above 0 and at most a half, or was set before.
+    """
+    return admin.start_experiment(holdout_design(share), now)

@@ -159,13 +159,14 @@ def known_attributes(lake: Lake) -> Mapping[str, Collection[Any]]:
 
 
 def refresh(
-    lake: Lake, people: arrow.Table, offer_rules: Sequence[Any], as_of: datetime
+    lake: Lake, people: arrow.Table, asked_rules: Sequence[Any], as_of: datetime
 ) -> Refreshed:
     """Evaluate every active segment, and count what stored rules ask for.
 
     Args:
         people: The run's people table.
-        offer_rules: Eligibility documents, whose counted events the snapshot needs too.
+        asked_rules: Eligibility of offers and audiences of experiments, as documents, whose
+            counted events the snapshot needs too.
     """
     stored = active(lake)
     known = vocabulary_of(people.column_names)
@@ -178,11 +179,11 @@ def refresh(
         except InvalidRule as error:
             refused[name] = str(error)
     asked = {count.name: count for rule in rules.values() for count in counts(rule)}
-    for document in offer_rules:
+    for document in asked_rules:
         try:
             asked |= {count.name: count for count in counts(read_rule(document, vocabulary))}
         except InvalidRule:
-            # The decision record says rule_invalid or rule_pending of this offer.
+            # Decisions say so: of an offer its refusal, of an experiment a cause.
             continue
     for name, reason in circles(rules).items():
         refused[name] = reason

@@ -10,6 +10,7 @@ from typing import Any
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment
 from experiments.effect import Effect
+from experiments.holdout import HOLDOUT
 from experiments.report import Report, summary_lines
 from foundation.access import SCOPES
 from foundation.errors import NothingToDo
@@ -90,7 +91,11 @@ def simulate_experiment(
         NothingToDo: No experiment runs, or the lake holds no purchases.
         StoreUnavailable: The service does not answer.
     """
-    running = [stored for stored in admin.experiments() if stored.stopped_at is None]
+    running = [
+        stored
+        for stored in admin.experiments()
+        if stored.stopped_at is None and stored.design.key != HOLDOUT
+    ]
     if not running:
         raise NothingToDo("no experiment runs; start one with 'regulars experiment start FILE'")
     design = running[0].design

@@ -49,6 +49,10 @@ class Operations(Protocol):
         """Make offers the catalogue's; True when that changed anything."""
         ...
 
+    def audiences(self) -> Sequence[dict[str, Any]]:
+        """Return the audiences of running experiments, rules as written."""
+        ...
+
     def told_redemptions(self) -> Iterable[str]:
         """Return the event_ids of all redemptions that the service counts itself."""
         ...

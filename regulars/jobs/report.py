@@ -1,9 +1,9 @@
 """Report: what an experiment earned, by intention to treat, from the lake alone.
 
-Every customer (or household) that was assigned counts in its variant from the minute of the first
-decision on, whatever she did. Her margin is what all her purchases earned since, over all
-products, less the cost of what she redeemed. A household's is that of all its members, asked for
-or not.
+Every customer (household, store) that was assigned counts in its variant from the minute of the
+first decision on, whatever she did, and whether or not the audience still holds her. Her margin is
+what all her purchases earned since, over all products, less the cost of what she redeemed. A
+household's or store's is that of all its customers, asked for or not.
 
 A receipt may already be net of an offer: where it tells the offer's discount, that is what the
 offer cost, and only what the declared cost goes beyond it is charged on top.
@@ -24,6 +24,8 @@ from regulars.assumptions import margin_rate
 
 METRICS = ("margin", "orders", "redeemed")
 MONEY = ("margin",)
+# Where a customer's unit stands in the customers table.
+UNIT_COLUMNS = {"customer": "customer_id", "household": "household_id", "store": "home_store_id"}
 
 
 def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report:
@@ -45,14 +47,14 @@ def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report
 def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
     """Return who was assigned: unit_id, customer_id, variant and since when.
 
-    A unit seen in two variants has a row in each, for the analysis to refuse. A household has a
-    row for each member, with those for whom nobody asked.
+    A unit seen in two variants has a row in each, for the analysis to refuse. A household or store
+    has a row for each of its customers, with those for whom nobody asked.
     """
     decisions = assigned_decisions(lake, design)
     asked = decisions.groupby(["unit_id", "customer_id", "variant"], as_index=False).agg(
         since=("at", "min")
     )
-    return _with_members(lake, asked) if design.unit == "household" else asked
+    return asked if design.unit == "customer" else _with_members(lake, design.unit, asked)
 
 
 def assigned_decisions(lake: Lake, design: Experiment) -> pd.DataFrame:
@@ -70,10 +72,11 @@ def assigned_decisions(lake: Lake, design: Experiment) -> pd.DataFrame:
     return pd.DataFrame(found, columns=names)
 
 
-def _with_members(lake: Lake, asked: pd.DataFrame) -> pd.DataFrame:
+def _with_members(lake: Lake, unit: str, asked: pd.DataFrame) -> pd.DataFrame:
+    column = UNIT_COLUMNS[unit]
     customers = lake.table("customers")
-    homes = customers.filter(customers.household_id.notnull())
-    members = lake.fetch(homes.select("customer_id", unit_id="household_id")).to_pandas()
+    homes = customers.filter(customers[column].notnull())
+    members = lake.fetch(homes.select("customer_id", unit_id=column)).to_pandas()
     # Who was asked for counts where she was assigned, also when she has moved since.
     others = members[~members["customer_id"].isin(asked["customer_id"])]
     first = asked.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))

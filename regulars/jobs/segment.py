@@ -148,6 +148,7 @@ def segment(
         people = people_table(vectors, groups[list(SEGMENTATIONS)], attributes)
         offers = catalogue_offers(lake)
         rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
+        rules.extend(operations.audiences())
         refreshed = refresh(lake, people, rules, as_of)
         step.show("next products")
         bought_with = find_next_products(lake, as_of)

@@ -11,17 +11,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import ibis
+import numpy as np
 import pandas as pd
 import pyarrow as arrow
 
 from adapters.postgres_admin import StoredExperiment
-from experiments.assignment import variant_of
+from experiments.assignment import assigned_variant
 from experiments.design import Experiment, Variant
+from experiments.holdout import HOLDOUT, is_held_out
 from experiments.natural_return import NaturalReturn, Returned, natural_return, returned
 from experiments.report import SAMPLE_RATIO_ALARM
 from experiments.sample_ratio import sample_ratio_p_value
 from foundation.errors import NothingToDo, RegularsError, TooLittleData
 from foundation.lake import Lake
+from regulars.jobs.report import UNIT_COLUMNS
 
 SLEEPING = ("dormant", "lost")
 
@@ -87,6 +90,7 @@ def sleepers(
         and (stored.stopped_at is None or stored.stopped_at > run.as_of)
         and any(map(_holds_out, stored.design.variants))
     ]
+    holdout = next((s.design for s in experiments if s.design.key == HOLDOUT), None)
     natural = None
     if not ran:
         natural = (
@@ -102,7 +106,7 @@ def sleepers(
             str(state): returned(group["came"], group["spend"])
             for state, group in found.groupby("lifecycle")
         },
-        holdouts=[_holdout(stored, found, run) for stored in ran],
+        holdouts=[_holdout(stored, found, run, holdout) for stored in ran],
         natural=natural,
     )
 
@@ -142,12 +146,15 @@ def _run(lake: Lake, since: str | None, wait: timedelta, known: datetime) -> _Ru
 
 
 def _asleep(lake: Lake, run: _Run, until: datetime) -> pd.DataFrame:
-    """Return one row a sleeper: customer_id, household_id, lifecycle, came, spend (minor units)."""
+    """Return one row a sleeper: customer_id, household_id, home_store_id, lifecycle, came, spend
+    (minor units).
+    """
     rows: Any = lake.table("segments")
     asleep = rows.filter((rows.run_id == run.run_id) & rows.lifecycle.isin(SLEEPING))
-    homes = lake.table("customers").select("customer_id", "household_id")
+    homes = lake.table("customers").select("customer_id", "household_id", "home_store_id")
     asleep = asleep.select("customer_id", "lifecycle").left_join(homes, "customer_id")
-    found = lake.fetch(asleep.select("customer_id", "household_id", "lifecycle")).to_pandas()
+    columns = ("customer_id", "household_id", "home_store_id", "lifecycle")
+    found = lake.fetch(asleep.select(*columns)).to_pandas()
     ids = arrow.table({"customer_id": arrow.array(found["customer_id"], type=arrow.string())})
     lines: Any = lake.memory(ids).join(lake.table("purchases"), "customer_id")
     lines = lines.filter(
@@ -171,8 +178,14 @@ def _holds_out(variant: Variant) -> bool:
     return variant.policy == "none" or variant.offers == []
 
 
-def _holdout(stored: StoredExperiment, found: pd.DataFrame, run: _Run) -> Holdout:
+def _holdout(
+    stored: StoredExperiment, found: pd.DataFrame, run: _Run, holdout: Experiment | None
+) -> Holdout:
     design = stored.design
+    if design.key != HOLDOUT:
+        # Nobody of the global holdout was in another experiment.
+        out = [is_held_out(holdout, str(one)) for one in found["customer_id"]]
+        found = found[~np.array(out, dtype=bool)]
     try:
         comparison = _compare(design, found)
     except TooLittleData as error:
@@ -188,14 +201,21 @@ def _holdout(stored: StoredExperiment, found: pd.DataFrame, run: _Run) -> Holdou
 
 
 def _compare(design: Experiment, found: pd.DataFrame) -> NaturalReturn:
-    column = "customer_id" if design.unit == "customer" else "household_id"
+    if design.audience is not None:
+        raise TooLittleData(
+            f"experiment {design.key!r} has an audience, and who of these was in it is not known "
+            "where no decision was asked; so no difference is shown"
+        )
+    column = UNIT_COLUMNS[design.unit]
     # Who has no household is outside an experiment on households.
     units = (
         found.dropna(subset=column)
         .groupby(column)
         .agg(came=("came", "any"), spend=("spend", "sum"))
     )
-    held = [_holds_out(variant_of(design, str(unit))) for unit in units.index]
+    variants = [assigned_variant(design, str(unit)) for unit in units.index]
+    units = units[np.array([variant is not None for variant in variants], dtype=bool)]
+    held = [_holds_out(variant) for variant in variants if variant is not None]
     comparison = natural_return(units["came"], units["spend"], held)
     planned = sum(variant.weight for variant in design.variants if _holds_out(variant))
     observed = (len(held) - sum(held), sum(held))

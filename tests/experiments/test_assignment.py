@@ -5,16 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from scipy import stats
 
-from experiments.assignment import position, variant_of
+from experiments.assignment import assigned_variant, position, variant_of
+from experiments.assignment_arrays import as_ids, assigned_variants, positions
 from experiments.design import Experiment, Variant
+from experiments.holdout import holdout_design, is_held_out
+from experiments.layers import Layer
 
-VECTORS = json.loads(
+PUBLISHED = json.loads(
     (Path(__file__).parents[2] / "docs" / "assignment-vectors.json").read_text(encoding="utf-8")
-)["vectors"]
+)
+VECTORS = PUBLISHED["vectors"]
 
 # Surrogates have no UTF-8 form; JSON decoders of the service refuse them before.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -33,6 +38,87 @@ def test_the_published_vectors_hold(vector):
     variants = [Variant(name, weight) for name, weight in vector["weights"]]
     design = Experiment("k", vector["salt"], variants, control=variants[0].name)
     assert variant_of(design, vector["unit_id"]).name == vector["variant"]
+
+
+@pytest.mark.parametrize("vector", PUBLISHED["positions"], ids=lambda v: v["digest"])
+def test_the_published_positions_of_exposure_and_layer_hold(vector):
+    found = position(vector["salt"], vector["unit_id"], vector["purpose"])
+    assert found == vector["position"] == (int(vector["digest"], 16) >> 11) / 2**53
+
+
+def as_published(fields):
+    layer = fields["layer"]
+    return Experiment(
+        "k",
+        fields["salt"],
+        [Variant(name, weight) for name, weight in fields["weights"]],
+        fields["weights"][0][0],
+        unit=fields["unit"],
+        exposure=fields["exposure"],
+        layer=None if layer is None else Layer(**layer),
+    )
+
+
+def test_the_published_assignments_hold():
+    # Computed with coreutils' b2sum by the steps published beside them, apart from this code.
+    for vector in PUBLISHED["assignments"]:
+        design, customer = as_published(vector["experiment"]), vector["customer_id"]
+        share = vector["holdout_share"]
+        holdout = None if share is None else holdout_design(share)
+        if holdout is not None:
+            assert variant_of(holdout, customer).name == vector["holdout"]
+        unit = {
+            "customer": customer,
+            "household": vector["household_id"],
+            "store": vector["home_store_id"],
+        }[design.unit]
+        found = None
+        if unit is not None and not is_held_out(holdout, customer):
+            found = assigned_variant(design, unit)
+        assert (None if found is None else found.name) == vector["variant"], vector
+
+
+def test_the_published_assignments_meet_every_way_to_be_in_or_out():
+    vectors = PUBLISHED["assignments"]
+    assert {v["experiment"]["unit"] for v in vectors} == {"customer", "household", "store"}
+    assert {v.get("holdout") for v in vectors} == {None, "held-out", "reached"}
+    for fact in ("layer", "exposure"):
+        usual = {"layer": None, "exposure": 1.0}[fact]
+        met = {v["variant"] is None for v in vectors if v["experiment"][fact] != usual}
+        assert met == {True, False}
+
+
+def test_a_ramp_up_lets_more_in_and_moves_nobody():
+    ids = [f"c-{number}" for number in range(5_000)]
+    before, after = (
+        [
+            assigned_variant(replace(experiment("ramp", [0.2, 0.3, 0.5]), exposure=share), i)
+            for i in ids
+        ]
+        for share in (0.05, 0.5)
+    )
+    assert all(late == early for early, late in zip(before, after, strict=True) if early)
+    assert sum(v is not None for v in before) == pytest.approx(250, abs=62)  # 4 sigma
+    assert sum(v is not None for v in after) == pytest.approx(2_500, abs=142)
+
+
+def test_who_is_let_in_first_is_split_by_the_weights_too():
+    # Were exposure and variant one position, everybody in at 5 % would be in the first variant.
+    small = replace(experiment("ramp", [0.5, 0.5]), exposure=0.05)
+    found = [assigned_variant(small, f"c-{number}") for number in range(20_000)]
+    names = [variant.name for variant in found if variant is not None]
+    assert abs(names.count("v0") - len(names) / 2) < 4 * math.sqrt(len(names) / 4)
+
+
+def test_nobody_is_in_two_experiments_of_a_layer_and_everybody_in_one_where_it_is_full():
+    ids = [f"c-{number}" for number in range(2_000)]
+    parts = [(0.0, 0.2), (0.2, 0.7), (0.7, 1.0)]
+    designs = [
+        replace(experiment(f"salt-{low}", [0.5, 0.5]), layer=Layer("checkout", low, high))
+        for low, high in parts
+    ]
+    for unit in ids:
+        assert sum(assigned_variant(design, unit) is not None for design in designs) == 1
 
 
 def test_the_vectors_cover_what_apps_get_wrong():
@@ -111,3 +197,39 @@ def test_ids_that_count_up_do_not_alternate():
     names = [position("runs", str(number)) < 0.5 for number in range(20_000)]
     table = np.histogram2d(names[:-1], names[1:], bins=2)[0]
     assert stats.chi2_contingency(table, correction=False).pvalue > 0.01
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=5),
+    st.sampled_from(["variant", "exposure", "layer"]),
+    st.integers(0, 3),
+)
+def test_many_at_once_stand_where_each_stands_alone(salt, ids, purpose, skipped):
+    found = positions(salt, as_ids(ids)[skipped:], purpose)
+    assert found.tolist() == [position(salt, one, purpose) for one in ids[skipped:]]
+
+
+@pytest.mark.parametrize("length", [0, 1, 111, 112, 113, 127, 128, 129, 300])
+def test_many_at_once_hash_messages_up_to_and_over_a_block_alike(length):
+    # The message of salt `s` begins with 3 bytes; a block holds 128.
+    ids = ["x" * length, "y", "x" * (length + 13), ""]
+    assert positions("s", as_ids(ids)).tolist() == [position("s", one) for one in ids]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.lists(st.integers(1, 50), min_size=2, max_size=12),
+    st.floats(0.01, 1),
+    st.tuples(st.floats(0, 0.9), st.floats(0.01, 0.1)),
+    st.booleans(),
+)
+def test_many_at_once_get_the_variants_each_gets_alone(parts, exposure, edges, layered):
+    layer = Layer("shared", edges[0], edges[0] + edges[1]) if layered else None
+    design = experiment("many", [part / sum(parts) for part in parts])
+    design = replace(design, exposure=exposure, layer=layer)
+    ids = [f"c-{number}" for number in range(200)]
+    alone = [assigned_variant(design, one) for one in ids]
+    places = [-1 if v is None else design.variants.index(v) for v in alone]
+    assert assigned_variants(design, as_ids(ids)).tolist() == places

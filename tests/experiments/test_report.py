@@ -224,7 +224,7 @@ def test_the_summary_reads_like_a_sentence():
         "sample ratio as planned (p 1, largest deviation 0.00% of a variant's plan)",
         "margin per customer, treatment 2.00 USD against control 1.00 USD: +1.00 USD "
         "(95 % interval +0.86 USD to +1.14 USD, p 2.4e-06), +100.0% (+79.5% to +124.6%)",
-        "visits per customer, treatment 1.5 against control 1.5: 0 "
+        "visits per customer (exploratory, not in the plan), treatment 1.5 against control 1.5: 0 "
         "(95 % interval -1.935 to +1.935, p 1), +0.0% (-118.1% to +194.9%); "
         "chance alone can explain this difference",
     ]
