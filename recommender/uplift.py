@@ -112,8 +112,7 @@ class _Outcomes:
     differences: list[Any]
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        level = np.asarray(self.level.predict(features))
-        return level[:, None] + _predict(self.differences, features)
+        return _predict([self.level], features) + _predict(self.differences, features)
 
 
 def fit_uplift(rows: Trial, seed: int) -> UpliftModel:
@@ -205,7 +204,7 @@ def _scale(slope: float, error: float) -> float:
 def _fit_outcomes(rows: Trial, seed: int) -> _Outcomes:
     weight = 1 / rows.propensity
     level = _boost(rows.features, rows.outcome, weight, _LEVEL, seed)
-    rest = rows.outcome - np.asarray(level.predict(rows.features))
+    rest = rows.outcome - _predict([level], rows.features)[:, 0]
     differences: list[Any] = []
     for code in range(rows.k + 1):
         got = rows.treatment == code
@@ -227,4 +226,4 @@ def _boost(
 
 
 def _predict(models: Sequence[Any], features: np.ndarray) -> np.ndarray:
-    return np.column_stack([np.asarray(model.predict(features)) for model in models])
+    return np.column_stack([model.predict(features, num_threads=1) for model in models])
