@@ -83,9 +83,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rows = _trial(table, columns, names, encoding)
     progress = Progress()
     with progress.step("uplift") as step:
-        step.expect(FITS)
         step.show(f"{len(rows.outcome):,} rows, {rows.k + 1} treatments")
         if options.test is None:
+            step.expect(FITS)
             found = cross_fit(rows, price, options.seed, fitted=step.advance)
             judged = rows
         else:
@@ -148,15 +148,20 @@ def _csv(path: Path, columns: Columns) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig") as file:
         head = file.readline()
     separator = max(",;\t|", key=head.count)
-    words = {name: "str" for name in (columns.treatment, columns.unit) if name is not None}
-    return pd.read_csv(
+    table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+    words = {columns.treatment, columns.unit}
+    # A control called "None" or "NA" is a word, and an id keeps its zeros in front.
+    read = pd.read_csv(
         path,
         sep=separator,
         encoding="utf-8-sig",
-        dtype=words,
-        keep_default_na=True,
-        low_memory=False,
+        dtype="str",
+        keep_default_na=False,
+        usecols=lambda name: str(name).strip() in words,
     )
+    for name in read.columns:
+        table[name] = read[name].mask(read[name].str.strip() == "")
+    return table
 
 
 def _asked(options: argparse.Namespace) -> tuple[pd.DataFrame, Columns, Price]:

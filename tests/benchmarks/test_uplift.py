@@ -67,7 +67,7 @@ def test_logged_propensities_are_used(tmp_path: Path, capsys: pytest.CaptureFixt
     given = draw.random(2000) < chance
     rows = pd.DataFrame(
         {
-            "arm": np.where(given, "Offer", "No"),
+            "arm": np.where(given, "Offer", "None"),
             "spend": 5.0 * rich + draw.normal(size=2000),
             "chance": np.where(given, chance, 1 - chance),
             "card": np.arange(2000),
@@ -77,8 +77,8 @@ def test_logged_propensities_are_used(tmp_path: Path, capsys: pytest.CaptureFixt
     path = tmp_path / "rows.csv"
     rows.to_csv(path, index=False)
     test = ["--test", str(path)]
-    naive = figures_of(capsys, asked(path, *test, "--leave-out", "chance", control="no"))
-    right = figures_of(capsys, asked(path, *test, "--propensity", "chance", control="no"))
+    naive = figures_of(capsys, asked(path, *test, "--leave-out", "chance", control="none"))
+    right = figures_of(capsys, asked(path, *test, "--propensity", "chance", control="none"))
     # Truth: the offer does nothing; without propensities it seems to bring 5 (.8 - .2) = 3.
     assert naive["best_over_none"]["low"] > 2
     assert right["best_over_none"]["low"] < 0 < right["best_over_none"]["high"]

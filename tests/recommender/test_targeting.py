@@ -18,12 +18,16 @@ def test_the_rate_is_the_mean_gain_over_treating_at_random() -> None:
     assert found.value == pytest.approx(np.trapezoid(gains, dx=1 / 50))
 
 
-def test_a_ranking_of_chance_gives_uniform_p_values_and_a_true_error() -> None:
+@pytest.mark.parametrize("treatments", [1, 3])
+def test_a_ranking_of_chance_gives_uniform_p_values_and_a_true_error(treatments: int) -> None:
     draw = np.random.default_rng(4)
-    found = [
-        rate(draw.standard_t(5, 400), np.round(draw.normal(size=400)), np.arange(400))
-        for _ in range(400)
-    ]
+    found: list[Rate] = []
+    for _ in range(400):
+        # The control's noise is in all effects, and two rows each belong to one unit.
+        control = np.repeat(draw.standard_t(5, (200, 1)), 2, axis=0)
+        effect = draw.normal(size=(400, treatments)) + control
+        priority = np.round(draw.normal(size=(400, treatments)))
+        found.append(rate(effect, priority, np.repeat(np.arange(200), 2)))
     p = [rate_p([one]) for one in found]
     assert stats.kstest(p, "uniform").pvalue > 0.001
     assert np.mean([one.error for one in found]) == pytest.approx(
