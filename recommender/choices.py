@@ -116,8 +116,16 @@ def demand(campaign: Campaign, rows: Rows, prices: Floats) -> Demand:
     def block(part: slice) -> tuple[float, float, Floats, Integers]:
         used, sent = np.zeros(offers), np.zeros(offers, dtype=np.int64)
         worth, spent = _demand(
-            campaign.values, campaign.costs, uses, part.start, part.stop, *terms,
-            rows.group, rows.per_customer, used, sent,
+            campaign.values,
+            campaign.costs,
+            uses,
+            part.start,
+            part.stop,
+            *terms,
+            rows.group,
+            rows.per_customer,
+            used,
+            sent,
         )
         return worth, spent, used, sent
 
@@ -140,8 +148,15 @@ def chosen(campaign: Campaign, rows: Rows, prices: Floats) -> Flags:
 
     def block(part: slice) -> None:
         _choose(
-            campaign.values, campaign.costs, uses, part.start, part.stop, *terms,
-            rows.group, rows.per_customer, sent,
+            campaign.values,
+            campaign.costs,
+            uses,
+            part.start,
+            part.stop,
+            *terms,
+            rows.group,
+            rows.per_customer,
+            sent,
         )
 
     in_blocks(block, campaign.blocks())
@@ -150,9 +165,16 @@ def chosen(campaign: Campaign, rows: Rows, prices: Floats) -> Flags:
 
 @numba.njit(nogil=True)
 def worth_at(
-    values: Floats, costs: Floats, uses: Floats, customer: int,
-    cost_price: float, contact_price: Floats, use_price: Floats, most_cost: float,
-    most_use: Floats, worth: Floats,
+    values: Floats,
+    costs: Floats,
+    uses: Floats,
+    customer: int,
+    cost_price: float,
+    contact_price: Floats,
+    use_price: Floats,
+    most_cost: float,
+    most_use: Floats,
+    worth: Floats,
 ) -> None:
     """Fill in what each offer is worth at the prices, minus infinity where it fits in no plan."""
     for offer in range(len(worth)):
@@ -165,9 +187,7 @@ def worth_at(
 
 
 @numba.njit(nogil=True)
-def best_few(
-    worth: Floats, group: Integers, winner: Integers, best: Integers, most: int
-) -> int:
+def best_few(worth: Floats, group: Integers, winner: Integers, best: Integers, most: int) -> int:
     """Fill in the best offers of positive worth, best first, and return how many there are.
 
     `winner` is scratch, one a group; ties go to the earlier offer.
@@ -197,17 +217,38 @@ def best_few(
 
 @numba.njit(nogil=True)
 def _demand(
-    values: Floats, costs: Floats, uses: Floats, start: int, stop: int,
-    cost_price: float, contact_price: Floats, use_price: Floats, most_cost: float,
-    most_use: Floats, group: Integers, most: int, used: Floats, sent: Integers,
+    values: Floats,
+    costs: Floats,
+    uses: Floats,
+    start: int,
+    stop: int,
+    cost_price: float,
+    contact_price: Floats,
+    use_price: Floats,
+    most_cost: float,
+    most_use: Floats,
+    group: Integers,
+    most: int,
+    used: Floats,
+    sent: Integers,
 ) -> tuple[float, float]:
     worth = np.empty(len(group))
     winner = np.empty(len(group), dtype=np.int64)
     best = np.empty(most, dtype=np.int64)
     total, spent = 0.0, 0.0
     for customer in range(start, stop):
-        worth_at(values, costs, uses, customer, cost_price, contact_price, use_price, most_cost,
-                 most_use, worth)
+        worth_at(
+            values,
+            costs,
+            uses,
+            customer,
+            cost_price,
+            contact_price,
+            use_price,
+            most_cost,
+            most_use,
+            worth,
+        )
         for place in range(best_few(worth, group, winner, best, most)):
             offer = best[place]
             total += worth[offer]
@@ -219,15 +260,35 @@ def _demand(
 
 @numba.njit(nogil=True)
 def _choose(
-    values: Floats, costs: Floats, uses: Floats, start: int, stop: int,
-    cost_price: float, contact_price: Floats, use_price: Floats, most_cost: float,
-    most_use: Floats, group: Integers, most: int, chosen: Flags,
+    values: Floats,
+    costs: Floats,
+    uses: Floats,
+    start: int,
+    stop: int,
+    cost_price: float,
+    contact_price: Floats,
+    use_price: Floats,
+    most_cost: float,
+    most_use: Floats,
+    group: Integers,
+    most: int,
+    chosen: Flags,
 ) -> None:
     worth = np.empty(len(group))
     winner = np.empty(len(group), dtype=np.int64)
     best = np.empty(most, dtype=np.int64)
     for customer in range(start, stop):
-        worth_at(values, costs, uses, customer, cost_price, contact_price, use_price, most_cost,
-                 most_use, worth)
+        worth_at(
+            values,
+            costs,
+            uses,
+            customer,
+            cost_price,
+            contact_price,
+            use_price,
+            most_cost,
+            most_use,
+            worth,
+        )
         for place in range(best_few(worth, group, winner, best, most)):
             chosen[customer, best[place]] = True

@@ -21,11 +21,11 @@ from recommender.choices import Flags, Rows, best_few, uses_of, worth_at
 from recommender.repair import taken_by
 
 # Pairs of customer and offer that are decided anew at once; HiGHS takes seconds for so many.
-CORE = 2_000
+CORE = 400
 # Branches of the search: a bound on time that gives the same plan every time.
-NODES = 2_000
+NODES = 100
 # The core is decided to this part of what it earns.
-GAP = 1e-5
+GAP = 1e-4
 ENDLESS = 2**31 - 1
 # A limit broken by a last digit is drawn tighter and decided again.
 TRIES = 3
@@ -95,8 +95,12 @@ def _decide(
     for _ in range(TRIES):
         takes = sparse.vstack([taking, of_customers]).tocsc()
         best, picked = _solve(
-            campaign.values[customer, offer], takes, np.concatenate([left, room]),
-            sent[customer, offer], gap, nodes,
+            campaign.values[customer, offer],
+            takes,
+            np.concatenate([left, room]),
+            sent[customer, offer],
+            gap,
+            nodes,
         )
         if picked is None:
             break
@@ -143,7 +147,9 @@ def _solve(
     solver.setSolution(solution)
     solver.run()
     best = solver.getModelStatus() == highspy.HighsModelStatus.kOptimal
-    found = solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    found = (
+        solver.getInfo().primal_solution_status == highspy.SolutionStatus.kSolutionStatusFeasible
+    )
     return best, np.array(solver.getSolution().col_value) > 0.5 if found else None
 
 
@@ -189,8 +195,14 @@ def _core(
     for part in campaign.blocks():
         loss = np.empty((part.stop - part.start, len(campaign.offers)))
         _losses(
-            campaign.values, campaign.costs, uses_of(campaign), part.start, *rows.terms(prices),
-            rows.group, rows.per_customer, loss,
+            campaign.values,
+            campaign.costs,
+            uses_of(campaign),
+            part.start,
+            *rows.terms(prices),
+            rows.group,
+            rows.per_customer,
+            loss,
         )
         near = np.argwhere(loss <= lacking)
         losses = np.concatenate([losses, loss[near[:, 0], near[:, 1]]])
@@ -204,15 +216,36 @@ def _core(
 
 @numba.njit(nogil=True)
 def _losses(
-    values, costs, uses, start, cost_price, contact_price, use_price, most_cost, most_use,
-    group, most, loss):
+    values,
+    costs,
+    uses,
+    start,
+    cost_price,
+    contact_price,
+    use_price,
+    most_cost,
+    most_use,
+    group,
+    most,
+    loss,
+):
     """What the bound falls at least by if a pair is chosen otherwise than at the prices."""
     worth = np.empty(len(group))
     winner = np.empty(len(group), dtype=np.int64)
     best = np.empty(most, dtype=np.int64)
     for row in range(len(loss)):
-        worth_at(values, costs, uses, start + row, cost_price, contact_price, use_price, most_cost,
-                 most_use, worth)
+        worth_at(
+            values,
+            costs,
+            uses,
+            start + row,
+            cost_price,
+            contact_price,
+            use_price,
+            most_cost,
+            most_use,
+            worth,
+        )
         found = best_few(worth, group, winner, best, most)
         # Whoever joins when she has all she may get replaces the weakest.
         weakest = worth[best[found - 1]] if found == most else 0.0

@@ -19,11 +19,13 @@ from recommender.exact_plan import decide_core, first_unit
 from recommender.prices import Tangent, lowest_bound
 from recommender.repair import plan_at, taken_by
 
-# Prices are first looked for on so many customers, which takes seconds off a million.
-SAMPLE = 20_000
-# The search for prices ends within this part of the lowest bound.
-TOLERANCE = 1e-5
-STEPS, STEPS_OF_MANY = 400, 60
+# Prices are looked for on so many customers before all: most steps are then quick ones.
+SAMPLES = 10_000, 100_000
+# The search for prices ends within this part of the lowest bound, or after so many steps.
+TOLERANCE = 5e-5
+STEPS = 300
+# Plans are made at the prices of so many of the lowest bounds.
+ATTEMPTS = 3
 # A plan this near to its bound is not improved further.
 NEAR = 2e-4
 
@@ -107,47 +109,53 @@ def plan(campaign: Campaign) -> Plan:
     """
     rows = Rows.of(campaign)
     prices, bound = priced(campaign, rows)
-    sent = plan_at(campaign, rows, prices)
+    plans = (plan_at(campaign, rows, near) for near in prices[:ATTEMPTS])
+    # The first of equals: the same input gives the same plan.
+    sent = max(plans, key=lambda one: _value(campaign, one))
     lacking = bound - _value(campaign, sent)
     if lacking > NEAR * bound:
-        sent = decide_core(campaign, rows, prices, sent, lacking)
-    return _told(campaign, rows, prices, bound, sent)
+        sent = decide_core(campaign, rows, prices[0], sent, lacking)
+    return _told(campaign, rows, prices[0], bound, sent)
 
 
-def priced(campaign: Campaign, rows: Rows) -> tuple[Floats, float]:
-    """Return the prices of the lowest bound, shape (R,), and the bound."""
-    prices = np.zeros(len(rows.capacity))
+def priced(campaign: Campaign, rows: Rows) -> tuple[list[Floats], float]:
+    """Return prices of low bounds, the lowest first, shape (R,) each, and the lowest bound.
+
+    They are looked for on a few customers first: on all of them little is then left to do.
+    """
     limited = np.isfinite(rows.capacity)
-    scale = _scale(campaign, rows)
-    steps, reach = STEPS, 0.0
-    if campaign.customers > 2 * SAMPLE:
-        some = np.random.default_rng(0).choice(campaign.customers, SAMPLE, replace=False)
-        some.sort()
-        few = replace(
-            campaign,
-            values=campaign.values[some],
-            costs=campaign.costs[some],
-            uses=None if campaign.uses is None else campaign.uses[some],
-        )
-        theirs = replace(rows, capacity=rows.capacity * (SAMPLE / campaign.customers))
-        bound = _bound(few, theirs, limited)
-        prices[limited] = lowest_bound(
-            bound, bound(prices[limited]), 0.0, scale[limited], TOLERANCE, steps
-        ).prices
-        steps, reach = STEPS_OF_MANY, _value(campaign, plan_at(campaign, rows, prices))
-    bound = _bound(campaign, rows, limited)
-    lowest = lowest_bound(bound, bound(prices[limited]), reach, scale[limited], TOLERANCE, steps)
-    prices[limited] = lowest.prices
-    return prices, lowest.bound
+    scale = _scale(campaign, rows)[limited]
+    prices = np.zeros(len(rows.capacity))
+    draw = np.random.default_rng(0)
+    for size in [*(s for s in SAMPLES if 2 * s < campaign.customers), campaign.customers]:
+        some = _some(campaign, draw, size)
+        theirs = replace(rows, capacity=rows.capacity * (size / campaign.customers))
+        bound = _bound(some, theirs, limited)
+        reach = _value(some, plan_at(some, theirs, prices)) if prices.any() else 0.0
+        found = lowest_bound(bound, bound(prices[limited]), reach, scale, TOLERANCE, STEPS)
+        prices[limited] = found[0].prices
+    return [_of_all(tangent.prices, limited) for tangent in found], found[0].bound
+
+
+def _of_all(prices: Floats, limited: Flags) -> Floats:
+    of_all = np.zeros(len(limited))
+    of_all[limited] = prices
+    return of_all
+
+
+def _some(campaign: Campaign, draw: np.random.Generator, size: int) -> Campaign:
+    if size == campaign.customers:
+        return campaign
+    some = np.sort(draw.choice(campaign.customers, size, replace=False))
+    uses = None if campaign.uses is None else campaign.uses[some]
+    return replace(campaign, values=campaign.values[some], costs=campaign.costs[some], uses=uses)
 
 
 def _bound(campaign: Campaign, rows: Rows, limited: Flags) -> Callable[[Floats], Tangent]:
     """Return the bound by the prices of the limits there are."""
 
     def bound(prices: Floats) -> Tangent:
-        of_all = np.zeros(len(rows.capacity))
-        of_all[limited] = prices
-        chosen = demand(campaign, rows, of_all)
+        chosen = demand(campaign, rows, _of_all(prices, limited))
         capacity = rows.capacity[limited]
         worth = chosen.worth + float(prices @ capacity)
         return Tangent(prices, worth, capacity - chosen.taken[limited])
@@ -202,9 +210,7 @@ def _told(campaign: Campaign, rows: Rows, prices: Floats, bound: float, sent: Fl
     )
 
 
-def _limit_uses(
-    campaign: Campaign, rows: Rows, prices: Floats, taken: Floats
-) -> list[LimitUse]:
+def _limit_uses(campaign: Campaign, rows: Rows, prices: Floats, taken: Floats) -> list[LimitUse]:
     named = [("budget", "the budget"), ("contact", "the limit of contacts")]
     named += [
         ("contact", f"the limit of contacts by {channel}")

@@ -42,8 +42,8 @@ def lowest_bound(
     scale: Floats,
     tolerance: float,
     most: int,
-) -> Tangent:
-    """Return the lowest bound found.
+) -> list[Tangent]:
+    """Return the tangents met last, the lowest bound first.
 
     Args:
         bound: The bound and its slope at prices, which are at least 0.
@@ -66,7 +66,7 @@ def lowest_bound(
         tangents = [*tangents[-KEPT * len(scale) :], found]
         if found.bound < best.bound:
             best = found
-    return best
+    return sorted([best, *(t for t in tangents if t is not best)], key=lambda t: t.bound)
 
 
 def _nearest(center: Floats, tangents: list[Tangent], level: float, scale: Floats) -> Floats | None:

@@ -84,40 +84,88 @@ def fill(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> None:
 
         def block(part: slice, left: Floats = left) -> None:
             _best_additions(
-                campaign.values, campaign.costs, uses, part.start, part.stop, *terms,
-                rows.group, rows.per_customer, rows.channel, rows.stock, left, sent, offer, worth,
+                campaign.values,
+                campaign.costs,
+                uses,
+                part.start,
+                part.stop,
+                *terms,
+                rows.group,
+                rows.per_customer,
+                rows.channel,
+                rows.stock,
+                left,
+                sent,
+                offer,
+                worth,
             )
 
         in_blocks(block, campaign.blocks())
         found = np.flatnonzero(offer >= 0)
         order = found[np.argsort(-worth[found], kind="stable")]
-        if not _send(
-            campaign.costs, uses, order, offer, rows.channel, rows.stock, left, sent
-        ):
+        if not _send(campaign.costs, uses, order, offer, rows.channel, rows.stock, left, sent):
             return
 
 
 def _regrets(campaign, rows, prices, sent, customer, offer) -> Floats:
     regret = np.empty(len(customer))
-    cuts = np.searchsorted(customer, [part.start for part in campaign.blocks()] + [campaign.customers])
+    cuts = np.searchsorted(
+        customer, [part.start for part in campaign.blocks()] + [campaign.customers]
+    )
     uses, terms = uses_of(campaign), rows.terms(prices)
 
     def block(place: int) -> None:
-        _regret(campaign.values, campaign.costs, uses, cuts[place], cuts[place+1], customer, offer,
-            *terms, rows.group, sent, regret)
+        _regret(
+            campaign.values,
+            campaign.costs,
+            uses,
+            cuts[place],
+            cuts[place + 1],
+            customer,
+            offer,
+            *terms,
+            rows.group,
+            sent,
+            regret,
+        )
+
     in_blocks(block, range(len(cuts) - 1))
     return regret
 
 
 @numba.njit(nogil=True)
 def _regret(
-    values, costs, uses, start, stop, customers, offers,
-    cost_price, contact_price, use_price, most_cost, most_use, group, sent, regret):
+    values,
+    costs,
+    uses,
+    start,
+    stop,
+    customers,
+    offers,
+    cost_price,
+    contact_price,
+    use_price,
+    most_cost,
+    most_use,
+    group,
+    sent,
+    regret,
+):
     worth = np.empty(len(group))
     for pair in range(start, stop):
         customer, offer = customers[pair], offers[pair]
-        worth_at(values, costs, uses, customer, cost_price, contact_price, use_price, most_cost,
-                 most_use, worth)
+        worth_at(
+            values,
+            costs,
+            uses,
+            customer,
+            cost_price,
+            contact_price,
+            use_price,
+            most_cost,
+            most_use,
+            worth,
+        )
         instead = 0.0
         for other in range(len(worth)):
             if worth[other] > instead and not sent[customer, other]:
@@ -139,8 +187,25 @@ def may_join(customer, offer, instead_of, group, sent) -> bool:
 
 @numba.njit(nogil=True)
 def _best_additions(
-    values, costs, uses, start, stop, cost_price, contact_price, use_price, most_cost, most_use,
-    group, most, channel, stock, left, sent, best, best_worth):
+    values,
+    costs,
+    uses,
+    start,
+    stop,
+    cost_price,
+    contact_price,
+    use_price,
+    most_cost,
+    most_use,
+    group,
+    most,
+    channel,
+    stock,
+    left,
+    sent,
+    best,
+    best_worth,
+):
     worth = np.empty(len(group))
     for customer in range(start, stop):
         best[customer] = -1
@@ -151,8 +216,18 @@ def _best_additions(
             number += sent[customer, offer]
         if number >= most:
             continue
-        worth_at(values, costs, uses, customer, cost_price, contact_price, use_price, most_cost,
-                 most_use, worth)
+        worth_at(
+            values,
+            costs,
+            uses,
+            customer,
+            cost_price,
+            contact_price,
+            use_price,
+            most_cost,
+            most_use,
+            worth,
+        )
         top = -np.inf
         for offer in range(len(group)):
             if not worth[offer] > top or sent[customer, offer]:
