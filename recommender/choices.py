@@ -195,9 +195,10 @@ def best_few(worth: Floats, group: Integers, winner: Integers, best: Integers, m
     winner[:] = -1
     for offer in range(len(worth)):
         of = group[offer]
-        if of >= 0 and worth[offer] > 0:
-            if winner[of] < 0 or worth[offer] > worth[winner[of]]:
-                winner[of] = offer
+        if of < 0 or not worth[offer] > 0:
+            continue
+        if winner[of] < 0 or worth[offer] > worth[winner[of]]:
+            winner[of] = offer
     found = 0
     for offer in range(len(worth)):
         if not worth[offer] > 0 or (group[offer] >= 0 and winner[group[offer]] != offer):

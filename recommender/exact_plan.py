@@ -7,7 +7,6 @@ others leave of the limits, is a small integer programme, solved by HiGHS.
 Sources: Balas and Zemel 1980, the core of a knapsack; reduced-cost fixing, Martello and Toth 1990.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import highspy
@@ -68,21 +67,45 @@ def decide_core(
 
 
 def first_unit(campaign: Campaign, rows: Rows, prices: Floats) -> Floats:
-    """Return the prices, shape (R,), with those of limits too small for any pair filled in.
+    """Return the prices, shape (R,), with those of limits of 0 filled in.
 
-    Such a limit shuts out what it would price. What its first unit would earn is the most that any
-    of the pairs it alone shuts out would add at the prices, by what the pair takes of it.
+    Nothing that such a limit shuts out was ever priced. What its first unit would earn is the most,
+    among pairs that it alone shuts out, that the pair would add at the prices for what it takes.
     """
     told = prices.copy()
-    if rows.most_cost == np.inf and np.all(rows.most_use == np.inf):
+    none = rows.capacity == 0
+    if not none.any():
         return told
+    through = np.flatnonzero((rows.channel >= 0) & none[rows.channel])
+    for part in campaign.blocks():
+        cost = campaign.costs[part].astype(np.float64)
+        use = np.ones(cost.shape) if campaign.uses is None else campaign.uses[part]
+        over_stock = use > rows.capacity[rows.stock :]
+        shut = (cost > rows.most_cost).astype(np.int64) + over_stock + none[1]
+        shut[:, through] += 1
+        gain = -_losses_in(campaign, rows, prices, part, np.inf, np.full(len(rows.group), np.inf))
+        gain = np.where((shut == 1) & (gain > 0), gain, 0.0)
+        if none[0]:
+            told[0] = max(told[0], _highest(gain, cost, cost > 0))
+        if none[1]:
+            told[1] = max(told[1], gain.max())
+        for offer in through:
+            row = rows.channel[offer]
+            told[row] = max(told[row], gain[:, offer].max())
+        for offer in np.flatnonzero(none[rows.stock :]):
+            row, on = rows.stock + offer, over_stock[:, offer]
+            told[row] = max(told[row], _highest(gain[:, offer], use[:, offer], on))
     return told
+
+
+def _highest(gain: Floats, takes: Floats, on: Flags) -> float:
+    return float((gain[on] / takes[on]).max(initial=0.0))
 
 
 def _decide(
     campaign: Campaign, rows: Rows, sent: Flags, pairs: Pairs, gap: float, nodes: int
 ) -> tuple[Flags | None, bool]:
-    """Decide these pairs anew; return the plan, None where none was found, and whether it is best."""
+    """Decide these pairs anew; return the plan, None for none, and whether it is the best."""
     customer, offer = pairs
     kept = sent.copy()
     kept[customer, offer] = False
@@ -136,7 +159,7 @@ def _solve(
     programme.col_upper_ = np.ones(len(values))
     programme.integrality_ = [highspy.HighsVarType.kInteger] * len(values)
     programme.row_lower_ = np.full(len(limits), -highspy.kHighsInf)
-    programme.row_upper_ = limits
+    programme.row_upper_ = limits.astype(np.float64)
     programme.a_matrix_.format_ = highspy.MatrixFormat.kColwise
     programme.a_matrix_.start_ = takes.indptr
     programme.a_matrix_.index_ = takes.indices
@@ -187,26 +210,14 @@ def _of_customers(
 def _core(
     campaign: Campaign, rows: Rows, prices: Floats, lacking: float
 ) -> tuple[Integers, Integers]:
-    """Return the pairs whose other choice loses least, at most CORE, and no more than is lacking."""
-    customers: list[Integers] = []
-    offers: list[Integers] = []
+    """Return the pairs, at most CORE, whose other choice loses least and less than lacks."""
     losses = np.empty(0)
     pairs = np.empty((0, 2), dtype=np.int64)
     for part in campaign.blocks():
-        loss = np.empty((part.stop - part.start, len(campaign.offers)))
-        _losses(
-            campaign.values,
-            campaign.costs,
-            uses_of(campaign),
-            part.start,
-            *rows.terms(prices),
-            rows.group,
-            rows.per_customer,
-            loss,
-        )
+        loss = _losses_in(campaign, rows, prices, part, rows.most_cost, rows.most_use)
         near = np.argwhere(loss <= lacking)
         losses = np.concatenate([losses, loss[near[:, 0], near[:, 1]]])
-        pairs = np.concatenate([pairs, near + [part.start, 0]])
+        pairs = np.concatenate([pairs, near + np.array([part.start, 0])])
         if len(losses) > CORE:
             first = np.argsort(losses, kind="stable")[:CORE]
             losses, pairs = losses[first], pairs[first]
@@ -214,44 +225,66 @@ def _core(
     return pairs[:, 0], pairs[:, 1]
 
 
+def _losses_in(
+    campaign: Campaign,
+    rows: Rows,
+    prices: Floats,
+    part: slice,
+    most_cost: float,
+    most_use: Floats,
+) -> Floats:
+    """Return what the bound loses at least if a pair is chosen otherwise, shape (customers, M).
+
+    A pair that takes more than these is infinitely bad; what customers choose is as ever.
+    """
+    loss = np.empty((part.stop - part.start, len(campaign.offers)))
+    _losses(
+        campaign.values,
+        campaign.costs,
+        uses_of(campaign),
+        part.start,
+        *rows.terms(prices),
+        rows.group,
+        rows.per_customer,
+        most_cost,
+        most_use,
+        loss,
+    )
+    return loss
+
+
 @numba.njit(nogil=True)
 def _losses(
-    values,
-    costs,
-    uses,
-    start,
-    cost_price,
-    contact_price,
-    use_price,
-    most_cost,
-    most_use,
-    group,
-    most,
-    loss,
-):
-    """What the bound falls at least by if a pair is chosen otherwise than at the prices."""
+    values: Floats,
+    costs: Floats,
+    uses: Floats,
+    start: int,
+    cost_price: float,
+    contact_price: Floats,
+    use_price: Floats,
+    most_cost: float,
+    most_use: Floats,
+    group: Integers,
+    most: int,
+    asked_cost: float,
+    asked_use: Floats,
+    loss: Floats,
+) -> None:
     worth = np.empty(len(group))
+    asked = np.empty(len(group))
     winner = np.empty(len(group), dtype=np.int64)
     best = np.empty(most, dtype=np.int64)
+    prices = cost_price, contact_price, use_price
     for row in range(len(loss)):
-        worth_at(
-            values,
-            costs,
-            uses,
-            start + row,
-            cost_price,
-            contact_price,
-            use_price,
-            most_cost,
-            most_use,
-            worth,
-        )
+        customer = start + row
+        worth_at(values, costs, uses, customer, *prices, most_cost, most_use, worth)
+        worth_at(values, costs, uses, customer, *prices, asked_cost, asked_use, asked)
         found = best_few(worth, group, winner, best, most)
         # Whoever joins when she has all she may get replaces the weakest.
         weakest = worth[best[found - 1]] if found == most else 0.0
         for offer in range(len(group)):
             rival = _of_group(offer, group, best, found)
-            loss[row, offer] = (weakest if rival < 0 else worth[rival]) - worth[offer]
+            loss[row, offer] = (weakest if rival < 0 else worth[rival]) - asked[offer]
         for place in range(found):
             offer = best[place]
             instead = 0.0

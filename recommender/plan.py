@@ -23,7 +23,7 @@ from recommender.repair import plan_at, taken_by
 SAMPLES = 10_000, 100_000
 # The search for prices ends within this part of the lowest bound, or after so many steps.
 TOLERANCE = 5e-5
-STEPS = 300
+STEPS, STEPS_OF_ALL = 300, 40
 # Plans are made at the prices of so many of the lowest bounds.
 ATTEMPTS = 3
 # A plan this near to its bound is not improved further.
@@ -46,6 +46,11 @@ class LimitUse:
 
     def sentence(self, currency: Currency) -> str:
         """Say whether the limit binds and what more of it would earn."""
+        if self.price > 0 and self.limit == 0:
+            first = "minor unit" if self.kind == "budget" else self.kind
+            return (
+                f"{self.name} is 0: its first {first} would earn up to {currency.show(self.price)}"
+            )
         if self.price > 0:
             unit = currency.show(MINOR_PER_MAJOR) if self.kind == "budget" else self.kind
             earned = self.price * (MINOR_PER_MAJOR if self.kind == "budget" else 1)
@@ -89,8 +94,8 @@ class Plan:
     def sentences(self, currency: Currency) -> list[str]:
         """Say what the plan earns, how good it is, and what each limit costs."""
         told = [
-            f"{len(self.offers):,} offers are expected to earn {currency.show(self.value)}; no plan "
-            f"within the limits earns more than {currency.show(self.bound)} ({self.gap:.2%} more)"
+            f"{len(self.offers):,} offers are expected to earn {currency.show(self.value)}; "
+            f"no plan within the limits earns more than {currency.show(self.bound)}"
         ]
         told += [limit.sentence(currency) for limit in self.limits]
         number = "1 offer" if self.per_customer == 1 else f"{self.per_customer} offers"
@@ -126,13 +131,15 @@ def priced(campaign: Campaign, rows: Rows) -> tuple[list[Floats], float]:
     limited = np.isfinite(rows.capacity)
     scale = _scale(campaign, rows)[limited]
     prices = np.zeros(len(rows.capacity))
+    found: list[Tangent] = []
     draw = np.random.default_rng(0)
     for size in [*(s for s in SAMPLES if 2 * s < campaign.customers), campaign.customers]:
         some = _some(campaign, draw, size)
         theirs = replace(rows, capacity=rows.capacity * (size / campaign.customers))
         bound = _bound(some, theirs, limited)
         reach = _value(some, plan_at(some, theirs, prices)) if prices.any() else 0.0
-        found = lowest_bound(bound, bound(prices[limited]), reach, scale, TOLERANCE, STEPS)
+        steps = STEPS if size <= max(SAMPLES) else STEPS_OF_ALL
+        found = lowest_bound(bound, bound(prices[limited]), reach, scale, TOLERANCE, steps)
         prices[limited] = found[0].prices
     return [_of_all(tangent.prices, limited) for tangent in found], found[0].bound
 

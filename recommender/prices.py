@@ -2,7 +2,7 @@
 
 With a price on each limit, customers choose freely, and what they choose is worth, limits sold at
 their prices, at least what any plan within the limits earns: a bound. The lowest bound's prices say
-what one more unit of each limit would earn, and customers who choose at them nearly keep the limits.
+what one more unit of each limit would earn; who chooses at them nearly keeps the limits.
 
 The bound is convex in the prices. A level method looks for its lowest point: tangents seen so far
 bound it from below; the next prices are those nearest to the best so far whose tangents lie below a

@@ -12,7 +12,7 @@ import math
 import numba
 import numpy as np
 
-from recommender.campaign import Campaign, Floats, Integers
+from recommender.campaign import BLOCK, Campaign, Floats, Integers
 from recommender.choices import Flags, Rows, chosen, in_blocks, uses_of, worth_at
 
 # Rounds of filling: each passes over all customers, and the later ones find little.
@@ -107,20 +107,24 @@ def fill(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> None:
             return
 
 
-def _regrets(campaign, rows, prices, sent, customer, offer) -> Floats:
+def _regrets(
+    campaign: Campaign,
+    rows: Rows,
+    prices: Floats,
+    sent: Flags,
+    customer: Integers,
+    offer: Integers,
+) -> Floats:
     regret = np.empty(len(customer))
-    cuts = np.searchsorted(
-        customer, [part.start for part in campaign.blocks()] + [campaign.customers]
-    )
     uses, terms = uses_of(campaign), rows.terms(prices)
 
-    def block(place: int) -> None:
+    def block(pairs: slice) -> None:
         _regret(
             campaign.values,
             campaign.costs,
             uses,
-            cuts[place],
-            cuts[place + 1],
+            pairs.start,
+            pairs.stop,
             customer,
             offer,
             *terms,
@@ -129,28 +133,29 @@ def _regrets(campaign, rows, prices, sent, customer, offer) -> Floats:
             regret,
         )
 
-    in_blocks(block, range(len(cuts) - 1))
+    starts = range(0, len(customer), BLOCK)
+    in_blocks(block, (slice(start, min(start + BLOCK, len(customer))) for start in starts))
     return regret
 
 
 @numba.njit(nogil=True)
 def _regret(
-    values,
-    costs,
-    uses,
-    start,
-    stop,
-    customers,
-    offers,
-    cost_price,
-    contact_price,
-    use_price,
-    most_cost,
-    most_use,
-    group,
-    sent,
-    regret,
-):
+    values: Floats,
+    costs: Floats,
+    uses: Floats,
+    start: int,
+    stop: int,
+    customers: Integers,
+    offers: Integers,
+    cost_price: float,
+    contact_price: Floats,
+    use_price: Floats,
+    most_cost: float,
+    most_use: Floats,
+    group: Integers,
+    sent: Flags,
+    regret: Floats,
+) -> None:
     worth = np.empty(len(group))
     for pair in range(start, stop):
         customer, offer = customers[pair], offers[pair]
@@ -168,14 +173,14 @@ def _regret(
         )
         instead = 0.0
         for other in range(len(worth)):
-            if worth[other] > instead and not sent[customer, other]:
-                if may_join(customer, other, offer, group, sent):
-                    instead = worth[other]
+            better = worth[other] > instead and not sent[customer, other]
+            if better and may_join(customer, other, offer, group, sent):
+                instead = worth[other]
         regret[pair] = worth[offer] - instead
 
 
 @numba.njit(nogil=True)
-def may_join(customer, offer, instead_of, group, sent) -> bool:
+def may_join(customer: int, offer: int, instead_of: int, group: Integers, sent: Flags) -> bool:
     """Whether no other offer of the exclusive group is sent to her, `instead_of` aside."""
     if group[offer] < 0:
         return True
@@ -187,25 +192,25 @@ def may_join(customer, offer, instead_of, group, sent) -> bool:
 
 @numba.njit(nogil=True)
 def _best_additions(
-    values,
-    costs,
-    uses,
-    start,
-    stop,
-    cost_price,
-    contact_price,
-    use_price,
-    most_cost,
-    most_use,
-    group,
-    most,
-    channel,
-    stock,
-    left,
-    sent,
-    best,
-    best_worth,
-):
+    values: Floats,
+    costs: Floats,
+    uses: Floats,
+    start: int,
+    stop: int,
+    cost_price: float,
+    contact_price: Floats,
+    use_price: Floats,
+    most_cost: float,
+    most_use: Floats,
+    group: Integers,
+    most: int,
+    channel: Integers,
+    stock: int,
+    left: Floats,
+    sent: Flags,
+    best: Integers,
+    best_worth: Floats,
+) -> None:
     worth = np.empty(len(group))
     for customer in range(start, stop):
         best[customer] = -1
@@ -244,7 +249,16 @@ def _best_additions(
 
 
 @numba.njit(nogil=True)
-def _send(costs, uses, order, best, channel, stock, left, sent) -> int:
+def _send(
+    costs: Floats,
+    uses: Floats,
+    order: Integers,
+    best: Integers,
+    channel: Integers,
+    stock: int,
+    left: Floats,
+    sent: Flags,
+) -> int:
     number = 0
     for customer in order:
         offer = best[customer]

@@ -1,5 +1,7 @@
 """An offer's value is what it causes less what it costs; arbitration ranks by the same."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -61,7 +63,7 @@ def test_who_never_responds_still_costs_the_contact() -> None:
 
 @pytest.mark.parametrize("lever", [0.49, 2.01, float("nan")])
 def test_a_lever_out_of_bounds_is_refused(lever: float) -> None:
-    with pytest.raises(InvalidValue, match=r"lever .* is out of range; give 0.5 to 2"):
+    with pytest.raises(InvalidValue, match=r"lever .* is out of range; give 0\.5 to 2"):
         Arbitration.of(COFFEE, lever=lever)
 
 
@@ -72,11 +74,11 @@ def test_a_context_that_is_no_factor_is_refused(context: float) -> None:
 
 
 def test_figures_out_of_range_are_refused() -> None:
-    with pytest.raises(InvalidValue, match="opt-out probability 1.5"):
+    with pytest.raises(InvalidValue, match=r"opt-out probability 1\.5"):
         Contact(opt_out=1.5)
     with pytest.raises(InvalidValue, match="response nan"):
         OfferValue(float("nan"), Interval(0, 0, 0), 1, 1, LETTER)
-    with pytest.raises(InvalidValue, match="lies outside its interval"):
+    with pytest.raises(InvalidValue, match=r"lies outside its interval"):
         OfferValue(0.1, Interval(0.5, 0, 0.1), 1, 1, LETTER)
 
 
@@ -97,7 +99,7 @@ values = st.builds(
 def test_arbitration_ranks_as_value_does_when_nothing_is_levered(offers: list[OfferValue]) -> None:
     totals = [offer.incremental_margin.value for offer in offers]
     order = ranked([Arbitration.of(offer) for offer in offers])
-    for above, below in zip(order, order[1:], strict=False):
+    for above, below in pairwise(order):
         # Dividing by the response and multiplying again may move the last digit.
         assert totals[above] >= totals[below] - 1e-9 * max(1.0, abs(totals[below]))
 
