@@ -82,7 +82,7 @@ class Rows:
         """Return what compiled passes need: price of cost, of a contact and of a use by offer."""
         by_channel = np.where(self.channel < 0, 0.0, prices[self.channel])
         contact = prices[1] + by_channel
-        return prices[0], contact, prices[self.stock :], self.most_cost, self.most_use
+        return float(prices[0]), contact, prices[self.stock :], self.most_cost, self.most_use
 
 
 def _place(name: str | None, names: list[str], first: int) -> int:
@@ -256,7 +256,7 @@ def _demand(
             spent += costs[customer, offer]
             used[offer] += uses[customer, offer] if uses.shape[0] else 1.0
             sent[offer] += 1
-    return total, spent
+    return total, spent  # pyright: ignore[reportReturnType]
 
 
 @numba.njit(nogil=True)

@@ -41,9 +41,9 @@ def exact_plan(campaign: Campaign) -> Flags:
     rows = Rows.of(campaign)
     use = 1.0 if campaign.uses is None else campaign.uses
     fits = (campaign.costs <= rows.most_cost) & (use <= rows.most_use)
-    pairs = np.nonzero((campaign.values > 0) & fits)
+    customer, offer = np.nonzero((campaign.values > 0) & fits)
     nothing = np.zeros(campaign.values.shape, dtype=np.bool_)
-    plan, best = _decide(campaign, rows, nothing, pairs, 0.0, ENDLESS)
+    plan, best = _decide(campaign, rows, nothing, (customer, offer), 0.0, ENDLESS)
     if plan is None or not best:
         raise RegularsError("HiGHS ended without the best plan; plan fewer customers exactly")
     return plan
