@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from foundation.errors import TooLittleData
-from foundation.scores import Interval
+from foundation.scores import Z_95, Interval
 
 Floats = np.ndarray
 FEWEST_CUSTOMERS = 10
-Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)

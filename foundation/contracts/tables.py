@@ -303,6 +303,8 @@ VALUES = Table(
         Column("value", "money", "Expected net sales, discounted", nullable=True),
         Column("value_low", "money", "Lower bound of the 80 % interval"),
         Column("value_high", "money", "Upper bound of the 80 % interval"),
+        Column("alive", "float64", "Probability that she has not stopped", at_least=0, at_most=1),
+        Column("value_if_alive", "money", "Value if she has not stopped", nullable=True),
     ),
 )
 

@@ -33,7 +33,7 @@ def forecast_churn(
     Args:
         values: Every customer's features as of the run, by customer_id.
         segments: Every customer's segment, to price by.
-        worth: What every customer is expected to bring, in minor units.
+        worth: What every customer is expected to bring if she stays, in minor units.
         feature_hash: Fingerprint of the churn features' definitions.
 
     Raises:
@@ -69,7 +69,8 @@ def forecast_churn(
             "reasons": churn_reasons(live.model, inputs).to_numpy(),
         }
     )
-    return ChurnForecast(rows, value_at_risk(probability, worth.loc[inputs.index], segments))
+    told = pd.DataFrame({"probability": probability, "low": low, "high": high})
+    return ChurnForecast(rows, value_at_risk(told, worth.loc[inputs.index], segments))
 
 
 def forecast_rows(forecast: ChurnForecast, run_id: str, as_of: datetime) -> pd.DataFrame:
