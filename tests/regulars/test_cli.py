@@ -21,6 +21,7 @@ import structlog
 from adapters.embedded_postgres import EmbeddedPostgres
 from foundation.access import SCOPES
 from regulars import cli, serve
+from regulars.commands import telling
 from regulars.locks import only_one
 from regulars.serve import running
 from regulars.wiring import House
@@ -331,7 +332,7 @@ class TestJson:
             assert connection.execute(kept).fetchone() == (0,)
 
     def test_has_null_for_what_is_no_number(self, capsys: pytest.CaptureFixture[str]) -> None:
-        cli._print_json({"p": float("nan"), "path": Path("/x")})
+        telling.print_json({"p": float("nan"), "path": Path("/x")})
         assert capsys.readouterr().out == '{"p":null,"path":"/x"}\n'
 
 

@@ -1,0 +1,16 @@
+"""Measure one of the README's numbers."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+
+def benchmark(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Which benchmark.")],
+) -> None:
+    """Measure one of the README's numbers; further options are the benchmark's own."""
+    from benchmarks.run import run
+
+    sys.exit(run(name, context.args))

@@ -1,0 +1,34 @@
+"""What a command opens: the house of this deployment, its database, its progress."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from foundation.settings import load_settings
+
+if TYPE_CHECKING:
+    from adapters.postgres_admin import PostgresAdmin
+    from regulars.progress import Progress
+    from regulars.wiring import House
+
+
+def open_house() -> "House":
+    """Return the deployment that the environment describes."""
+    from regulars.wiring import House, quiet_logs
+
+    quiet_logs()
+    return House(load_settings())
+
+
+def progress_shown() -> "Progress":
+    """Return the progress that people see on standard error."""
+    from regulars.progress import Progress
+
+    return Progress()
+
+
+@contextmanager
+def administered(house: "House") -> Generator["PostgresAdmin"]:
+    """Hold the deployment's database open."""
+    with house.database() as url, house.admin(url) as admin:
+        yield admin

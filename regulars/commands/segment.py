@@ -1,0 +1,118 @@
+"""The night's run: features, segments, values, forecasts and a new snapshot."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from regulars.commands.house import administered, open_house, progress_shown
+from regulars.commands.options import Json, past
+from regulars.commands.telling import out, print_json, say, show_sizes
+
+
+def segment(
+    as_of: Annotated[
+        datetime | None, typer.Option(help="Knowledge up to this local time; now by default.")
+    ] = None,
+    refit_clusters: Annotated[
+        bool, typer.Option("--refit-clusters", help="Fit clusters anew, before it is due.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute features and segments, and publish the snapshot that the service reads."""
+    from regulars.jobs.segment import Champions
+    from regulars.jobs.segment import segment as job
+    from regulars.locks import only_one
+
+    house, progress = open_house(), progress_shown()
+    made_at = house.clock.now()
+    instant = past(house, as_of, made_at)
+    with only_one(house.settings.lock_folder, "segment"), administered(house) as admin:
+        report = job(
+            house.lake,
+            house.publish_snapshot,
+            admin,
+            house.settings,
+            instant,
+            progress,
+            Champions(house.value_models, house.churn) if house.has_trained else Champions(),
+            made_at,
+            refit_clusters=refit_clusters,
+        )
+    if as_json:
+        print_json(asdict(report))
+        return
+    show_sizes("Recency, frequency and money", report.rfm)
+    show_sizes("Lifecycle", report.lifecycle)
+    if report.without_season:
+        say(report.without_season)
+    if report.transitions:
+        _show_transitions(report.transitions)
+    show_sizes("Behaviour", report.cluster)
+    for name, size in report.living.items():
+        say(f"segment {name}: {size:,} customers")
+    for name, reason in report.refused.items():
+        say(f"segment {name} was not refreshed: {reason}")
+    if report.unclustered:
+        say(report.unclustered)
+    for reason in (report.unvalued, report.unforecast):
+        if reason:
+            say(reason)
+    if report.value:
+        _show_value(report.value, house.settings.currency.show)
+    if report.churn:
+        _show_churn(report.churn, house.settings.currency)
+    if report.clusters:
+        why = f", anew: {report.refitted}" if report.refitted else ""
+        say(f"clusters fitted {report.clusters.fitted_at:%Y-%m-%d}{why}")
+        for line in report.clusters.model.told():
+            say(line)
+    say(f"snapshot {report.snapshot.version} is live with {report.customers:,} customers")
+    if as_of is not None:
+        say(f"the service now knows nothing after {as_of:%Y-%m-%d %H:%M}; run it again without it")
+
+
+def _show_value(value: dict[str, Any], show: Any) -> None:
+    for segmentation, groups in value["groups"].items():
+        title = f"Value by {segmentation}: {value['assumption']}"
+        table = Table("group", "customers", "value", "80 % interval", title=title)
+        for name, group in groups.items():
+            told = "unknown" if group["value"] is None else show(group["value"])
+            table.add_row(
+                name,
+                f"{group['customers']:,}",
+                told,
+                f"{show(group['low'])} to {show(group['high'])}",
+            )
+        out.print(table)
+    errors = value["errors"]
+    say(
+        f"valued by {value['model']} ({value['kind']}), whose net sales were off by "
+        f"{errors['money_bias']:+.1%} [{errors['money_bias_low']:+.1%}, "
+        f"{errors['money_bias_high']:+.1%}] on days it never saw"
+    )
+
+
+def _show_churn(churn: Any, currency: Any) -> None:
+    say(
+        f"{churn.model}: {churn.expected:,.0f} of {churn.customers:,} active customers are "
+        f"expected not to buy within {churn.days} days"
+    )
+    table = Table("segment", "customers", "at risk", "95 % of chance", title="Value at risk")
+    for name, row in churn.at_risk.items():
+        bounds = f"{currency.show(round(row['low']))} to {currency.show(round(row['high']))}"
+        at_risk = currency.show(round(row["at_risk"]))
+        table.add_row(name, f"{row['customers']:,.0f}", at_risk, bounds)
+    out.print(table)
+    say(f"assumed: {churn.assumed}")
+
+
+def _show_transitions(transitions: Any) -> None:
+    title = f"Lifecycle since run {transitions.before}"
+    table = Table("from", "to", "customers", "share", "95 %", title=title, title_justify="left")
+    for flow in transitions.flows:
+        bounds = f"{flow.low:.1%} to {flow.high:.1%}"
+        table.add_row(flow.before, flow.now, f"{flow.customers:,}", f"{flow.share:.1%}", bounds)
+    out.print(table)

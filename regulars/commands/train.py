@@ -1,0 +1,161 @@
+"""Train a model."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from foundation.errors import RegularsError
+from regulars.commands.house import administered, open_house, progress_shown
+from regulars.commands.options import Json, known
+from regulars.commands.telling import print_json, say
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="Which model: response, clv or churn.")] = "response",
+    test_from: Annotated[
+        datetime | None, typer.Option(help="First day held out; the latest quarter by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model beside its baseline, evaluate both on later days, register the better one."""
+    known(model, "response", "clv", "churn")
+    if test_from is not None and model != "response":
+        raise RegularsError(f"--test-from is for the response model; train {model} without it")
+    if model == "clv":
+        _train_clv(as_json)
+    elif model == "churn":
+        _train_churn(as_json)
+    else:
+        _train_response(test_from, as_json)
+
+
+def _train_response(test_from: datetime | None, as_json: bool) -> None:
+    from regulars.jobs.train import train as job
+    from regulars.locks import only_one
+
+    house, progress = open_house(), progress_shown()
+    split = None if test_from is None else test_from.replace(tzinfo=house.settings.zone)
+    with only_one(house.settings.lock_folder, "train"):
+        trained = job(house.lake, house.models, house.settings, progress, split)
+    if trained.alias == "champion":
+        with administered(house) as admin:
+            admin.touch_catalogue()
+    report = trained.report
+    version = trained.versions[report.champion]
+    if as_json:
+        print_json(
+            {
+                "model": f"response@{version}",
+                "alias": trained.alias,
+                "kind": report.champion,
+                "auc": {k: asdict(v) for k, v in report.comparison.auc.items()},
+                "gain_over_baseline": {k: asdict(v) for k, v in report.comparison.gain.items()},
+                "calibration_error": {k: h.calibration_error for k, h in report.held_out.items()},
+                "test_from": report.test_from,
+                "rows_trained": report.rows_trained,
+                "rows_held_out": report.rows_held_out,
+                "rows_straddling": report.rows_straddling,
+                "rows_censored": report.rows_censored,
+                "rows_unanswerable": report.rows_unanswerable,
+            }
+        )
+        return
+    say(f"trained on {report.rows_trained:,} exposures, {report.responses_trained:,} responses")
+    say(f"held out from {report.test_from:%Y-%m-%d}: {report.rows_held_out:,} exposures")
+    say(
+        f"left out: {report.rows_straddling:,} straddle the split, "
+        f"{report.rows_censored:,} are not over, {report.rows_unanswerable:,} had no offer to take"
+    )
+    for kind, held_out in report.held_out.items():
+        area = report.comparison.auc[kind]
+        say(
+            f"  {kind:<9} AUC {area.value:.3f} [{area.low:.3f}, {area.high:.3f}], "
+            f"calibration error {held_out.calibration_error:.3f}"
+        )
+    say(report.verdict())
+    say(f"registered: response@{version} is the {trained.alias}")
+
+
+def _train_churn(as_json: bool) -> None:
+    from regulars.jobs.train_churn import train_churn
+    from regulars.locks import only_one
+
+    house, progress = open_house(), progress_shown()
+    with only_one(house.settings.lock_folder, "train"):
+        trained = train_churn(house.lake, house.churn, house.clock.now(), progress)
+    report, name = trained.report, f"churn@{trained.version}"
+    if as_json:
+        print_json(
+            {
+                "model": name,
+                "alias": "champion" if trained.champion else None,
+                "verdict": report.verdict(),
+                "rows_trained": report.rows_trained,
+                "held_out": report.pooled.figures(),
+                "by_origin": {f"{at:%Y-%m-%d}": c.figures() for at, c in report.by_origin.items()},
+            }
+        )
+        return
+    say(f"trained on {report.rows_trained:,} rows of active customers as of earlier origins")
+    for told, held_out in (
+        *((f"{at:%Y-%m-%d}", c) for at, c in report.by_origin.items()),
+        ("together", report.pooled),
+    ):
+        figures = (
+            f"{word} {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+            for word, figure in (
+                ("calibration error", held_out.ece),
+                ("slope", held_out.slope),
+                ("Brier skill", held_out.brier_skill),
+                ("AUC", held_out.auc),
+            )
+        )
+        say(f"  {told}: {held_out.n:,} forecasts, {', '.join(figures)}")
+    say(report.verdict())
+    say(f"registered: {name}{' is the champion' if trained.champion else ', not the champion'}")
+
+
+def _train_clv(as_json: bool) -> None:
+    from regulars.jobs.train_clv import train_clv
+    from regulars.locks import only_one
+
+    house, progress = open_house(), progress_shown()
+    with only_one(house.settings.lock_folder, "train"):
+        trained = train_clv(house.lake, house.value_models, house.clock.now(), progress)
+    champion, report = trained.champion, trained.report
+    if as_json:
+        print_json(
+            {
+                "model": champion.name,
+                "kind": champion.kind,
+                "kept_because": trained.kept_because,
+                "metrics": champion.metrics,
+                "inner_scores": report.choice.scores if report else None,
+                "errors": {k: asdict(e) for k, e in report.errors.items()} if report else None,
+                "refused": report.refused if report else None,
+            }
+        )
+        return
+    if report is None:
+        say(f"not converged: {trained.kept_because}")
+        say(f"{champion.name} ({champion.kind}) stays the champion")
+        return
+    for name, error in report.errors.items():
+        say(
+            f"  {name:<10} inner score {report.choice.scores.get(name, float('nan')):.3f}; on the "
+            f"last {report.weeks_held_out:.0f} weeks MAE {error.mae.value:.3f} "
+            f"[{error.mae.low:.3f}, {error.mae.high:.3f}], RMSE {error.rmse.value:.3f}, "
+            f"bias {error.bias.value:+.1%} [{error.bias.low:+.1%}, {error.bias.high:+.1%}]"
+        )
+    for name, reason in report.refused.items():
+        say(f"  {name:<10} refused: {reason}")
+    say(report.verdict())
+    say(
+        f"80 % intervals held {report.coverage.value:.1%} "
+        f"[{report.coverage.low:.1%}, {report.coverage.high:.1%}]; net sales "
+        f"{report.money.bias.value:+.1%} [{report.money.bias.low:+.1%}, "
+        f"{report.money.bias.high:+.1%}]"
+    )
+    say(f"registered: {champion.name} is the champion")
