@@ -17,6 +17,10 @@ from segmentation.likelihood import MOST_ROWS, covariance, lowest, normal_draws,
 
 Floats = np.ndarray
 FEWEST_REPEAT_BUYERS = 10
+# Parts of the usual amount by which customers' means differ, below which there is one price.
+ONE_PRICE = 1e-6
+# So large that amounts and customers vary by a quarter of a percent.
+ALIKE = np.exp(12.0)
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,10 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
     # In parts of the usual amount, so that no currency lies outside the bounds.
     usual = float(mean.mean())
     mean = mean / usual
+    if float(np.ptp(mean)) < ONE_PRICE:
+        # Its likelihood rises for ever towards the limit in which nothing varies.
+        logs = np.log([ALIKE, ALIKE, (ALIKE - 1) / ALIKE])
+        return _model(logs, n, mean, usual, np.zeros((3, 3)))
 
     chosen = slice(None, None, -(-len(n) // MOST_ROWS))
     fitted = len(n[chosen])
@@ -88,12 +96,17 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
     hill = lowest(loss, np.log([2.0, 3.0, 1.0]), 1e-9)
     top = lowest(loss, hill.x, 1e-15)
     refuse_slope(top.jac, f"spend of {len(n):,} repeat buyers")
-    p, q, v = (float(value) for value in np.exp(top.x))
+    return _model(top.x, n, mean, usual, covariance(lambda logs: loss(logs) * fitted, top.x))
+
+
+def _model(logs: Floats, n: Floats, mean: Floats, usual: float, spread: Floats) -> SpendModel:
+    """Return what was fitted on means in parts of the usual amount."""
+    p, q, v = (float(value) for value in np.exp(logs))
     return SpendModel(
         parameters=(p, q, v * usual),
-        log_likelihood=float((_log_density(top.x, n, mean) - np.log(usual)).sum()),
+        log_likelihood=float((_log_density(logs, n, mean) - np.log(usual)).sum()),
         customers=len(n),
-        covariance=covariance(lambda logs: loss(logs) * fitted, top.x),
+        covariance=spread,
     )
 
 
