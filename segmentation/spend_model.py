@@ -13,14 +13,10 @@ import numpy as np
 from scipy.special import gammaln
 
 from foundation.errors import TooLittleData
-from segmentation.likelihood import MOST_ROWS, covariance, lowest, normal_draws, refuse_slope
+from segmentation.likelihood import BOUND, MOST_ROWS, covariance, lowest, normal_draws, refuse_slope
 
 Floats = np.ndarray
 FEWEST_REPEAT_BUYERS = 10
-# Parts of the usual amount by which customers' means differ, below which there is one price.
-ONE_PRICE = 1e-6
-# So large that amounts and customers vary by a quarter of a percent.
-ALIKE = np.exp(12.0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
 
     Raises:
         TooLittleData: Fewer than 10 such customers.
-        NotConverged: The likelihood has no maximum inside its bounds.
+        NotConverged: The likelihood has no maximum, nor a limit to rise to.
     """
     used = (x > 0) & (spend > 0)
     n, mean = x[used], spend[used]
@@ -82,10 +78,6 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
     # In parts of the usual amount, so that no currency lies outside the bounds.
     usual = float(mean.mean())
     mean = mean / usual
-    if float(np.ptp(mean)) < ONE_PRICE:
-        # Its likelihood rises for ever towards the limit in which nothing varies.
-        logs = np.log([ALIKE, ALIKE, (ALIKE - 1) / ALIKE])
-        return _model(logs, n, mean, usual, np.zeros((3, 3)))
 
     chosen = slice(None, None, -(-len(n) // MOST_ROWS))
     fitted = len(n[chosen])
@@ -95,18 +87,16 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
 
     hill = lowest(loss, np.log([2.0, 3.0, 1.0]), 1e-9)
     top = lowest(loss, hill.x, 1e-15)
-    refuse_slope(top.jac, f"spend of {len(n):,} repeat buyers")
-    return _model(top.x, n, mean, usual, covariance(lambda logs: loss(logs) * fitted, top.x))
-
-
-def _model(logs: Floats, n: Floats, mean: Floats, usual: float, spread: Floats) -> SpendModel:
-    """Return what was fitted on means in parts of the usual amount."""
-    p, q, v = (float(value) for value in np.exp(logs))
+    # Where a customer's amounts are all alike (one price, say) it rises along p for ever; so far
+    # out they vary by a quarter of a percent, which is that limit for all that is told of it.
+    limit = (np.abs(top.x) >= BOUND) & (top.jac * top.x < 0)
+    refuse_slope(np.where(limit, 0.0, top.jac), f"spend of {len(n):,} repeat buyers")
+    p, q, v = (float(value) for value in np.exp(top.x))
     return SpendModel(
         parameters=(p, q, v * usual),
-        log_likelihood=float((_log_density(logs, n, mean) - np.log(usual)).sum()),
+        log_likelihood=float((_log_density(top.x, n, mean) - np.log(usual)).sum()),
         customers=len(n),
-        covariance=spread,
+        covariance=covariance(lambda logs: loss(logs) * fitted, top.x),
     )
 
 

@@ -1,7 +1,9 @@
 """Forecast churn: each active customer's probability by the champion, and what it puts at risk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -73,8 +75,8 @@ def forecast_churn(
     return ChurnForecast(rows, value_at_risk(told, worth.loc[inputs.index], segments))
 
 
-def forecast_rows(forecast: ChurnForecast, run_id: str, as_of: datetime) -> pd.DataFrame:
-    """Return the forecasts as rows of the contract, named by their run."""
-    rows = forecast.rows.assign(run_id=run_id, as_of=pd.Timestamp(as_of))
-    rows["forecast_id"] = run_id + "|" + rows["model"] + "|" + rows["customer_id"]
+def forecast_rows(forecast: ChurnForecast, made: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the forecasts as rows of the contract; `made` are run_id, as_of and made_at."""
+    rows = forecast.rows.assign(**made)
+    rows["forecast_id"] = rows["run_id"] + "|" + rows["model"] + "|" + rows["customer_id"]
     return rows

@@ -1,5 +1,6 @@
 """What every customer and every segment is expected to bring, by the champion of customer value."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
@@ -150,10 +151,14 @@ def worth_of(values: pd.DataFrame, value: Valuation | None) -> "tuple[pd.Series[
     return values[STAND_IN].clip(lower=0), STAND_IN_STATEMENT
 
 
-def write_values(write: LakeWrite, found: Valuation, run_id: str, as_of: datetime) -> None:
-    """Keep each customer's value beside her segments of the same run."""
-    rows = found.rows.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
-    rows["value_row_id"] = run_id + "|" + rows["customer_id"]
+def write_values(write: LakeWrite, found: Valuation, made: Mapping[str, Any]) -> None:
+    """Keep each customer's value beside her segments of the same run.
+
+    Args:
+        made: The run's run_id, as_of and made_at.
+    """
+    rows = found.rows.reset_index().assign(**made)
+    rows["value_row_id"] = rows["run_id"] + "|" + rows["customer_id"]
     for column in MONEY:
         rows[column] = rows[column].round().astype("Int64")
     write.merge(VALUES.name, VALUES.to_arrow(rows))
