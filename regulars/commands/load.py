@@ -37,7 +37,7 @@ def load(
                 f"would move it by {weeks}; keep it, or load into another REGULARS_HOME"
             )
         chunks = read_complete_journey(weeks)
-    elif not Path(source).exists():
+    elif mapping is None and not Path(source).exists():
         raise RegularsError(
             f"source {source} does not exist; name a CSV or Parquet file, or {SOURCE!r}"
         )
