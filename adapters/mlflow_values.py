@@ -55,7 +55,8 @@ class MlflowValues:
             mlflow.log_text(to_text(report.model), MODEL_FILE)
             source = mlflow.get_artifact_uri("model")
         version = self._home.register(CLV, source, run.info.run_id)
-        self._home.point(CLV, ALIAS, version)
+        if report.beats_plain:
+            self._home.point(CLV, ALIAS, version)
         return RegisteredValueModel(version, kind, metrics, trained_until)
 
     @answering()
@@ -91,7 +92,7 @@ class MlflowValues:
 
 
 def _metrics(report: ValueReport) -> dict[str, float]:
-    figures = {"coverage_80": report.coverage}
+    figures = {"coverage_80": report.coverage, "mae_gain": report.gain}
     judged = {
         "": report.errors[report.model.kind],
         "money_": report.money,

@@ -19,6 +19,7 @@ import pandas as pd
 
 from benchmarks.run import Bar
 from foundation.errors import RegularsError
+from foundation.scores import Z_95
 from segmentation.clv_champion import summary_of
 from segmentation.customer_value import Horizon, customer_values, futures, held_share
 from segmentation.purchase_models import fit
@@ -64,7 +65,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "seconds_fitting": fitted - began,
         "peak_mb": peak,
         "coverage_80": float(share["value"].mean()),
-        "coverage_80_error": float(1.96 * share["value"].std() / np.sqrt(len(share["value"]))),
+        "coverage_80_error": float(Z_95 * share["value"].std() / np.sqrt(len(share["value"]))),
         "coverage_80_purchases": float(share["purchases"].mean()),
         "coverage_80_repeat_buyers": float(share["value"][~silent].mean()),
         "coverage_80_one_time_buyers": float(share["value"][silent].mean()),

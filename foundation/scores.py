@@ -7,6 +7,8 @@ import numpy as np
 from foundation.errors import RegularsError, TooLittleData
 
 BINS = 10
+# Standard normal deviations on either side that hold 95 %.
+Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)

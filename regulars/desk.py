@@ -21,6 +21,7 @@ from foundation.settings import Settings
 from recommender.model_card import ModelCard, ModelCards
 from regulars.jobs.clusters import stored_model
 from regulars.jobs.report import experiment_report
+from regulars.jobs.runs import all_runs
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
 from serving.console.desk import Group, Holdings, Segments, Trial
@@ -61,13 +62,11 @@ class HouseDesk:
     def segments(self) -> Segments:
         lake = self._open_lake()
         rows = lake.table("segments")
-        as_of = lake.fetch(rows.aggregate(at=rows.as_of.max()))["at"][0].as_py()
-        if as_of is None:
+        runs = all_runs(lake)
+        if not runs:
             raise NothingToDo(_missing_run(lake))
-        # Runs of one instant are numbered upwards: the last of them is the newest.
-        newest = rows.filter(rows.as_of == ibis.literal(as_of))
-        run_id = lake.fetch(newest.aggregate(run=newest.run_id.max()))["run"][0].as_py()
-        latest = rows.filter(rows.run_id == run_id)
+        as_of = runs[-1].as_of
+        latest = rows.filter(rows.run_id == runs[-1].run_id)
         bought = lake.table("purchases").filter(
             lambda t: (
                 (t["at"] < ibis.literal(as_of))

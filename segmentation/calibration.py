@@ -19,6 +19,7 @@ from scipy.special import expit, logit
 from foundation.errors import RegularsError, TooLittleData
 from foundation.scores import (
     BINS,
+    Z_95,
     Bin,
     Interval,
     Ranking,
@@ -54,7 +55,7 @@ class RecalibrationLine:
         design = np.column_stack([np.ones_like(x), x])
         middle = design @ [self.intercept, self.slope]
         spread = np.sqrt(np.einsum("ij,jk,ik->i", design, self.covariance, design))
-        return expit(middle - 1.96 * spread), expit(middle + 1.96 * spread)
+        return expit(middle - Z_95 * spread), expit(middle + Z_95 * spread)
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,11 @@ class ChurnReport:
                 f"it is not surely better than the known rate: Brier skill {skill.value:.3f} "
                 f"[{skill.low:.3f}, {skill.high:.3f}]"
             )
-        for word, figure, (least, most) in (
-            ("slope", self.pooled.slope, SLOPE),
-            ("observed/expected", self.pooled.observed_expected, OBSERVED_EXPECTED),
-        ):
-            if figure.high < least or figure.low > most:
-                return (
-                    f"it is not calibrated: {word} {figure.value:.2f} "
-                    f"[{figure.low:.2f}, {figure.high:.2f}], {least} to {most} is asked"
-                )
-        return None
+        newest = max(self.by_origin)
+        # What it was on average says little of today where shopping has changed since.
+        return _miscalibrated("", self.pooled) or _miscalibrated(
+            f" at the newest origin, {newest:%Y-%m-%d}", self.by_origin[newest]
+        )
 
     def verdict(self) -> str:
         """Say in one sentence whether the model may serve, and how sure that is."""
@@ -63,6 +58,19 @@ class ChurnReport:
             f"the churn model is calibrated and beats recency alone by {gain.value:+.3f} AUC "
             f"[{gain.low:+.3f}, {gain.high:+.3f}]"
         )
+
+
+def _miscalibrated(where: str, found: Calibration) -> str | None:
+    for word, figure, (least, most) in (
+        ("slope", found.slope, SLOPE),
+        ("observed/expected", found.observed_expected, OBSERVED_EXPECTED),
+    ):
+        if figure.high < least or figure.low > most:
+            return (
+                f"it is not calibrated{where}: {word} {figure.value:.2f} "
+                f"[{figure.low:.2f}, {figure.high:.2f}], {least} to {most} is asked"
+            )
+    return None
 
 
 def evaluate_churn(frame: pd.DataFrame, origins: Origins, active: int, seed: int) -> ChurnReport:

@@ -14,9 +14,16 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import silhouette_score
 
 from foundation.scores import Interval
-from segmentation.behaviour import Floats, traits_of
+from segmentation.behaviour import LENT_ORDERS, Floats, traits_of
 
 NO_PURCHASES = "no purchases"
+FEW_PURCHASES = "few purchases"
+
+# Below that, what is typical outweighs her own orders, and what is left of them is the luck of a
+# few: shops where everybody shops alike were seen to fall into clusters by it.
+FEWEST_ORDERS = LENT_ORDERS
+# Up to this part of the buyers they make no clusters of their own, and are grouped with the rest.
+FEW_AMONG_BUYERS = 0.1
 
 # A silhouette needs all pairs: a sample bounds its time and memory, whatever the customers.
 SAMPLE = 3000
@@ -77,7 +84,7 @@ class ClusterModel(msgspec.Struct, frozen=True):
     `typical` (null: unknown for everybody), `fill`, `mean` and `scale` are by trait, in the order
     of `features`. `silhouette` in [-1, 1] stands beside `cloud`, what structureless clouds reach by
     chance; `stability` is the adjusted Rand index when customers are redrawn. `next_id` is the next
-    new cluster's.
+    new cluster's. Customers of fewer than `fewest_orders` in a year are in none.
     """
 
     features: tuple[str, ...]
@@ -90,6 +97,7 @@ class ClusterModel(msgspec.Struct, frozen=True):
     cloud: float
     stability: Interval
     next_id: int
+    fewest_orders: int = 1
 
     def told(self) -> list[str]:
         """Return the clusters' stability, and each one's rule with its fidelity, a line each."""
@@ -99,6 +107,11 @@ class ClusterModel(msgspec.Struct, frozen=True):
             f"index of redrawn customers), silhouette {self.silhouette:.2f} (clouds without "
             f"groups reach {self.cloud:.2f})",
             *(f"  {cluster.name}: {cluster.told}" for cluster in self.clusters),
+            *(
+                [f"customers of fewer than {self.fewest_orders} orders in the year are in none"]
+                if self.fewest_orders > 1
+                else []
+            ),
         ]
 
 
@@ -107,31 +120,44 @@ def assign(model: ClusterModel, profile: pd.DataFrame) -> pd.Series:
 
     Args:
         profile: One row a customer, anybody, fitted on or not: orders_365d and the features of
-            behaviour.TRAITS. Who has no order in the year is labelled "no purchases".
+            behaviour.TRAITS. Who has no order in the year is labelled "no purchases", who has fewer
+            than the model asks for "few purchases".
 
     Returns:
         Names, index as the profile's.
     """
     names = np.array([cluster.name for cluster in model.clusters], dtype=object)
-    bought = (profile["orders_365d"] > 0).to_numpy()
-    labels = np.full(len(profile), NO_PURCHASES, dtype=object)
-    labels[bought] = names[nearest(model, points_of(model, profile.loc[bought]))]
+    labels = np.where(profile["orders_365d"] > 0, FEW_PURCHASES, NO_PURCHASES).astype(object)
+    often = often_enough(profile, model.fewest_orders)
+    labels[often] = names[nearest(model, points_of(model, profile.loc[often]))]
     return pd.Series(labels, index=profile.index, name="cluster")
 
 
 def silhouette(model: ClusterModel, profile: pd.DataFrame, seed: int) -> float | None:
     """Return the mean silhouette of these customers as assigned, in [-1, 1].
 
-    None where they are all in one cluster, which has no silhouette.
+    None where they are all in one cluster, which has no silhouette; only those who have one count.
 
     Source: Rousseeuw 1987.
     """
-    buyers = profile.loc[profile["orders_365d"] > 0].sort_index()
+    buyers = profile.loc[often_enough(profile, model.fewest_orders)].sort_index()
     points = sampled(points_of(model, buyers), seed)
     numbers = nearest(model, points)
     if not 1 < len(np.unique(numbers)) < len(points):
         return None
     return float(silhouette_score(points, numbers))
+
+
+def fewest_orders(profile: pd.DataFrame) -> int:
+    """Return from how many orders in the year on customers of this profile are grouped."""
+    orders = profile["orders_365d"].to_numpy()
+    few = np.count_nonzero((orders > 0) & (orders < FEWEST_ORDERS))
+    return 1 if few <= FEW_AMONG_BUYERS * np.count_nonzero(orders > 0) else FEWEST_ORDERS
+
+
+def often_enough(profile: pd.DataFrame, fewest: int) -> npt.NDArray[np.bool_]:
+    """Return who has at least so many orders in the year, shape (n_customers,)."""
+    return (profile["orders_365d"] >= fewest).to_numpy(np.bool_)
 
 
 def points_of(model: ClusterModel, buyers: pd.DataFrame) -> Floats:

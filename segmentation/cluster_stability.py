@@ -5,11 +5,12 @@ customers are compared by the adjusted Rand index: 1 is the same partition, 0 wh
 Clusters that a redraw does not find again are an accident of who happened to be there.
 
 A long cloud without groups can be cut stably, too (Ben-David et al. 2006; .8 to .9 was seen where
-traits correlate by .6). So the silhouette must also exceed those in structureless clouds of the
-same spread and correlation.
+traits correlate by .6), and so can values that lie in heaps, as shares of few orders do. So the
+silhouette must also exceed those in structureless clouds of the same values and correlations.
 
 Sources: bootstrap stability, Ben-Hur, Elisseeff and Guyon 2002, Hennig 2007; adjusted Rand index,
-Hubert and Arabie 1985; one normal cloud as the null, Liu et al. 2008 (SigClust).
+Hubert and Arabie 1985; one cloud as the null, Liu et al. 2008 (SigClust), with the values' own
+distributions in the order of correlated normal ones, Iman and Conover 1982.
 """
 
 from typing import Any
@@ -59,8 +60,9 @@ def stability(points: Floats, labels: npt.NDArray[Any], k: int, seed: int) -> In
 def cloud_silhouette(points: Floats, k: int, chance: float, seed: int) -> float:
     """Return what the silhouette of k clusters exceeds in structureless clouds by chance alone.
 
-    The clouds are normal, of the points' mean, spread and correlation; the bound is that for one
-    more cloud (Student's, the silhouettes of clouds being near normal).
+    A cloud has the points' own values of each trait and their rank correlations, and no more: they
+    are put in the order of a normal cloud's. The bound is that for one more cloud (Student's, the
+    silhouettes of clouds being near normal).
 
     Args:
         points: Customers, shape (n, n_traits).
@@ -68,12 +70,21 @@ def cloud_silhouette(points: Floats, k: int, chance: float, seed: int) -> float:
         chance: How often one more cloud may exceed it (0-1).
     """
     random = np.random.default_rng(seed)
-    spread = np.cov(points, rowvar=False)
+    values = np.sort(points, axis=0)
+    spread = _normal_scores_spread(points)
     found: list[float] = []
     for _ in range(CLOUDS):
-        cloud = random.multivariate_normal(points.mean(axis=0), spread, len(points))
+        normal = random.multivariate_normal(np.zeros(len(spread)), spread, len(points))
+        ranks = normal.argsort(axis=0).argsort(axis=0)
+        cloud = np.take_along_axis(values, ranks, axis=0)
         start = int(random.integers(2**31))
         labels = k_means(k, n_init=STARTS, random_state=start).fit(cloud).labels_
         found.append(float(silhouette_score(cloud, labels)))
     margin = float(stats.t.isf(chance, CLOUDS - 1)) * float(np.std(found, ddof=1))
     return float(np.mean(found)) + margin * (1 + 1 / CLOUDS) ** 0.5
+
+
+def _normal_scores_spread(points: Floats) -> Floats:
+    """Return the covariance of the traits' normal scores, shape (n_traits, n_traits)."""
+    ranks = stats.rankdata(points, axis=0)
+    return np.cov(stats.norm.ppf(ranks / (len(points) + 1)), rowvar=False)

@@ -30,7 +30,9 @@ from segmentation.behaviour import TRAITS, Floats, preparation
 from segmentation.cluster_model import (
     Cluster,
     ClusterModel,
+    fewest_orders,
     nearest,
+    often_enough,
     points_of,
     sampled,
 )
@@ -69,22 +71,23 @@ def fit_clusters(
 
     Args:
         profile: One row a customer, index unique and sortable: orders_365d and the features of
-            behaviour.TRAITS. Without an order in the year there is no behaviour to group.
+            behaviour.TRAITS. Who has fewer than fewest_orders is in no cluster.
         seed: Same profile and seed, same clusters, whatever the order of rows.
         last: The model whose ids and names live on where its clusters do.
 
     Raises:
-        TooLittleData: Fewer than 50 customers have purchases, or they are too much alike.
+        TooLittleData: Fewer than 50 customers have orders enough, or they are too much alike.
         NoStableClusters: No number of clusters reaches STABLE and stands out from a cloud.
     """
     # Sorted, since the seed draws starting points by position.
     profile = profile.sort_index()
-    bought = (profile["orders_365d"] > 0).to_numpy()
-    buyers = profile.loc[bought]
+    fewest = fewest_orders(profile)
+    often = often_enough(profile, fewest)
+    buyers = profile.loc[often]
     if len(buyers) < FEWEST_CUSTOMERS:
         raise TooLittleData(
-            f"behaviour clusters of {len(buyers)} customers with purchases in the last year: at "
-            f"least {FEWEST_CUSTOMERS} are needed; load more purchases"
+            f"behaviour clusters of {len(buyers)} customers with {fewest} or more orders in the "
+            f"last year: at least {FEWEST_CUSTOMERS} are needed; load more purchases"
         )
     prepare = preparation()
     points: Floats = np.asarray(prepare.fit_transform(buyers))
@@ -108,7 +111,7 @@ def fit_clusters(
             next_id += 1
             names.add(name)
         member = np.zeros(len(profile), dtype=np.bool_)
-        member[bought] = numbers == number
+        member[often] = numbers == number
         clusters.append(
             Cluster(
                 id=cluster_id,
@@ -131,6 +134,7 @@ def fit_clusters(
         cloud=solution.cloud,
         stability=solution.stability,
         next_id=next_id,
+        fewest_orders=fewest,
     )
 
 

@@ -99,6 +99,15 @@ def expected(model: ClvModel, summary: pd.DataFrame, weeks: float) -> Floats:
     return model.expected(x, t_x, T, weeks)
 
 
+def alive_chance(model: ClvModel, summary: pd.DataFrame) -> Floats:
+    """Return the probability that each customer has not stopped, shape (n,).
+
+    Trees know of none: theirs is that of the model they grow by.
+    """
+    fitted = model.growth if isinstance(model, TwoStage) else model
+    return fitted.alive(*(summary[column].to_numpy() for column in ("x", "t_x", "T")))
+
+
 def as_often_as_so_far(summary: pd.DataFrame, weeks: float) -> Floats:
     """Return the plain forecast: purchases go on at each customer's rate so far, shape (n,)."""
     x, T = summary["x"].to_numpy(), summary["T"].to_numpy()

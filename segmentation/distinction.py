@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foundation.scores import Z_95
+
 Places = npt.NDArray[np.integer]
 
 # An interval of .02 standard deviations to either side, however many customers there are.
@@ -23,7 +25,6 @@ SEED = 13
 # Below, a spread is chance.
 LEAST_CUSTOMERS = 10
 SHOWN = 5
-Z = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,4 +144,4 @@ def _distinction(
         return []
     d = (mean - other) / spread
     error = math.sqrt((n + m) / (n * m) + d * d / (2 * (n + m)))
-    return [Distinction(name, group, mean, other, d, d - Z * error, d + Z * error)]
+    return [Distinction(name, group, mean, other, d, d - Z_95 * error, d + Z_95 * error)]

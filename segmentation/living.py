@@ -4,6 +4,7 @@ A segment may ask for another one, so runs refresh them in an order in which eac
 asks for; a circle of segments has no such order and is refused.
 """
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from typing import Any, Literal
 
 from foundation.errors import RegularsError
 from foundation.rules import Rule, SegmentIn, leaves
+from segmentation.lifecycle import STATES
+from segmentation.rfm import GROUPS
 
 Status = Literal["active", "archived"]
 
@@ -116,3 +119,27 @@ def circles(rules: Mapping[str, Rule]) -> dict[str, str]:
 def asked_segments(rule: Rule) -> frozenset[str]:
     """Return the segments and segmentations a rule asks for."""
     return frozenset(leaf.segment for leaf in leaves(rule) if isinstance(leaf, SegmentIn))
+
+
+def check_groups(rule: Rule) -> None:
+    """Refuse groups that no customer can ever be in: a typing error would pass for an empty set.
+
+    Names of clusters come and go with their fits, so they are not judged.
+
+    Raises:
+        InvalidSegment: A group of rfm or lifecycle does not exist; the line names those that do.
+    """
+    known: dict[str, Mapping[str, str]] = {"rfm": GROUPS, "lifecycle": STATES}
+    for leaf in leaves(rule):
+        if not isinstance(leaf, SegmentIn) or leaf.segment not in known:
+            continue
+        there = {name.lower(): name for name in known[leaf.segment]}
+        for group in leaf.groups:
+            if group in there.values():
+                continue
+            close = difflib.get_close_matches(group.lower(), there, 1)
+            meant = f", did you mean {there[close[0]]!r}?" if close else ";"
+            raise InvalidSegment(
+                f"segment {leaf.segment!r} has no group {group!r}{meant} there are: "
+                f"{', '.join(there.values())}"
+            )

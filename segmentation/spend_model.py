@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from foundation.errors import TooLittleData
-from segmentation.likelihood import MOST_ROWS, covariance, lowest, normal_draws, refuse_slope
+from segmentation.likelihood import BOUND, MOST_ROWS, covariance, lowest, normal_draws, refuse_slope
 
 Floats = np.ndarray
 FEWEST_REPEAT_BUYERS = 10
@@ -66,7 +66,7 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
 
     Raises:
         TooLittleData: Fewer than 10 such customers.
-        NotConverged: The likelihood has no maximum inside its bounds.
+        NotConverged: The likelihood has no maximum, nor a limit to rise to.
     """
     used = (x > 0) & (spend > 0)
     n, mean = x[used], spend[used]
@@ -87,7 +87,10 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
 
     hill = lowest(loss, np.log([2.0, 3.0, 1.0]), 1e-9)
     top = lowest(loss, hill.x, 1e-15)
-    refuse_slope(top.jac, f"spend of {len(n):,} repeat buyers")
+    # Where a customer's amounts are all alike (one price, say) it rises along p for ever; so far
+    # out they vary by a quarter of a percent, which is that limit for all that is told of it.
+    limit = (np.abs(top.x) >= BOUND) & (top.jac * top.x < 0)
+    refuse_slope(np.where(limit, 0.0, top.jac), f"spend of {len(n):,} repeat buyers")
     p, q, v = (float(value) for value in np.exp(top.x))
     return SpendModel(
         parameters=(p, q, v * usual),

@@ -11,7 +11,7 @@ CLV = "clv"
 
 @dataclass(frozen=True, slots=True)
 class RegisteredValueModel:
-    """The champion: its version, kind, the figures logged with it, and how far its data reach."""
+    """A model: its version, kind, the figures logged with it, and how far its data reach."""
 
     version: int
     kind: str
@@ -29,7 +29,7 @@ class ValueRegistry(Protocol):
     def register(
         self, report: ValueReport, data_digest: str, trained_until: datetime
     ) -> RegisteredValueModel:
-        """Log a training with its model, and make it the champion."""
+        """Log a training; its model is the champion if it surely beats the plain forecast."""
         ...
 
     def champion(self) -> RegisteredValueModel | None:

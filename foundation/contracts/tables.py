@@ -235,6 +235,7 @@ SEGMENTS = Table(
         Column("segment_row_id", "string", "Run and customer"),
         Column("run_id", "string", "Which run of the segment job"),
         Column("as_of", "time", "Knowledge up to, not including, this instant"),
+        Column("made_at", "time", "When the run was made: what was loaded later it did not know"),
         Column("customer_id", "string", "Who"),
         Column("recency_score", "int64", "1 (long ago) to 5", at_least=1, at_most=5),
         Column("frequency_score", "int64", "1 (seldom) to 5", at_least=1, at_most=5),
@@ -277,6 +278,7 @@ FORECASTS = Table(
         Column("forecast_id", "string", "Run, model and customer"),
         Column("run_id", "string", "Which run of the segment job"),
         Column("as_of", "time", "Knowledge up to, not including, this instant"),
+        Column("made_at", "time", "When the run was made: what was loaded later it did not know"),
         Column("customer_id", "string", "Who"),
         Column("model", "string", "Which model and version, churn@3 say"),
         Column("horizon_days", "int64", "How far ahead", at_least=1),
@@ -295,6 +297,7 @@ VALUES = Table(
         Column("value_row_id", "string", "Run and customer"),
         Column("run_id", "string", "Which run of the segment job"),
         Column("as_of", "time", "Knowledge up to, not including, this instant"),
+        Column("made_at", "time", "When the run was made: what was loaded later it did not know"),
         Column("customer_id", "string", "Who; she has bought"),
         Column("model", "string", "Name and version of the model"),
         Column("horizon_weeks", "float64", "Weeks that are counted", at_least=0),
@@ -305,6 +308,8 @@ VALUES = Table(
         Column("value", "money", "Expected net sales, discounted", nullable=True),
         Column("value_low", "money", "Lower bound of the 80 % interval"),
         Column("value_high", "money", "Upper bound of the 80 % interval"),
+        Column("alive", "float64", "Probability that she has not stopped", at_least=0, at_most=1),
+        Column("value_if_alive", "money", "Value if she has not stopped", nullable=True),
     ),
 )
 

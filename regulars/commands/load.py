@@ -37,6 +37,10 @@ def load(
                 f"would move it by {weeks}; keep it, or load into another REGULARS_HOME"
             )
         chunks = read_complete_journey(weeks)
+    elif mapping is None and not Path(source).exists():
+        raise RegularsError(
+            f"source {source} does not exist; name a CSV or Parquet file, or {SOURCE!r}"
+        )
     elif mapping is None:
         raise RegularsError(f"source {source} needs --mapping FILE, which says what each column is")
     else:

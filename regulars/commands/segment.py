@@ -101,7 +101,7 @@ def _show_churn(churn: Any, currency: Any) -> None:
         f"{churn.model}: {churn.expected:,.0f} of {churn.customers:,} active customers are "
         f"expected not to buy within {churn.days} days"
     )
-    table = Table("segment", "customers", "at risk", "95 % of chance", title="Value at risk")
+    table = Table("segment", "customers", "at risk", "95 %, value as given", title="Value at risk")
     for name, row in churn.at_risk.items():
         bounds = f"{currency.show(round(row['low']))} to {currency.show(round(row['high']))}"
         at_risk = currency.show(round(row["at_risk"]))

@@ -157,10 +157,12 @@ def _train_clv(as_json: bool) -> None:
     if as_json:
         print_json(
             {
-                "model": champion.name,
-                "kind": champion.kind,
+                "model": champion.name if champion else None,
+                "kind": champion.kind if champion else None,
                 "kept_because": trained.kept_because,
-                "metrics": champion.metrics,
+                "metrics": champion.metrics if champion else None,
+                "verdict": report.verdict() if report else None,
+                "gain_over_plain": asdict(report.gain) if report else None,
                 "inner_scores": report.choice.scores if report else None,
                 "errors": {k: asdict(e) for k, e in report.errors.items()} if report else None,
                 "refused": report.refused if report else None,
@@ -169,22 +171,25 @@ def _train_clv(as_json: bool) -> None:
         return
     if report is None:
         say(f"not converged: {trained.kept_because}")
-        say(f"{champion.name} ({champion.kind}) stays the champion")
+        say(f"{champion.name} stays the champion" if champion else "there is no champion")
         return
     for name, error in report.errors.items():
         say(
             f"  {name:<10} inner score {report.choice.scores.get(name, float('nan')):.3f}; on the "
             f"last {report.weeks_held_out:.0f} weeks MAE {error.mae.value:.3f} "
-            f"[{error.mae.low:.3f}, {error.mae.high:.3f}], RMSE {error.rmse.value:.3f}, "
+            f"[{error.mae.low:.3f}, {error.mae.high:.3f}], RMSE {error.rmse.value:.3f} "
+            f"[{error.rmse.low:.3f}, {error.rmse.high:.3f}], "
             f"bias {error.bias.value:+.1%} [{error.bias.low:+.1%}, {error.bias.high:+.1%}]"
         )
     for name, reason in report.refused.items():
         say(f"  {name:<10} refused: {reason}")
-    say(report.verdict())
     say(
         f"80 % intervals held {report.coverage.value:.1%} "
         f"[{report.coverage.low:.1%}, {report.coverage.high:.1%}]; net sales "
         f"{report.money.bias.value:+.1%} [{report.money.bias.low:+.1%}, "
         f"{report.money.bias.high:+.1%}]"
     )
-    say(f"registered: {champion.name} is the champion")
+    if trained.kept_because or champion is None:
+        say(str(trained.kept_because))
+    else:
+        say(f"{report.verdict()}; {champion.name} is the champion")

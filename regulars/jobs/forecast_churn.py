@@ -1,7 +1,9 @@
 """Forecast churn: each active customer's probability by the champion, and what it puts at risk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pandas as pd
 
@@ -33,7 +35,7 @@ def forecast_churn(
     Args:
         values: Every customer's features as of the run, by customer_id.
         segments: Every customer's segment, to price by.
-        worth: What every customer is expected to bring, in minor units.
+        worth: What every customer is expected to bring if she stays, in minor units.
         feature_hash: Fingerprint of the churn features' definitions.
 
     Raises:
@@ -69,11 +71,12 @@ def forecast_churn(
             "reasons": churn_reasons(live.model, inputs).to_numpy(),
         }
     )
-    return ChurnForecast(rows, value_at_risk(probability, worth.loc[inputs.index], segments))
+    told = pd.DataFrame({"probability": probability, "low": low, "high": high})
+    return ChurnForecast(rows, value_at_risk(told, worth.loc[inputs.index], segments))
 
 
-def forecast_rows(forecast: ChurnForecast, run_id: str, as_of: datetime) -> pd.DataFrame:
-    """Return the forecasts as rows of the contract, named by their run."""
-    rows = forecast.rows.assign(run_id=run_id, as_of=pd.Timestamp(as_of))
-    rows["forecast_id"] = run_id + "|" + rows["model"] + "|" + rows["customer_id"]
+def forecast_rows(forecast: ChurnForecast, made: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the forecasts as rows of the contract; `made` are run_id, as_of and made_at."""
+    rows = forecast.rows.assign(**made)
+    rows["forecast_id"] = rows["run_id"] + "|" + rows["model"] + "|" + rows["customer_id"]
     return rows

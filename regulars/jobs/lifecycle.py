@@ -11,6 +11,7 @@ import pyarrow as arrow
 from foundation.errors import TooLittleData
 from foundation.features import SECONDS_A_DAY, definitions, features_as_of, visit_days_as_of
 from foundation.lake import Lake
+from regulars.jobs.runs import all_runs, counting
 from segmentation.lifecycle import (
     DORMANT,
     NEW_DAYS,
@@ -60,12 +61,11 @@ def transitions(lake: Lake, states: "pd.Series[str]", as_of: datetime) -> Transi
     Args:
         states: Lifecycle states as of `as_of`, by customer_id.
     """
-    rows: Any = lake.table("segments")
-    earlier = rows.filter(rows.as_of < ibis.literal(as_of)).select("run_id", "as_of").distinct()
-    newest = lake.fetch(earlier.order_by(ibis.desc("as_of"), ibis.desc("run_id")).limit(1))
-    if not newest.num_rows:
+    earlier = [run for run in counting(all_runs(lake)) if run.as_of < as_of]
+    if not earlier:
         return None
-    before = newest["run_id"][0].as_py()
+    before = earlier[-1].run_id
+    rows: Any = lake.table("segments")
     then = lake.fetch(rows.filter(rows.run_id == before).select("customer_id", "lifecycle"))
     known = dict(zip(*(then[name].to_pylist() for name in then.column_names), strict=True))
     return Transitions(before, migration(known, {str(k): str(v) for k, v in states.items()}))

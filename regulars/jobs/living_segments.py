@@ -23,6 +23,7 @@ from segmentation.living import (
     Draft,
     InvalidSegment,
     asked_segments,
+    check_groups,
     circles,
     in_order,
 )
@@ -94,7 +95,7 @@ def save(lake: Lake, draft: Draft, features: Sequence[str], at: datetime) -> Def
 
     Raises:
         InvalidSegment: Its id names a segmentation, it closes a circle of segments, or it is
-            archived while another one asks for it.
+            archived while another one asks for it, or its rule names a group there is not.
         InvalidRule: Its rule; the line gives the path of the fault.
     """
     if draft.segment_id in SEGMENTATIONS:
@@ -113,6 +114,7 @@ def save(lake: Lake, draft: Draft, features: Sequence[str], at: datetime) -> Def
         rule = read_rule(
             draft.rule, Vocabulary(features, (*known.segments, draft.segment_id), attributes)
         )
+        check_groups(rule)
         _check_asked(draft, stored, rule, known)
         version = len(versions.get(draft.segment_id, ())) + 1
         row = {

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as arrow
@@ -18,6 +17,7 @@ from foundation.rules import Rule, SegmentIn, Vocabulary, read_rule
 from regulars.jobs.customers import customer_features, registry
 from regulars.jobs.living_segments import definitions, history, known_attributes
 from regulars.jobs.membership import membership_known_at
+from regulars.jobs.runs import all_runs, counting
 from regulars.progress import Progress
 from segmentation.living import InvalidSegment, asked_segments
 from segmentation.lookalikes import Lookalikes, lookalikes
@@ -96,13 +96,11 @@ def _group(lake: Lake, segment_id: str, at: datetime) -> _Members:
             f"segment {segment_id!r}: {segmentation!r} is none of {', '.join(SEGMENTATIONS)}; "
             "write it like rfm=Champions"
         )
-    rows: Any = lake.table(SEGMENTS.name)
-    runs = rows.filter(rows.as_of <= ibis.literal(at)).select("run_id", "as_of").distinct()
-    newest = lake.fetch(runs.order_by(ibis.desc("as_of"), ibis.desc("run_id")).limit(1)).to_pylist()
-    if not newest:
+    known = [run for run in counting(all_runs(lake)) if run.as_of <= at]
+    if not known:
         raise NothingToDo(f"segment {segment_id!r} had no run yet; run 'regulars segment'")
-    (run,) = newest
-    judged = _run(lake, run["run_id"])
+    run = known[-1]
+    judged = _run(lake, run.run_id)
     groups = judged[segmentation]
     if group not in set(groups):
         raise InvalidSegment(
@@ -110,7 +108,7 @@ def _group(lake: Lake, segment_id: str, at: datetime) -> _Members:
             f"{', '.join(sorted(set(groups)))}"
         )
     customers = set(judged.loc[groups == group, "customer_id"])
-    return _Members(run["run_id"], run["as_of"], customers, [SegmentIn(segmentation, (group,))])
+    return _Members(run.run_id, run.as_of, customers, [SegmentIn(segmentation, (group,))])
 
 
 def _living(lake: Lake, segment_id: str, at: datetime, features: tuple[Feature, ...]) -> _Members:

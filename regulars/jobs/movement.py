@@ -4,12 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import ibis
-
 from foundation.contracts import MEMBERSHIPS, SEGMENTS
 from foundation.errors import NothingToDo, TooLittleData
 from foundation.lake import Lake
 from foundation.profile import SEGMENTATIONS
+from regulars.jobs.runs import all_runs, counting
 from segmentation.movement import Drift, Flow, drift, migration, overlap_matrix
 
 
@@ -26,17 +25,17 @@ class MovementReport:
 
 
 def movement(lake: Lake) -> MovementReport:
-    """Compare the two newest runs.
+    """Compare the newest run with that of the instant before.
 
     Raises:
-        NothingToDo: There are not two runs yet.
+        NothingToDo: There are not runs of two instants yet.
     """
-    rows: Any = lake.table(SEGMENTS.name)
-    runs = rows.select("run_id", "as_of").distinct()
-    newest = lake.fetch(runs.order_by(ibis.desc("as_of"), ibis.desc("run_id")).limit(2))
-    if newest.num_rows < 2:
-        raise NothingToDo("movement needs two runs; run 'regulars segment' again another day")
-    now, before = newest["run_id"].to_pylist()
+    newest = counting(all_runs(lake))[-2:]
+    if len(newest) < 2:
+        raise NothingToDo(
+            "movement needs runs of two instants; run 'regulars segment' again another day"
+        )
+    before, now = (run.run_id for run in newest)
     groups = {run_id: _groups(lake, run_id) for run_id in (before, now)}
     drifts: dict[str, Drift] = {}
     refused: dict[str, str] = {}

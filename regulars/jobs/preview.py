@@ -32,6 +32,7 @@ from foundation.rules import (
 from regulars.jobs.event_index import read_event_index, write_event_index
 from regulars.jobs.living_segments import PEOPLE
 from segmentation.distinction import Distinction, Population
+from segmentation.living import check_groups
 
 AS_OF = "preview_as_of"
 VALUE = "spend_365d"
@@ -122,8 +123,10 @@ class Preview:
 
         Raises:
             InvalidRule: The path of the fault, and what is allowed there.
+            InvalidSegment: It names a group of a segmentation that there is not.
         """
         rule = read_rule(document, self.vocabulary)
+        check_groups(rule)
         members = self._mask(rule)
         places = np.flatnonzero(members)
         value, everything = int(self._value[places].sum()), self._everything

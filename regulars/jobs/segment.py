@@ -153,22 +153,24 @@ def segment(
         step.show("next products")
         bought_with = find_next_products(lake, as_of)
         run_id = _run_id(writing, as_of)
-        rows = groups.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
+        made_at = made_at or as_of
+        made = {"run_id": run_id, "as_of": pd.Timestamp(as_of), "made_at": pd.Timestamp(made_at)}
+        rows = groups.reset_index().assign(**made)
         rows["segment_row_id"] = run_id + "|" + rows["customer_id"]
         with writing.write() as write:
             write.merge(SEGMENTS.name, SEGMENTS.to_arrow(rows))
             if forecast is not None:
-                told = forecast_rows(forecast, run_id, as_of)
+                told = forecast_rows(forecast, made)
                 write.merge(FORECASTS.name, FORECASTS.to_arrow(told))
             if value:
-                write_values(write, value, run_id, as_of)
+                write_values(write, value, made)
             store_memberships(
                 write,
                 values.index.to_numpy(),
                 refreshed,
                 run_id=run_id,
                 as_of=as_of,
-                at=made_at or as_of,
+                at=made_at,
             )
             store_model(write, run_id, found.clusters)
             write_complements(write, bought_with, run_id, as_of)

@@ -25,6 +25,7 @@ from experiments.sample_ratio import sample_ratio_p_value
 from foundation.errors import NothingToDo, RegularsError, TooLittleData
 from foundation.lake import Lake
 from regulars.jobs.report import UNIT_COLUMNS
+from regulars.jobs.runs import Run, all_runs, counting
 
 SLEEPING = ("dormant", "lost")
 
@@ -52,12 +53,6 @@ class SleepersReport:
     natural: str | None
 
 
-@dataclass(frozen=True)
-class _Run:
-    run_id: str
-    as_of: datetime
-
-
 def sleepers(
     lake: Lake,
     experiments: Sequence[StoredExperiment],
@@ -69,7 +64,8 @@ def sleepers(
 
     Args:
         experiments: All there were.
-        since: The run; the newest whose days are over when left out.
+        since: The run, its date or what else its name begins with; the newest whose days are over
+            when left out.
         days: How many days a return is waited for, at least 1.
 
     Raises:
@@ -117,14 +113,12 @@ def _known_until(lake: Lake, now: datetime) -> datetime:
     return now if last is None else min(now, last)
 
 
-def _run(lake: Lake, since: str | None, wait: timedelta, known: datetime) -> _Run:
-    rows: Any = lake.table("segments")
-    listed = lake.fetch(rows.select("run_id", "as_of").distinct()).to_pylist()
-    runs = sorted((_Run(**row) for row in listed), key=lambda run: (run.as_of, run.run_id))
+def _run(lake: Lake, since: str | None, wait: timedelta, known: datetime) -> Run:
+    runs = all_runs(lake)
     if not runs:
         raise NothingToDo("there is no run yet; make one with 'regulars segment'")
     if since is None:
-        over = [run for run in runs if run.as_of + wait <= known]
+        over = [run for run in counting(runs) if run.as_of + wait <= known]
         if not over:
             raise TooLittleData(
                 f"no run is {wait.days} days before {known:%Y-%m-%d %H:%M}, up to when purchases "
@@ -132,20 +126,23 @@ def _run(lake: Lake, since: str | None, wait: timedelta, known: datetime) -> _Ru
                 "'regulars segment --as-of'"
             )
         return over[-1]
-    named = [run for run in runs if run.run_id == since]
+    # A run's name begins with its instant, so a date names the last run of that day.
+    named = [run for run in runs if run.run_id == since] or [
+        run for run in counting(runs) if run.run_id.startswith(since)
+    ]
     if not named:
         newest = ", ".join(run.run_id for run in runs[-3:])
         raise NothingToDo(f"run {since!r} is not in the lake; the newest are {newest}")
-    end = named[0].as_of + wait
+    end = named[-1].as_of + wait
     if end > known:
         raise TooLittleData(
-            f"the {wait.days} days after run {since} end on {end:%Y-%m-%d %H:%M}, "
+            f"the {wait.days} days after run {named[-1].run_id} end on {end:%Y-%m-%d %H:%M}, "
             f"purchases are known up to {known:%Y-%m-%d %H:%M}; allow fewer days, or wait"
         )
-    return named[0]
+    return named[-1]
 
 
-def _asleep(lake: Lake, run: _Run, until: datetime) -> pd.DataFrame:
+def _asleep(lake: Lake, run: Run, until: datetime) -> pd.DataFrame:
     """Return one row a sleeper: customer_id, household_id, home_store_id, lifecycle, came, spend
     (minor units).
     """
@@ -179,7 +176,7 @@ def _holds_out(variant: Variant) -> bool:
 
 
 def _holdout(
-    stored: StoredExperiment, found: pd.DataFrame, run: _Run, holdout: Experiment | None
+    stored: StoredExperiment, found: pd.DataFrame, run: Run, holdout: Experiment | None
 ) -> Holdout:
     design = stored.design
     if design.key != HOLDOUT:

@@ -1,6 +1,7 @@
 """Train the model of customer value on the lake's purchases, tracked and registered in MLflow.
 
-A training that does not converge changes nothing: the last champion stays, and that is said.
+A training that does not converge, or whose model is not surely better than the plain forecast,
+changes nothing: the last champion stays, and that is said.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,12 @@ TRAINED_ON = ("purchases", "assumptions")
 
 @dataclass(frozen=True)
 class ClvTraining:
-    """The champion now, and the report that made it; or why the last one stays."""
+    """The champion now, and the report of the training; or why the last one stays, if there is one.
 
-    champion: RegisteredValueModel
+    A model that is not better is registered all the same, to be looked at.
+    """
+
+    champion: RegisteredValueModel | None
     report: ValueReport | None
     kept_because: str | None
 
@@ -54,6 +58,11 @@ def train_clv(lake: Lake, models: ValueRegistry, now: datetime, progress: Progre
             step.show(f"not converged, {champion.name} stays the champion")
             return ClvTraining(champion, None, str(error))
         step.show("tracking in MLflow")
-        champion = models.register(report, lake.digest(TRAINED_ON), last_purchase(lake, now))
-        step.show(report.verdict())
-    return ClvTraining(champion, report, None)
+        found = models.register(report, lake.digest(TRAINED_ON), last_purchase(lake, now))
+        if not report.beats_plain:
+            champion = models.champion()
+            stays = f"{champion.name} stays the champion" if champion else "there is no champion"
+            step.show(f"{found.name} is not the champion")
+            return ClvTraining(champion, report, f"{report.verdict()}; {stays}")
+        step.show(f"{found.name} is the champion")
+    return ClvTraining(found, report, None)

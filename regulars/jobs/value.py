@@ -1,5 +1,6 @@
 """What every customer and every segment is expected to bring, by the champion of customer value."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
@@ -20,7 +21,7 @@ from segmentation.value_registry import RegisteredValueModel, ValueRegistry
 # Stands in for expected value where no model of it is, and is named so beside every figure.
 STAND_IN = "spend_365d"
 STAND_IN_STATEMENT = "spend of the last 365 days stands in for expected value"
-MONEY = ("value", "value_low", "value_high")
+MONEY = ("value", "value_low", "value_high", "value_if_alive")
 
 
 @dataclass(frozen=True)
@@ -140,20 +141,24 @@ def valuation(
 
 
 def worth_of(values: pd.DataFrame, value: Valuation | None) -> "tuple[pd.Series[float], str]":
-    """Return what each customer is worth, in minor units, and how that is known."""
+    """Return what each customer is worth if she stays, in minor units, and how that is known."""
     if value is not None:
-        found = value.rows["value"].reindex(values.index)
+        found = value.rows["value_if_alive"].reindex(values.index)
         # Without a day on which anything was paid she has no value, and is worth nothing.
-        if not value.rows["value"].isna().any():
-            return found.fillna(0), f"{value.assumption}, by {value.model}"
+        if not value.rows["value_if_alive"].isna().any():
+            return found.fillna(0), f"{value.assumption}, if she has not stopped, by {value.model}"
     # More returned than bought is nothing that could be lost.
     return values[STAND_IN].clip(lower=0), STAND_IN_STATEMENT
 
 
-def write_values(write: LakeWrite, found: Valuation, run_id: str, as_of: datetime) -> None:
-    """Keep each customer's value beside her segments of the same run."""
-    rows = found.rows.reset_index().assign(run_id=run_id, as_of=pd.Timestamp(as_of))
-    rows["value_row_id"] = run_id + "|" + rows["customer_id"]
+def write_values(write: LakeWrite, found: Valuation, made: Mapping[str, Any]) -> None:
+    """Keep each customer's value beside her segments of the same run.
+
+    Args:
+        made: The run's run_id, as_of and made_at.
+    """
+    rows = found.rows.reset_index().assign(**made)
+    rows["value_row_id"] = rows["run_id"] + "|" + rows["customer_id"]
     for column in MONEY:
         rows[column] = rows[column].round().astype("Int64")
     write.merge(VALUES.name, VALUES.to_arrow(rows))

@@ -134,6 +134,7 @@ class TestTransitions:
         rows = [
             {
                 "segment_row_id": f"{run_id}|{customer}", "run_id": run_id, "as_of": as_of,
+                "made_at": as_of,
                 "customer_id": customer, "rfm": "Loyal", "lifecycle": state, "cluster": "x",
                 **scores,
             }

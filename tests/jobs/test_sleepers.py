@@ -29,7 +29,7 @@ def put(lake: DuckDbLake, table: str, rows: list[dict[str, Any]]) -> None:
 def segmented(lake: DuckDbLake, states: dict[str, str], run: str = RUN, at: datetime = T) -> None:
     rows = [
         {
-            "segment_row_id": f"{run}|{customer}", "run_id": run, "as_of": at,
+            "segment_row_id": f"{run}|{customer}", "run_id": run, "as_of": at, "made_at": at,
             "customer_id": customer, "recency_score": 1, "frequency_score": 1,
             "monetary_score": 1, "rfm": "Loyal", "lifecycle": state, "cluster": "x",
         }
@@ -122,6 +122,8 @@ class TestReturns:
         segmented(shop, {"a": "lost"}, "running", T + 70 * DAY)
         assert ask(shop).run_id == "later"
         assert ask(shop, since=RUN).run_id == RUN
+        # A date, or what else a run's name begins with.
+        assert ask(shop, since=RUN[:7]).run_id == RUN
         with pytest.raises(
             TooLittleData, match=r"after run running end on 2026-08-12 02:00, purch"
         ):

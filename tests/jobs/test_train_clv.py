@@ -1,5 +1,6 @@
 """Training keeps the better model of value, says when there is none, and segments are priced."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from adapters.lmdb_profiles import publish_snapshot
 from adapters.mlflow_values import MlflowValues
 from foundation.contracts import PURCHASES
 from foundation.errors import NothingToDo, TooLittleData
+from foundation.scores import Interval
 from foundation.settings import Settings
 from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train_clv import ClvTraining, train_clv
@@ -104,6 +106,7 @@ def test_every_segment_is_priced_by_the_champion(
     settings = Settings(home=tmp_path)
     report = segment(shop, publish, Shelf(), settings, NOW, silent, Champions(values=models))
     assert report.value is not None
+    assert trained.champion is not None
     assert report.value["model"] == trained.champion.name == "clv@1"
     rows = shop.fetch(shop.table("values").filter(lambda t: t.run_id == report.run_id)).to_pandas()
     assert len(rows) == CUSTOMERS
@@ -147,6 +150,31 @@ def test_a_training_that_does_not_converge_keeps_the_last_champion(
     assert again.kept_because is not None
     assert "the likelihood still rises" in again.kept_because
     assert again.champion == trained.champion == models.champion()
+
+
+def test_a_model_that_is_not_surely_better_than_the_plain_forecast_is_no_champion(
+    trained: ClvTraining, models: MlflowValues
+) -> None:
+    assert trained.report is not None
+    assert trained.report.gain.low > 0
+    # The same training, had its interval held 0.
+    worse = replace(trained.report, gain=Interval(0.01, -0.001, 0.02))
+    assert "does not surely beat the plain forecast" in worse.verdict()
+    found = models.register(worse, "digest", NOW)
+    assert trained.champion is not None
+    assert found.version > trained.champion.version
+    assert models.champion() == trained.champion
+
+
+@pytest.mark.slow
+def test_a_shop_of_one_price_is_valued(lake: DuckDbLake, tmp_path: Path, silent: Progress) -> None:
+    fill(lake, known_purchases(CUSTOMERS, DAYS, 6).assign(amount=5.0))
+    own = MlflowValues(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts")
+    found = train_clv(lake, own, NOW, silent)
+    assert found.report is not None
+    p, q, v = found.report.model.spend.parameters
+    # A day of several receipts brings a multiple of the price.
+    assert p * v / (q - 1) == pytest.approx(500, rel=0.2)
 
 
 def test_too_little_to_learn_from_is_refused(

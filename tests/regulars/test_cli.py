@@ -191,7 +191,7 @@ class TestRefusal:
             (["experiment", "start", "nowhere.yaml"], "nowhere.yaml: No such file"),
             (["simulate"], "no experiment runs; start one with"),
             (["sleepers"], "there is no run yet; make one with 'regulars segment'"),
-            (["load", "purchases.csv"], "source purchases.csv needs --mapping FILE"),
+            (["load", "purchases.csv"], "source purchases.csv does not exist"),
             (["load", "x.csv", "--mapping", "no.yaml"], "mapping no.yaml: No such file"),
         ],
     )

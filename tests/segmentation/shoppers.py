@@ -57,3 +57,29 @@ def without_purchases(count: int) -> pd.DataFrame:
         {"orders_365d": 0, "visit_days_365d": 0}, index=[f"n-{i}" for i in range(count)]
     )
     return frame.reindex(columns=["orders_365d", *(t.feature for t in TRAITS)])
+
+
+def seldom_shoppers(customers: int, seed: int, most: int = 4) -> pd.DataFrame:
+    """Return customers of 1 to `most` orders who all shop by the same lots: no groups among them.
+
+    Every order is drawn alike for everybody: its basket, its discount, one of three stores, the
+    day and the hour. Shares of so few orders take few values, which is no way of shopping.
+    """
+    random = np.random.default_rng(seed)
+    orders = random.integers(1, most + 1, customers)
+    whose = np.repeat(np.arange(customers), orders)
+    n = len(whose)
+    lots = pd.DataFrame(
+        {
+            "basket_mean_365d": random.lognormal(8, 0.6, n),
+            "discount_share_365d": np.where(random.random(n) < 0.4, random.uniform(0, 0.4, n), 0.0),
+            "weekend_share_365d": (random.random(n) < 0.3).astype(float),
+            "evening_share_365d": (random.random(n) < 0.4).astype(float),
+        }
+    )
+    frame = lots.groupby(whose).mean()
+    stores = pd.crosstab(whose, random.choice(3, n, p=[0.6, 0.3, 0.1]))
+    frame["store_share_365d"] = stores.max(axis=1).to_numpy() / orders
+    frame["orders_365d"] = frame["visit_days_365d"] = orders
+    frame.index = [f"s-{i:05}" for i in range(customers)]
+    return frame

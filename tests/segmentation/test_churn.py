@@ -151,6 +151,18 @@ def test_a_surely_miscalibrated_model_does_not_serve(report: ChurnReport) -> Non
     assert found.fault == "it is not calibrated: slope 0.70 [0.60, 0.80], 0.9 to 1.1 is asked"
 
 
+def test_a_model_that_is_surely_miscalibrated_by_now_does_not_serve(report: ChurnReport) -> None:
+    newest = max(report.by_origin)
+    off = replace(report.pooled.observed_expected, value=1.4, low=1.3, high=1.5)
+    lately = replace(report.by_origin[newest], observed_expected=off)
+
+    found = replace(report, by_origin={**report.by_origin, newest: lately})
+
+    assert found.pooled == report.pooled
+    assert found.fault is not None
+    assert found.fault.startswith(f"it is not calibrated at the newest origin, {newest:%Y-%m-%d}: ")
+
+
 def test_the_same_seed_gives_the_same_model(
     random_shop: tuple[np.ndarray, pd.DataFrame], report: ChurnReport
 ) -> None:

@@ -156,3 +156,24 @@ def test_the_two_stage_model_draws_what_it_expects() -> None:
     drawn = list(futures(fitted["two_stage"], spends, summary, Horizon(26.0, 0.1), 2))
     mean = np.concatenate([p.mean(axis=1) for _, p, _ in drawn]).mean()
     assert mean == pytest.approx(expected(fitted["two_stage"], summary, 26.0).mean(), rel=0.02)
+
+
+def test_value_if_alive_is_that_of_customers_who_have_not_stopped() -> None:
+    r, alpha, s, beta = KNOWN["pareto_nbd"]
+    model = PurchaseModel("pareto_nbd", KNOWN["pareto_nbd"], 0.0, SURE)
+    # The last bought a year's worth and then nothing for ten: surely gone.
+    rows = pd.concat(
+        [histories(), pd.DataFrame({"x": [50.0], "t_x": [50.0], "T": [570.0], "spend": [900.0]})],
+        ignore_index=True,
+    )
+    found = customer_values(model, SPEND, rows, Horizon(52.0, 0.0), 3).customers
+    x, T = rows["x"], rows["T"]
+    # Fader and Hardie 2005, the conditional mean without its factor P(alive).
+    later = 1 - ((beta + T) / (beta + T + 52)) ** (s - 1)
+    purchases = (r + x) * (beta + T) / ((alpha + T) * (s - 1)) * later
+    mean = SPEND.expected_spend(x.to_numpy(), rows["spend"].to_numpy())
+    likely = found["alive"] > 0.1
+    assert likely.sum() == 3
+    assert found["value_if_alive"][likely].tolist() == pytest.approx((purchases * mean)[likely])
+    assert found["alive"][5] < 1e-6
+    assert found["value_if_alive"][5] == pytest.approx(10 * found["value"][5])

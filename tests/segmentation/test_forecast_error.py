@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from foundation.errors import TooLittleData
-from segmentation.forecast_error import forecast_error
+from segmentation.forecast_error import forecast_error, mae_gain
 
 
 def test_errors_are_those_of_their_definitions() -> None:
@@ -31,3 +32,15 @@ def test_the_interval_of_the_bias_holds_the_truth_in_95_of_100_samples() -> None
 def test_a_period_in_which_nobody_bought_has_no_error() -> None:
     with pytest.raises(TooLittleData, match=r"20 customers with 0 purchases.*hold out a longer"):
         forecast_error(np.zeros(20), np.ones(20))
+
+
+def test_the_paired_gain_agrees_with_the_paired_t_interval() -> None:
+    draw = np.random.default_rng(3)
+    actual = draw.poisson(3, 2_000).astype(float)
+    ours, plain = np.full(2_000, 3.0), actual + draw.normal(0, 2, 2_000)
+    found = mae_gain(actual, ours, plain, 1)
+    gain = np.abs(actual - plain) - np.abs(actual - ours)
+    # Independent implementation: scipy's t interval of the mean of differences.
+    theirs = stats.ttest_1samp(gain, 0).confidence_interval(0.95)
+    assert found.value == pytest.approx(gain.mean())
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.005)

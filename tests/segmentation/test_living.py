@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from foundation.rules import Rule, Vocabulary, read_rule
-from segmentation.living import InvalidSegment, circles, in_order, read_draft
+from foundation.rules import Not, Rule, SegmentIn, Vocabulary, read_rule
+from segmentation.living import InvalidSegment, check_groups, circles, in_order, read_draft
 
 
 def asking(*segments: str) -> Rule:
@@ -78,3 +78,19 @@ def test_circles_are_named_and_the_sound_segments_stay() -> None:
     assert set(found) == {"a", "b", "c"}
     assert "b asks for a" in found["a"]
     assert in_order({n: r for n, r in rules.items() if n not in found}) == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "group", "told"),
+    [
+        ("lifecycle", "losst", "did you mean 'lost'? there are: new, "),
+        ("rfm", "champions", "did you mean 'Champions'? there are: Champions, "),
+        ("rfm", "xyz", "has no group 'xyz'; there are: Champions, "),
+    ],
+)
+def test_a_group_that_nobody_can_be_in_is_refused(segmentation: str, group: str, told: str) -> None:
+    with pytest.raises(InvalidSegment) as refusal:
+        check_groups(Not(SegmentIn(segmentation, (group,))))
+    assert told in str(refusal.value)
+    check_groups(SegmentIn("lifecycle", ("lost", "new")))
+    check_groups(SegmentIn("cluster", ("infrequent, daytime",)))

@@ -214,3 +214,10 @@ def test_too_few_repeat_buyers_are_refused() -> None:
         fit_spend(np.ones(3), np.ones(3))
     with pytest.raises(TooLittleData, match="no customer has bought"):
         group_histories(*[np.empty(0)] * 3)
+
+
+def test_in_a_shop_of_one_price_a_purchase_brings_that_price() -> None:
+    x = np.array([0.0, 1.0, 2.0, 9.0] * 10)
+    spend = np.where(x > 0, 350.0, np.nan)
+    model = fit_spend(x, spend)
+    assert model.expected_spend(x, spend) == pytest.approx(np.full(40, 350.0), rel=1e-3)

@@ -1,0 +1,30 @@
+"""Runs of the segment job: which there were, and which counts for an instant."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from foundation.contracts import SEGMENTS
+from foundation.lake import Lake
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One run: what was known up to `as_of`, as far as it was loaded at `made_at`."""
+
+    as_of: datetime
+    made_at: datetime
+    run_id: str
+
+
+def all_runs(lake: Lake) -> list[Run]:
+    """Return every run there was: by instant, and of one instant the last made at the end."""
+    rows = lake.table(SEGMENTS.name).select("as_of", "made_at", "run_id").distinct()
+    return sorted(Run(**row) for row in lake.fetch(rows).to_pylist())
+
+
+def counting(runs: list[Run]) -> list[Run]:
+    """Return the runs that count, by instant: a run made again replaces that of its instant only.
+
+    Two of them therefore never compare an instant with itself.
+    """
+    return list({run.as_of: run for run in runs}.values())
