@@ -1,6 +1,7 @@
 """One decision: from a request and what is known to a drawn slate and its record. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
 
@@ -42,6 +43,9 @@ class Knowledge:
     default_policy: Policy
     time_zone: str
     causes: tuple[str, ...] = ()
+    feature_hash: str | None = None
+    # Where each offer stands in a profile's affinity.
+    places: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def decide(
@@ -99,7 +103,8 @@ def decide(
     fallback = policy.kind == "response" and responses is None
     drawn_by = Policy("popular") if fallback else policy
     scores = {o.offer_id: o.popularity for o in eligible} if responses is None else responses
-    slates = _slates(request, drawn_by, eligible, scores, fallback, Random(seed))  # noqa: S311
+    near = _affinities(profile, eligible, known)
+    slates = _slates(request, drawn_by, eligible, scores, near, fallback, Random(seed))  # noqa: S311
     return DecisionRecord(
         decision_id=decision_id,
         customer_id=request.customer_id,
@@ -121,6 +126,7 @@ def decide(
             catalogue=known.catalogue.version,
             model=None if known.scorer is None else known.scorer.name,
             snapshot=known.snapshot,
+            features=known.feature_hash,
         ),
     )
 
@@ -194,7 +200,7 @@ def _responses(
     if profile is None or known.scorer is None:
         return None
     return known.scorer.scores(
-        profile.vector,
+        profile,
         eligible,
         channel=request.channel,
         at=at,
@@ -203,11 +209,22 @@ def _responses(
     )
 
 
+def _affinities(
+    profile: Profile | None, eligible: list[Offer], known: Knowledge
+) -> dict[str, list[float | None]]:
+    """Return what is known of her and each offer, whoever ranks: models learn from it later."""
+    if profile is None:
+        return {}
+    found = {o.offer_id: profile.affinity_to(known.places.get(o.offer_id)) for o in eligible}
+    return {offer_id: _nullable(row) for offer_id, row in found.items() if row is not None}
+
+
 def _slates(
     request: DecisionRequest,
     policy: Policy,
     eligible: list[Offer],
     scores: dict[str, float],
+    near: Mapping[str, list[float | None]],
     fallback: bool,
     random: Random,
 ) -> list[Slate]:
@@ -223,7 +240,9 @@ def _slates(
             random,
         )
         shown = [
-            Shown(offer.offer_id, rank, scores[offer.offer_id], propensity)
+            Shown(
+                offer.offer_id, rank, scores[offer.offer_id], propensity, near.get(offer.offer_id)
+            )
             for rank, (offer, propensity) in enumerate(
                 zip(drawn.offers, drawn.slot_propensities, strict=True), start=1
             )

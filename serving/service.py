@@ -308,6 +308,8 @@ class DecisionService:
             default_policy=self._parts.policy,
             time_zone=self._parts.time_zone,
             causes=tuple(causes),
+            feature_hash=None if facts is None else facts.feature_hash,
+            places={} if facts is None else facts.places,
         )
 
 

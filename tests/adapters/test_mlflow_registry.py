@@ -44,6 +44,8 @@ def trained(seed: int = 1) -> tuple[ResponseReport, np.ndarray]:
             "ends": at + timedelta(days=5),
             "outcome": (draw.random(n) < expit(1.5 * matrix[:, 0])).astype(int),
             "propensity": np.nan,
+            "source": "history",
+            "bought_before": True,
         }
     )
     frame = TrainingFrame(rows, matrix, NAMES, 4, start + timedelta(days=200), 2)

@@ -21,6 +21,7 @@ from foundation.decision import DecisionRecord, Policy, decode_record, encode
 from foundation.money import InvalidAmount
 from foundation.offer import Offer
 from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
+from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.offer_features import offer_feature_names
 from recommender.policies import Eligible, draw_slate
 from recommender.response import ResponseModel
@@ -32,7 +33,7 @@ from serving.scoring import Scorer
 
 NOW = datetime(2026, 11, 20, 22, 30, tzinfo=UTC)
 CUSTOMER = ("recency_days", "orders_30d", "spend_30d")
-NAMES = (*CUSTOMER, *offer_feature_names(["TypeA"]), *CONTEXT_NAMES)
+NAMES = (*CUSTOMER, *offer_feature_names(["TypeA"]), *AFFINITY_NAMES, *CONTEXT_NAMES)
 SNAPSHOT = SnapshotFacts("2026-11-20.0001", NOW - timedelta(hours=14), CUSTOMER, "91bc", 2)
 NOTHING = LiveState({})
 EXPLORING = Policy("response", 0.2)
@@ -282,7 +283,7 @@ def test_the_score_is_of_this_request(scorer: Scorer) -> None:
     record = decided(knowing(scorer), context={"store_id": "s-12", "basket": basket})
 
     expected = scorer.scores(
-        ANA.vector,
+        ANA,
         OFFERS,
         channel="app",
         at=NOW,
