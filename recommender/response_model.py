@@ -29,7 +29,7 @@ from recommender.tuning import Fold, Settings, Tuned, tune
 Kind = Literal["lightgbm", "logistic"]
 BASELINE: Kind = "logistic"
 FEW_ROWS = 100_000
-TRIALS: dict[Kind, int] = {"logistic": 10, "lightgbm": 25}
+TRIALS: dict[Kind, int] = {"logistic": 10, "lightgbm": 20}
 # Log loss and recalibration know no certainty.
 _EDGE = 1e-6
 
@@ -151,7 +151,7 @@ def _told(kind: Kind, estimator: Any, matrix: np.ndarray) -> np.ndarray:
 
 # ---------------------------------------------------------------------------------- LightGBM
 
-_ROUNDS = (40, 80, 120, 160, 240, 320)
+_ROUNDS = (40, 80, 120, 160, 240)
 
 
 def _tree_space(trial: optuna.Trial) -> Settings:

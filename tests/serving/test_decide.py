@@ -296,6 +296,22 @@ def test_the_score_is_of_this_request(scorer: Scorer) -> None:
     assert [(b.product_id, b.quantity, b.amount) for b in record.context.basket] == [("p", 2, 450)]
 
 
+def test_the_record_keeps_what_was_known_of_her_and_each_offer_whoever_ranks() -> None:
+    near = np.array([[0.5, np.nan], [1.5, 2.5]], dtype=np.float32)
+    her = replace(ANA, affinity=near)
+    places = {"o-5": 0, "o-4": 1}
+
+    for policy in (Policy("popular"), Policy("random", 1.0)):
+        known = knowing(None, policy=policy, feature_hash="91bc", places=places)
+        record = decided(known, her, placements=PLACES)
+        told = {s.offer_id: s.affinity for slate in record.slates for s in slate.offers}
+        expected = {"o-5": [0.5, None], "o-4": [1.5, 2.5]}
+        assert told == {offer_id: expected.get(offer_id) for offer_id in told}
+        assert record.versions.features == "91bc"
+    unknown = decided(knowing(None, places=places), None)
+    assert all(s.affinity is None for slate in unknown.slates for s in slate.offers)
+
+
 def test_a_basket_with_parts_of_a_cent_is_refused(scorer: Scorer) -> None:
     with pytest.raises(InvalidAmount, match="more than two decimals"):
         decided(
