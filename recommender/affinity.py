@@ -27,6 +27,7 @@ from foundation.lake import Lake
 
 WINDOW_DAYS = 365
 FACTORS = 16
+GROUPS_A_FACTOR = 4
 
 NAMES = (
     "affinity_share_365d",
@@ -87,7 +88,14 @@ def _definition() -> str:
     )
     nothing = NoEvents()
     told = (_counted(nothing, spine), _grouped(nothing), _scopes(nothing))
-    return "|".join([*NAMES, str(FACTORS), *(ibis.to_sql(t, dialect="duckdb") for t in told)])
+    return "|".join(
+        [
+            *NAMES,
+            str(FACTORS),
+            str(GROUPS_A_FACTOR),
+            *(ibis.to_sql(t, dialect="duckdb") for t in told),
+        ]
+    )
 
 
 def _counted(events: Events, spine: ibis.Table) -> ibis.Table:
@@ -202,9 +210,9 @@ def _cosines(lake: Lake, pairs: pd.DataFrame) -> np.ndarray:
     for as_of in np.unique(instants):
         baskets = lines.baskets(as_of)
         here = (instants == as_of) & (who >= 0) & (what >= 0)
-        # There must be more customers and groups than factors.
-        filled = [int((np.asarray(baskets.sum(axis=axis)) > 0).sum()) for axis in (0, 1)]
-        rank = min(FACTORS, filled[0] - 1, filled[1] - 1)
+        # Nearly as many factors as groups would only repeat the baskets.
+        groups, customers = (int((np.asarray(baskets.sum(axis=a)) > 0).sum()) for a in (0, 1))
+        rank = min(FACTORS, groups // GROUPS_A_FACTOR, customers - 1)
         if rank < 1 or not here.any():
             continue
         # A fixed start, so that the same purchases give the same factors.

@@ -144,7 +144,7 @@ def test_answers_count_by_kind_of_campaign(lake: DuckDbLake) -> None:
 
 def crowd(draw: np.random.Generator, n: int = 40) -> list[Row]:
     """Customers c-0, c-2, ... buy coffee and cake, the others bread and butter."""
-    kinds = (("p-1", "p-2", "p-4"), ("p-3", "p-5"))
+    kinds = (("p-1", "p-2", "p-4", "p-6", "p-7"), ("p-3", "p-5", "p-8", "p-9"))
     return [
         bought(
             AS_OF - int(draw.integers(1, 300)) * DAY,
@@ -157,7 +157,13 @@ def crowd(draw: np.random.Generator, n: int = 40) -> list[Row]:
     ]
 
 
-CROWD = [*PRODUCTS, product("p-4", "cake"), product("p-5", "butter")]
+CROWD = [
+    *PRODUCTS,
+    *(
+        product(f"p-{number}", name)
+        for number, name in enumerate(("cake", "butter", "milk", "sugar", "ham", "cheese"), start=4)
+    ),
+]
 
 
 def test_factors_tell_what_customers_of_like_baskets_buy(lake: DuckDbLake) -> None:
