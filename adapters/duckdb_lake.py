@@ -81,9 +81,13 @@ class DuckDbLake:
             columns = [field.with_nullable(True) for field in contract.arrow_schema]
             return self._named(arrow.schema(columns).empty_table())
         # Read by our own path list, never by a glob: uncommitted files must stay unseen.
-        return self._engine.read_parquet(
+        rows = self._engine.read_parquet(
             [str(self._folder / file) for file in files], hive_partitioning=False
         )
+        kinds = ibis.Schema.from_pyarrow(contract.arrow_schema)
+        # Rows that were written before the contract had a column do not know it.
+        younger = {n: ibis.null(kinds[n]) for n in contract.names if n not in rows.columns}
+        return rows.mutate(**younger).select(*contract.names) if younger else rows
 
     def derived(self, name: str) -> ibis.Table | None:
         files = self._seen().files.get(_derived(name))
@@ -191,7 +195,13 @@ class DuckDbWrite:
         engine.register("incoming", rows.append_column("_row", arrow.array(range(rows.num_rows))))
         files = self._paths(contract.name)
         if files:
-            engine.read_parquet(files, hive_partitioning=False).create_view("existing")
+            engine.read_parquet(files, hive_partitioning=False).create_view("stored")
+            engine.register("nothing", contract.arrow_schema.empty_table())
+            # By name, so that rows written before the contract had a column have a null there.
+            engine.execute(
+                "CREATE TEMP VIEW existing AS "
+                "SELECT * FROM stored UNION ALL BY NAME SELECT * FROM nothing"
+            )
         else:
             engine.register("existing", contract.arrow_schema.empty_table())
         # Of one key, an event keeps its first telling and a record its last.

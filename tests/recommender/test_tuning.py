@@ -81,8 +81,8 @@ def test_forward_probabilities_add_up_to_what_happened() -> None:
 
     assert fitted.forward is not None
     outcome = np.concatenate([fold.later.outcome for fold in forward_folds(whole)])
-    # Source: a maximum-likelihood line makes the totals equal; without one they nearly are.
-    assert fitted.forward.mean() == pytest.approx(outcome.mean(), abs=0.03)
+    # Source: 600 rows; five hundredths are two and a half standard errors of their mean.
+    assert fitted.forward.mean() == pytest.approx(outcome.mean(), abs=0.05)
 
 
 def test_a_line_keeps_the_order_and_the_identity_every_bit() -> None:
