@@ -106,12 +106,11 @@ class MlflowRegistry:
             "rows_recorded": report.recorded,
             "rows_outdated": report.outdated,
         }
-        if held_out.calibration is not None:
-            metrics |= {
-                f"calibration_{name}": value
-                for name, value in held_out.calibration.figures().items()
-                if name.startswith(("slope", "intercept", "observed_expected", "brier"))
-            }
+        metrics |= {
+            f"calibration_{name}": value
+            for name, value in held_out.calibration.items()
+            if name.startswith(("slope", "intercept", "observed_expected", "brier"))
+        }
         if kind != BASELINE:
             gain = report.comparison.gain[kind]
             metrics |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}

@@ -108,8 +108,7 @@ def journey_figures(frame: TrainingFrame, report: ResponseReport, seed: int) -> 
         "settings": {kind: model.settings for kind, model in report.models.items()},
     }
     judged = report.held_out[report.champion].calibration
-    if judged is not None:
-        found |= _interval("calibration_slope", judged.slope)
+    found |= {f"calibration_{n}": judged[n] for n in judged if n.startswith("slope")}
     for name, group in report.groups.items():
         found[name.replace(" ", "_")] = {
             "rows": group.rows,

@@ -12,7 +12,7 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from foundation.calibration import Calibration, calibration
+from foundation.calibration import calibration
 from foundation.errors import TooLittleData
 from foundation.scores import Bin, Interval, calibration_error, equal_count_bins
 from recommender.evaluation import Comparison, compare_auc, log_loss
@@ -34,14 +34,14 @@ FEWEST_RESPONSES = 50
 class HeldOut:
     """What one model did on the held-out rows.
 
-    `calibration` adds slope, observed / expected and skill with intervals; None where the
-    probabilities are all alike, so that no slope can be told.
+    `calibration` adds slope, observed / expected, skill and more, each with its bounds as name_low
+    and name_high; empty where the probabilities are all alike, so that no slope can be told.
     """
 
     log_loss: float
     calibration_error: float
     bins: list[Bin]
-    calibration: Calibration | None = None
+    calibration: dict[str, float] = field(default_factory=dict[str, float])
 
 
 @dataclass(frozen=True)
@@ -208,9 +208,9 @@ def _held_out(
 ) -> HeldOut:
     bins = equal_count_bins(outcome, probability)
     try:
-        judged = calibration(outcome, probability, rate, baseline, customers, seed)
+        judged = calibration(outcome, probability, rate, baseline, customers, seed).figures()
     except TooLittleData:
-        judged = None
+        judged = {}
     return HeldOut(log_loss(outcome, probability), calibration_error(bins), bins, judged)
 
 

@@ -144,14 +144,9 @@ def test_a_run_tells_settings_figures_with_intervals_and_where_they_come_from(
         "rows_outdated": 0,
     }
     judged = report.held_out[kind].calibration
-    assert judged is not None
     for name in ("slope", "intercept", "observed_expected", "brier", "brier_skill"):
-        figure = getattr(judged, name)
-        metrics |= {
-            f"calibration_{name}": figure.value,
-            f"calibration_{name}_low": figure.low,
-            f"calibration_{name}_high": figure.high,
-        }
+        for bound in ("", "_low", "_high"):
+            metrics[f"calibration_{name}{bound}"] = judged[name + bound]
     if kind == "lightgbm":
         gain = report.comparison.gain[kind]
         metrics |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}
