@@ -46,6 +46,7 @@ class _Stored(msgspec.Struct, array_like=True):
     # By name, microseconds since 1970: in MessagePack a time and a text cannot share a place.
     instants: dict[str, int] = {}
     counts: dict[str, int] = {}
+    affinity: bytes = b""
 
 
 class _Facts(msgspec.Struct):
@@ -57,6 +58,7 @@ class _Facts(msgspec.Struct):
     living: list[str] = []
     attributes: dict[str, list[AttributeKind]] = {}
     counts: list[str] = []
+    offers: list[str] = []
 
 
 def publish_snapshot(
@@ -70,6 +72,7 @@ def publish_snapshot(
     attributes: Mapping[str, Collection[AttributeKind]] | None = None,
     counts: Collection[str] = (),
     next_products: NextProducts | None = None,
+    offers: Collection[str] = (),
 ) -> SnapshotFacts:
     """Write a snapshot and make it live; a publication that runs already is waited for.
 
@@ -77,16 +80,26 @@ def publish_snapshot(
         living, attributes, counts: Living segments, attributes with their kinds, and counted
             events that a rule may ask of these profiles.
         next_products: What goes with what is in a basket; nothing when left out.
+        offers: Those that profiles hold affinities to, in their order.
 
     Raises:
-        RegularsError: A vector has another length than `names`, or a customer comes twice.
+        RegularsError: A vector has another length than `names`, an affinity another than
+            `offers`, or a customer comes twice.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         before, version = _current(folder), _next_version(folder, as_of)
         kinds = {name: sorted(found) for name, found in (attributes or {}).items()}
         facts = _Facts(
-            version, as_of, list(names), feature_hash, 0, list(living), kinds, list(counts)
+            version,
+            as_of,
+            list(names),
+            feature_hash,
+            0,
+            list(living),
+            kinds,
+            list(counts),
+            list(offers),
         )
         draft = folder / f"draft-{uuid.uuid4().hex}"
         draft.mkdir()
@@ -134,6 +147,7 @@ class LmdbProfiles:
             attributes=stored.attributes
             | {name: EPOCH + timedelta(microseconds=at) for name, at in stored.instants.items()},
             counts=stored.counts,
+            affinity=_table(stored.affinity, len(live.facts.offers)),
         )
 
     def product(self, product_id: str) -> Known | None:
@@ -199,6 +213,7 @@ def _public(facts: _Facts) -> SnapshotFacts:
         tuple(facts.living),
         facts.attributes,
         tuple(facts.counts),
+        tuple(facts.offers),
     )
 
 
@@ -284,6 +299,11 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
             f"customer {profile.customer_id!r} has a vector of shape {profile.vector.shape}, the "
             f"snapshot names {len(facts.names)} features; give one value for each"
         )
+    if len(profile.affinity) not in (0, len(facts.offers)):
+        raise RegularsError(
+            f"customer {profile.customer_id!r} has affinities to {len(profile.affinity)} offers, "
+            f"the snapshot names {len(facts.offers)}; give one row for each, or none"
+        )
     vector = np.ascontiguousarray(profile.vector, dtype=np.float64).tobytes()
     attributes, instants = dict[str, bool | float | str](), dict[str, int]()
     for name, value in profile.attributes.items():
@@ -301,8 +321,15 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
             attributes,
             instants,
             profile.counts,
+            np.ascontiguousarray(profile.affinity, dtype=np.float32).tobytes(),
         )
     )
+
+
+def _table(stored: bytes, offers: int) -> np.ndarray:
+    """Return affinities, a row an offer; without rows where none are stored."""
+    values = np.frombuffer(stored, dtype=np.float32)
+    return values.reshape(offers, -1) if len(values) else values.reshape(0, 0)
 
 
 @contextmanager

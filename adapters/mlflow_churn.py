@@ -14,8 +14,8 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
+from foundation.calibration import RecalibrationLine
 from foundation.errors import RegularsError
-from segmentation.calibration import RecalibrationLine
 from segmentation.churn import INPUTS, ChurnModel
 from segmentation.churn_report import ChurnReport
 from segmentation.registry import CHURN, LiveChurn

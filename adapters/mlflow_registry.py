@@ -1,5 +1,6 @@
 """MLflow as the model registry: a SQLite file by default, any tracking URI by setting."""
 
+from dataclasses import asdict
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
 from recommender.pictures import calibration_picture, lift_picture
 from recommender.registry import RESPONSE, Alias, Registered
-from recommender.response import BASELINE, Kind, ResponseModel, ResponseReport
+from recommender.response import ResponseReport
+from recommender.response_model import BASELINE, TRIALS, Kind, Line, ResponseModel
+from recommender.tuning import FOLDS
 
 EXPERIMENT = "offer response"
 
@@ -71,6 +74,7 @@ class MlflowRegistry:
             names=tuple(facts["names"]),
             feature_hash=facts["feature_hash"],
             settings=facts["settings"],
+            line=Line(**facts["line"]),
         )
 
     def _log(
@@ -80,7 +84,14 @@ class MlflowRegistry:
         mlflow.set_tags(
             {"kind": kind, "feature_hash": model.feature_hash, "data_digest": data_digest}
         )
-        mlflow.log_params({**model.settings, "test_from": report.test_from.isoformat()})
+        mlflow.log_params(
+            {
+                **model.settings,
+                **{f"calibration_{name}": value for name, value in asdict(model.line).items()},
+                "search": f"{TRIALS[kind]} trials (TPE) on {FOLDS} forward folds",
+                "test_from": report.test_from.isoformat(),
+            }
+        )
         metrics = {
             "auc": area.value,
             "auc_low": area.low,
@@ -92,6 +103,13 @@ class MlflowRegistry:
             "rows_straddling": report.rows_straddling,
             "rows_censored": report.rows_censored,
             "rows_unanswerable": report.rows_unanswerable,
+            "rows_recorded": report.recorded,
+            "rows_outdated": report.outdated,
+        }
+        metrics |= {
+            f"calibration_{name}": value
+            for name, value in held_out.calibration.items()
+            if name.startswith(("slope", "intercept", "observed_expected", "brier"))
         }
         if kind != BASELINE:
             gain = report.comparison.gain[kind]
@@ -101,6 +119,7 @@ class MlflowRegistry:
         mlflow.log_figure(lift_picture(report.held_out), "lift.png")
         mlflow.log_dict(dict(model.importance()), "feature_importance.json")
         mlflow.log_text(report.verdict(), "verdict.txt")
+        mlflow.log_dict({n: asdict(group) for n, group in report.groups.items()}, "cold.json")
         frame = pd.DataFrame(columns=list(model.names), dtype="float64")
         dataset = mlflow.data.pandas_dataset.from_pandas(
             frame, name="exposures", digest=data_digest
@@ -111,6 +130,7 @@ class MlflowRegistry:
             "names": list(model.names),
             "feature_hash": model.feature_hash,
             "settings": model.settings,
+            "line": asdict(model.line),
         }
         shared: dict[str, Any] = {
             "name": "model",

@@ -13,12 +13,12 @@ from typing import Any
 from adapters.complete_journey import read_complete_journey
 from adapters.duckdb_lake import DuckDbLake
 from benchmarks.run import Bar
+from foundation.calibration import Calibration
 from foundation.clock import FixedClock
 from regulars.jobs.customers import SEED
 from regulars.jobs.load import load
 from regulars.jobs.train_churn import ACTIVE, DAYS, churn_frame, churn_origins
 from regulars.progress import Progress
-from segmentation.calibration import Calibration
 from segmentation.churn_report import evaluate_churn
 from segmentation.origins import FEWEST_TESTS
 

@@ -25,10 +25,10 @@ from experiments.effect import Effect
 from experiments.report import analyse
 from foundation.clock import FixedClock
 from foundation.decision import Policy
-from foundation.features import feature_hash
 from foundation.offer import Offer, read_offer
 from foundation.profile import LiveState
 from foundation.settings import Settings
+from recommender.affinity import response_hash
 from recommender.response import train_response
 from regulars.assumptions import margin_rate
 from regulars.jobs.customers import SEED, customer_features, registry
@@ -129,7 +129,7 @@ class Base:
         self.costs = {offer.offer_id: offer.cost for offer in shelf.offers}
         with progress.step("train") as step:
             trained = train_response(
-                training_frame(lake, house.settings), feature_hash(registry(lake)), SEED
+                training_frame(lake, house.settings), response_hash(registry(lake)), SEED
             )
             step.show(trained.verdict())
         model = trained.models[trained.champion]
@@ -143,6 +143,8 @@ class Base:
             scorer=Scorer("response@benchmark", model, facts),
             default_policy=Policy("response", house.settings.exploration),
             time_zone=house.settings.time_zone,
+            feature_hash=facts.feature_hash,
+            places=facts.places,
         )
         self.slates = [
             _slate(str(customer_id), known, profiles, number)

@@ -131,12 +131,17 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Shown(msgspec.Struct, frozen=True):
-    """An offer in a slate; `propensity` is its probability given the slots above."""
+    """An offer in a slate; `propensity` is its probability given the slots above.
+
+    `affinity` is what the snapshot knew of her and this offer (null is unknown), None where it
+    knew nothing.
+    """
 
     offer_id: str
     rank: int
     score: float
     propensity: float
+    affinity: list[float | None] | None = None
 
 
 class Slate(msgspec.Struct, frozen=True):
@@ -152,11 +157,12 @@ class Slate(msgspec.Struct, frozen=True):
 
 
 class Versions(msgspec.Struct, frozen=True):
-    """What the decision was made with."""
+    """What the decision was made with; `features` is the hash of the vector's definitions."""
 
     catalogue: int
     model: str | None
     snapshot: str | None
+    features: str | None = None
 
 
 class DecisionRecord(msgspec.Struct, frozen=True):

@@ -161,7 +161,7 @@ def _typed(table: ibis.Table, feature: Feature) -> ibis.Value:
 def _views(events: Events, spine: ibis.Table) -> dict[View, Rows]:
     """Cut every source at T, then derive: an order or a day never contains a line after T."""
     interactions: Rows = events.table("interactions").select(*_INTERACTION)
-    lines = _before(events.table("purchases").select(*_LINE), spine)
+    lines = events_before(events.table("purchases").select(*_LINE), spine)
     categories = events.table("products").select("product_id", "category")
     lines = lines.left_join(categories, "product_id").drop("product_id_right")
     orders = lines.group_by("customer_id", "as_of", "order_id").aggregate(
@@ -187,14 +187,24 @@ def _views(events: Events, spine: ibis.Table) -> dict[View, Rows]:
         "orders": orders,
         "visits": visits,
         "stores": stores,
-        "offers": _before(interactions.filter(interactions.offer_id.notnull()), spine),
+        "offers": events_before(interactions.filter(interactions.offer_id.notnull()), spine),
     }
 
 
-def _before(source: ibis.Table, spine: ibis.Table) -> Rows:
-    joined: Rows = spine.select("customer_id", "as_of").join(source, "customer_id")
+def events_before(source: ibis.Table, spine: ibis.Table) -> Rows:
+    """Return each event of a customer before each of her instants, with its age in days.
+
+    Args:
+        source: Events with customer_id and at.
+        spine: Distinct pairs, columns customer_id and as_of (aware).
+    """
+    # Seconds are told before the join: each event once, not once for every instant it precedes.
+    told: Rows = source.mutate(at_second=_second(source["at"]))
+    asked: Rows = spine.select("customer_id", "as_of", as_of_second=_second(spine["as_of"]))
+    joined: Rows = asked.join(told, "customer_id")
     joined = joined.filter(joined["at"] < joined.as_of)
-    return joined.mutate(age=(_second(joined.as_of) - _second(joined["at"])) / SECONDS_A_DAY)
+    age = (joined.as_of_second - joined.at_second) / SECONDS_A_DAY
+    return joined.mutate(age=age).drop("at_second", "as_of_second")
 
 
 def _second(instant: Rows) -> Rows:
@@ -202,8 +212,8 @@ def _second(instant: Rows) -> Rows:
     return instant.truncate("s").epoch_seconds()
 
 
-class _Blank:
-    """The contracts' tables without rows, to write down what the views derive from them."""
+class NoEvents:
+    """The contracts' tables without rows, to write down what is derived from them."""
 
     def table(self, name: str) -> ibis.Table:
         return ibis.table(ibis.Schema.from_pyarrow(TABLES[name].arrow_schema), name=name)
@@ -215,7 +225,7 @@ def _blank_views() -> dict[View, tuple[str, Rows]]:
     spine = ibis.table({"customer_id": "string", "as_of": "timestamp('UTC')"}, name="spine")
     return {
         name: (ibis.to_sql(view, dialect="duckdb"), ibis.table(view.schema(), name=name))
-        for name, view in _views(_Blank(), spine).items()
+        for name, view in _views(NoEvents(), spine).items()
     }
 
 

@@ -21,10 +21,12 @@ class Profile:
     """One customer in a published snapshot.
 
     `vector` holds the customer features in the order of the snapshot's names, shape (n,), NaN
-    where unknown; `segments` names her group in each segmentation, and in each living segment
-    that holds her. `counts` are the counted events that rules ask for, those that are not 0.
-    `redemptions` counts by offer what she redeemed before, where the service was not told of it
-    and the offer has a cap per customer.
+    where unknown; `affinity` what is known of her and each of the snapshot's offers, in single
+    precision, shape (n offers, n affinities), without rows where nothing is. `segments` names her
+    group in each segmentation, and in each living segment that holds her. `counts` are the
+    counted events that rules ask for, those that are not 0. `redemptions` counts by offer what
+    she redeemed before, where the service was not told of it and the offer has a cap per
+    customer.
     """
 
     customer_id: str
@@ -35,6 +37,15 @@ class Profile:
     redemptions: dict[str, int] = field(default_factory=dict[str, int])
     attributes: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
     counts: dict[str, int] = field(default_factory=dict[str, int])
+    affinity: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+
+    def affinity_to(self, place: int | None) -> np.ndarray | None:
+        """Return what is known of her and the offer at this place among the snapshot's offers.
+
+        None where the snapshot has no such offer, or nothing of her: it is unknown.
+        """
+        known = place is not None and place < len(self.affinity)
+        return self.affinity[place] if known else None
 
     def facts(self, names: tuple[str, ...]) -> Facts:
         """Return what a rule may ask about her.
@@ -48,7 +59,10 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotFacts:
-    """What a snapshot says of itself; `vocabulary` is what a rule may ask of its profiles."""
+    """What a snapshot says of itself; `vocabulary` is what a rule may ask of its profiles.
+
+    `offers` are those its profiles hold affinities to, in their order.
+    """
 
     version: str
     as_of: datetime
@@ -60,6 +74,12 @@ class SnapshotFacts:
         default_factory=dict[str, Collection[AttributeKind]]
     )
     counts: tuple[str, ...] = ()
+    offers: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Return where each offer stands in a profile's affinity."""
+        return {offer_id: place for place, offer_id in enumerate(self.offers)}
 
     @property
     def vocabulary(self) -> Vocabulary:

@@ -2,11 +2,13 @@
 
 One row an exposure, exposures without history kept. The outcome is a redemption inside the
 offer's own attribution window; an exposure whose window is not over is left out and counted.
+This file reads loaded history; recommender/recorded_exposures.py reads our own decisions.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, Literal
 
 import ibis
 import numpy as np
@@ -18,17 +20,24 @@ from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.context import context_features
 from foundation.features import Feature, features_as_of
 from foundation.lake import Lake
+from recommender.affinity import NAMES as AFFINITY_NAMES
+from recommender.affinity import affinities
 from recommender.offer_features import offer_feature_names, offer_features
+
+Source = Literal["history", "decision"]
 
 
 @dataclass(frozen=True)
 class TrainingFrame:
-    """Exposures with features and outcome.
+    """Exposures with inputs and outcome.
 
-    `rows` has customer_id, offer_id, at, ends (when its window closed), outcome (0 or 1) and
-    propensity (NaN where it was not recorded); `matrix` has shape (len(rows), len(names)).
-    `censored` counts exposures left out because their window was not over at `observed_until`,
-    `unanswerable` those of offers that the lake does not know or that were over when shown.
+    `rows` has customer_id, offer_id, at, channel, ends (when its window closed), source,
+    decision_id, outcome and activated (0 or 1), bought_before (whether she had bought anything
+    that was known then) and, where they were recorded, propensity (of the slot), slate_propensity
+    (NaN elsewhere) and propensity_valid. `matrix` has shape (len(rows), len(names)). `censored`
+    counts exposures left out because their window was not over at `observed_until`,
+    `unanswerable` those of offers that the lake does not know or that were over when shown,
+    `outdated` those of decisions whose inputs were recorded under other definitions.
     """
 
     rows: pd.DataFrame
@@ -37,15 +46,37 @@ class TrainingFrame:
     censored: int
     observed_until: datetime
     unanswerable: int = 0
+    outdated: int = 0
 
     def take(self, chosen: np.ndarray) -> "TrainingFrame":
         """Return the rows where `chosen` (booleans, shape (len(rows),)) holds."""
         kept = self.rows[chosen].reset_index(drop=True)
         return replace(self, rows=kept, matrix=self.matrix[chosen])
 
+    def beside(self, other: "TrainingFrame") -> "TrainingFrame":
+        """Return the rows of both in the order of time; both must have the same inputs."""
+        assert self.names == other.names  # noqa: S101  one call made both
+        filled = [frame for frame in (self, other) if len(frame.rows)]
+        rows = pd.concat([f.rows for f in filled], ignore_index=True) if filled else self.rows
+        matrix = np.vstack([self.matrix, other.matrix])
+        order = rows["at"].argsort(kind="stable").to_numpy()
+        return replace(
+            self,
+            rows=rows.iloc[order].reset_index(drop=True),
+            matrix=matrix[order],
+            censored=self.censored + other.censored,
+            unanswerable=self.unanswerable + other.unanswerable,
+            outdated=self.outdated + other.outdated,
+        )
+
     @property
     def outcome(self) -> np.ndarray:
         return self.rows["outcome"].to_numpy(dtype=np.float64)
+
+    @property
+    def recorded(self) -> int:
+        """Count the exposures of our own decisions."""
+        return int((self.rows["source"] == "decision").sum())
 
 
 def exposures(
@@ -57,54 +88,95 @@ def exposures(
 ) -> TrainingFrame:
     """Build the training frame from loaded history.
 
-    Features are those of the publication that would have been live at the exposure, so that a
+    Inputs are those of the publication that would have been live at the exposure, so that a
     model sees in training what it will see when it serves.
 
     Args:
         observed_until: Outcomes are known up to here; later windows are censored.
         time_zone, publish_hour: When the nightly publication goes live.
     """
-    shown = _shown(lake)
+    shown = with_window(lake, _shown(lake))
     # Nobody can answer inside an empty window; such a row would also lie on both sides of a split.
     answerable = shown["at"] < shown["ends"]
     over = shown["ends"] <= observed_until
     rows = shown[answerable & over].reset_index(drop=True)
-    rows["outcome"] = _answered(lake, rows)
-    rows["propensity"] = np.nan
+    rows = rows.assign(
+        source="history",
+        decision_id=None,
+        propensity=np.nan,
+        slate_propensity=np.nan,
+        propensity_valid=False,
+    )
     # Distinct instants are few (a campaign is sent at once): look each up only once.
     live = {
         at: live_publication(at.to_pydatetime(), time_zone, publish_hour)
         for at in rows["at"].unique()
     }
     rows["as_of"] = pd.to_datetime(rows["at"].map(live), utc=True).astype("datetime64[us, UTC]")
+    rows = with_outcomes(lake, rows)
     customer = _customer_matrix(lake, features, rows)
-    offer_names, offer = _offer_matrix(lake, rows["offer_id"])
+    offer_names, offer = offer_matrix(lake, rows["offer_id"])
     # The hour of a letter says when it was posted, not when it was read.
     said = {c: context_features(c, None, time_zone, None) for c in rows["channel"].unique()}
     context = np.array([said[c] for c in rows["channel"]]).reshape(-1, len(CONTEXT_NAMES))
-    names = (*(f.name for f in features), *offer_names, *CONTEXT_NAMES)
-    matrix = np.hstack([customer, offer, context])
     return TrainingFrame(
-        rows,
-        matrix,
-        names,
+        rows.drop(columns="as_of"),
+        np.hstack([customer, offer, affinities(lake, rows).astype(np.float64), context]),
+        input_names(features, offer_names),
         censored=int((answerable & ~over).sum()),
         observed_until=observed_until,
         unanswerable=int((~answerable).sum()),
     )
 
 
+def input_names(features: Sequence[Feature], offer_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the inputs of a response model in the order that training and serving keep."""
+    return (*(f.name for f in features), *offer_names, *AFFINITY_NAMES, *CONTEXT_NAMES)
+
+
+def with_window(lake: Lake, shown: pd.DataFrame) -> pd.DataFrame:
+    """Return exposures with `ends`, when the offer's attribution window closes.
+
+    So many days after the exposure as the offer says, and at its own end at the latest; missing
+    where the lake does not know the offer.
+    """
+    offers = lake.table("offers").select("offer_id", "valid_to", "attribution_days")
+    facts = lake.fetch(offers).to_pandas().set_index("offer_id")
+    told = facts.reindex(shown["offer_id"]).set_axis(shown.index)
+    ends = told["valid_to"].astype("datetime64[us, UTC]")
+    days = told["attribution_days"].astype("float64")
+    window = shown["at"] + pd.to_timedelta(days, unit="D")
+    closes = ends.where(~(window < ends), window)
+    return shown.assign(ends=closes.astype("datetime64[us, UTC]"))
+
+
+def with_outcomes(lake: Lake, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return exposures with what followed: outcome, activated; and bought_before.
+
+    Args:
+        rows: Among others customer_id, offer_id, at, ends and as_of (what was known then).
+    """
+    first = lake.table("purchases").group_by("customer_id").aggregate(first=lambda t: t["at"].min())
+    since = lake.fetch(first).to_pandas().set_index("customer_id")["first"]
+    bought = since.reindex(rows["customer_id"]).set_axis(rows.index)
+    return rows.assign(
+        outcome=_followed(lake, rows, "redeem"),
+        activated=_followed(lake, rows, "activate"),
+        bought_before=bought < rows["as_of"],
+    )
+
+
 def _shown(lake: Lake) -> pd.DataFrame:
     sent = lake.table("interactions").filter(lambda t: t.kind == "sent")
-    offers = lake.table("offers").select("offer_id", ends="valid_to")
-    # An unknown offer has no end; its exposures are counted, so they must not fall out here.
-    joined = sent.left_join(offers, "offer_id").select(
-        "event_id", "customer_id", "offer_id", "at", "channel", "ends"
-    )
-    return lake.fetch(joined.order_by("at", "event_id")).to_pandas()
+    # What a decision of ours sent is known by its own record.
+    sent = sent.anti_join(lake.table("decisions"), "decision_id")
+    columns = sent.select("event_id", "customer_id", "offer_id", "at", "channel")
+    shown = lake.fetch(columns.order_by("at", "event_id")).to_pandas()
+    return shown.drop(columns="event_id")
 
 
-def _answered(lake: Lake, rows: pd.DataFrame) -> np.ndarray:
+def _followed(lake: Lake, rows: pd.DataFrame, kind: str) -> np.ndarray:
+    """Return whether an event of a kind, hers and of that offer, lies inside each window."""
     keys = arrow.table(
         {
             "row": np.arange(len(rows)),
@@ -114,14 +186,14 @@ def _answered(lake: Lake, rows: pd.DataFrame) -> np.ndarray:
             "ends": arrow.array(rows["ends"], type=arrow.timestamp("us", tz="UTC")),
         }
     )
-    redeemed = lake.table("interactions").filter(lambda t: t.kind == "redeem")
-    redeemed = redeemed.select("customer_id", "offer_id", "at")
-    inside = lake.memory(keys).join(redeemed, ["customer_id", "offer_id"])
+    events = lake.table("interactions").filter(lambda t: t.kind == kind)
+    events = events.select("customer_id", "offer_id", "at")
+    inside: Any = lake.memory(keys).join(events, ["customer_id", "offer_id"])
     inside = inside.filter((inside["at"] >= inside.shown_at) & (inside["at"] < inside.ends))
     found = lake.fetch(inside.select("row").distinct())["row"].to_numpy()
-    outcome = np.zeros(len(rows), dtype=np.int64)
-    outcome[found] = 1
-    return outcome
+    followed = np.zeros(len(rows), dtype=np.int64)
+    followed[found] = 1
+    return followed
 
 
 def _customer_matrix(lake: Lake, features: Sequence[Feature], rows: pd.DataFrame) -> np.ndarray:
@@ -142,7 +214,8 @@ def _customer_matrix(lake: Lake, features: Sequence[Feature], rows: pd.DataFrame
     return joined[[f.name for f in features]].to_numpy(dtype=np.float64)
 
 
-def _offer_matrix(lake: Lake, offer_ids: "pd.Series[str]") -> tuple[tuple[str, ...], np.ndarray]:
+def offer_matrix(lake: Lake, offer_ids: "pd.Series[str]") -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the names of all offers' features and those of each offer, a row an exposure."""
     table = lake.table("offers")
     offers = lake.fetch(
         table.select(

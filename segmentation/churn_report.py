@@ -10,8 +10,8 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
+from foundation.calibration import Calibration, calibration
 from foundation.errors import RegularsError
-from segmentation.calibration import Calibration, calibration
 from segmentation.churn import ChurnModel, fit_churn
 from segmentation.origins import Origins
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from segmentation.calibration import RecalibrationLine
+from foundation.calibration import RecalibrationLine
 from segmentation.churn import ChurnModel
 from segmentation.churn_report import ChurnReport
 

@@ -45,6 +45,9 @@ class Knowledge:
     # Uses reserved or redeemed by offer, as last read.
     held: Mapping[str, Held] = field(default_factory=dict[str, Held])
     causes: tuple[str, ...] = ()
+    feature_hash: str | None = None
+    # Where each offer stands in a profile's affinity.
+    places: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def decide(
@@ -111,7 +114,8 @@ def decide(
     fallback = unscored or without is not None
     drawn_by = Policy("popular") if fallback else policy
     scores = {o.offer_id: o.popularity for o in eligible} if responses is None else responses
-    slates = _slates(request, drawn_by, eligible, scores, fallback, Random(seed))  # noqa: S311
+    near = _affinities(profile, eligible, known)
+    slates = _slates(request, drawn_by, eligible, scores, near, fallback, Random(seed))  # noqa: S311
     return DecisionRecord(
         decision_id=decision_id,
         customer_id=request.customer_id,
@@ -133,6 +137,7 @@ def decide(
             catalogue=known.catalogue.version,
             model=None if known.scorer is None else known.scorer.name,
             snapshot=known.snapshot,
+            features=known.feature_hash,
         ),
     )
 
@@ -197,7 +202,7 @@ def _responses(
     if profile is None or known.scorer is None:
         return None
     return known.scorer.scores(
-        profile.vector,
+        profile,
         eligible,
         channel=request.channel,
         at=at,
@@ -206,11 +211,22 @@ def _responses(
     )
 
 
+def _affinities(
+    profile: Profile | None, eligible: list[Offer], known: Knowledge
+) -> dict[str, list[float | None]]:
+    """Return what is known of her and each offer, whoever ranks: models learn from it later."""
+    if profile is None:
+        return {}
+    found = {o.offer_id: profile.affinity_to(known.places.get(o.offer_id)) for o in eligible}
+    return {offer_id: _nullable(row) for offer_id, row in found.items() if row is not None}
+
+
 def _slates(
     request: DecisionRequest,
     policy: Policy,
     eligible: list[Offer],
     scores: dict[str, float],
+    near: Mapping[str, list[float | None]],
     fallback: bool,
     random: Random,
 ) -> list[Slate]:
@@ -226,7 +242,9 @@ def _slates(
             random,
         )
         shown = [
-            Shown(offer.offer_id, rank, scores[offer.offer_id], propensity)
+            Shown(
+                offer.offer_id, rank, scores[offer.offer_id], propensity, near.get(offer.offer_id)
+            )
             for rank, (offer, propensity) in enumerate(
                 zip(drawn.offers, drawn.slot_propensities, strict=True), start=1
             )

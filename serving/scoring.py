@@ -10,8 +10,12 @@ from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.context import context_features
 from foundation.errors import RegularsError
 from foundation.offer import Offer
-from foundation.profile import SnapshotFacts
+from foundation.profile import Profile, SnapshotFacts
+from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.offer_features import is_offer_feature, offer_features
+
+# An offer that is younger than the snapshot.
+UNKNOWN = np.full(len(AFFINITY_NAMES), np.nan)
 
 
 class Model(Protocol):
@@ -44,9 +48,9 @@ class Scorer:
                 f"{snapshot.feature_hash}; run 'regulars train response' or publish the matching "
                 "snapshot"
             )
-        customer, context = len(snapshot.names), len(CONTEXT_NAMES)
-        offer_names = model.names[customer : len(model.names) - context]
-        if model.names != (*snapshot.names, *offer_names, *CONTEXT_NAMES):
+        customer, last = len(snapshot.names), (*AFFINITY_NAMES, *CONTEXT_NAMES)
+        offer_names = model.names[customer : len(model.names) - len(last)]
+        if model.names != (*snapshot.names, *offer_names, *last):
             raise ModelMismatch(
                 f"model {name!r} lists its inputs in another order than snapshot "
                 f"{snapshot.version}; run 'regulars train response'"
@@ -60,11 +64,12 @@ class Scorer:
         self.name = name
         self._model = model
         self._offer_names = offer_names
+        self._places = snapshot.places
         self._offer_vectors: dict[str, tuple[Offer, np.ndarray]] = {}
 
     def scores(
         self,
-        vector: np.ndarray,
+        profile: Profile,
         offers: Sequence[Offer],
         *,
         channel: str,
@@ -81,8 +86,10 @@ class Scorer:
             return {}
         context = context_features(channel, at, time_zone, basket_amounts)
         rows = np.array([self._offer_vector(offer) for offer in offers])
+        known = [profile.affinity_to(self._places.get(offer.offer_id)) for offer in offers]
+        near = np.array([UNKNOWN if row is None else row for row in known], dtype=np.float64)
         n = len(offers)
-        matrix = np.hstack([np.tile(vector, (n, 1)), rows, np.tile(context, (n, 1))])
+        matrix = np.hstack([np.tile(profile.vector, (n, 1)), rows, near, np.tile(context, (n, 1))])
         found = self._model.predict(matrix)
         # Also true of NaN.
         wrong = np.flatnonzero(~((found >= 0) & (found <= 1)))

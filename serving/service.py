@@ -443,6 +443,8 @@ class DecisionService:
             time_zone=self._parts.time_zone,
             held=self._held,
             causes=tuple(causes),
+            feature_hash=None if facts is None else facts.feature_hash,
+            places={} if facts is None else facts.places,
         )
 
 

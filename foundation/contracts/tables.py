@@ -166,6 +166,13 @@ OFFERS = Table(
         Column("exclusive_group", "string", "At most one of a group in a slate", nullable=True),
         Column("combinable", "boolean", "May be used with other offers"),
         Column("campaign_kind", "string", "The retailer's own kind of campaign", nullable=True),
+        Column(
+            "attribution_days",
+            "int64",
+            "Days from an exposure in which a redemption is its response; null: until valid_to",
+            nullable=True,
+            at_least=1,
+        ),
     ),
 )
 

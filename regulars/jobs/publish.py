@@ -14,6 +14,8 @@ from foundation.lake import Lake
 from foundation.profile import SEGMENTATIONS, Profile, SnapshotFacts
 from foundation.rule_profile import Attribute
 from foundation.rules import MEMBER, AttributeKind
+from recommender.affinity import NAMES as AFFINITY_NAMES
+from recommender.affinity import affinities
 from recommender.next_products import NextProducts
 from regulars.jobs.living_segments import Refreshed
 
@@ -37,6 +39,7 @@ class SnapshotPublisher(Protocol):
         attributes: Mapping[str, Collection[AttributeKind]],
         counts: Collection[str],
         next_products: NextProducts,
+        offers: Collection[str],
     ) -> SnapshotFacts: ...
 
 
@@ -65,6 +68,7 @@ def profiles(
     attributes: Sequence[dict[str, Attribute]],
     refreshed: Refreshed,
     redemptions: Mapping[str, dict[str, int]],
+    affinity: np.ndarray,
 ) -> Iterator[Profile]:
     """Yield every customer's profile.
 
@@ -72,6 +76,7 @@ def profiles(
         values: Her features, in the order of the snapshot's names, by customer_id.
         groups, attributes, refreshed: Hers in the same order.
         redemptions: As from loaded_redemptions.
+        affinity: As from live_affinities, in the same order.
     """
     known = lake.table("customers").select("customer_id", "household_id", "time_zone")
     facts = {row["customer_id"]: row for row in lake.fetch(known).to_pylist()}
@@ -93,7 +98,31 @@ def profiles(
                 name: int(times[place]) for name, times in refreshed.times.items() if times[place]
             },
             redemptions=redemptions.get(str(customer_id), {}),
+            affinity=affinity[place],
         )
+
+
+def live_offers(offers: Iterable[Mapping[str, Any]], as_of: datetime) -> list[str]:
+    """Return the offers of the catalogue that are not over as of an instant."""
+    return [o["offer_id"] for o in offers if datetime.fromisoformat(o["valid_to"]) > as_of]
+
+
+def live_affinities(
+    lake: Lake, customers: pd.Index, offers: Sequence[str], as_of: datetime
+) -> np.ndarray:
+    """Return every customer's affinities to these offers.
+
+    Returns:
+        Single precision, shape (len(customers), len(offers), number of affinities).
+    """
+    asked = pd.DataFrame(
+        {
+            "customer_id": np.repeat(customers.to_numpy(), len(offers)),
+            "offer_id": np.tile(np.array(offers, dtype=object), len(customers)),
+            "as_of": pd.Timestamp(as_of),
+        }
+    )
+    return affinities(lake, asked).reshape(len(customers), len(offers), len(AFFINITY_NAMES))
 
 
 def loaded_redemptions(lake: Lake, told: Iterable[str]) -> dict[str, dict[str, int]]:

@@ -16,6 +16,7 @@ from foundation.lake import Lake
 from foundation.people import people_table, vocabulary_of
 from foundation.profile import SEGMENTATIONS, SnapshotFacts
 from foundation.settings import Settings
+from recommender.affinity import response_hash
 from regulars.jobs.clusters import StoredModel, store_model
 from regulars.jobs.customers import (
     SEED,
@@ -33,6 +34,8 @@ from regulars.jobs.publish import (
     Operations,
     SnapshotPublisher,
     catalogue_offers,
+    live_affinities,
+    live_offers,
     loaded_redemptions,
     popularity,
     profiles,
@@ -177,15 +180,18 @@ def segment(
             write_preview(lake, write, with_members(people, refreshed), as_of)
         step.show("snapshot")
         redemptions = loaded_redemptions(lake, operations.told_redemptions())
+        live = live_offers(offers, as_of)
+        affinity = live_affinities(lake, values.index, live, as_of)
         snapshot = publish_snapshot(
-            profiles(lake, vectors, groups, attributes, refreshed, redemptions),
+            profiles(lake, vectors, groups, attributes, refreshed, redemptions, affinity),
             as_of=as_of,
             names=tuple(feature.name for feature in features),
-            feature_hash=feature_hash(features),
+            feature_hash=response_hash(features),
             living=refreshed.members.keys(),
             attributes=vocabulary_of(people.column_names).attributes,
             counts=refreshed.times.keys(),
             next_products=bought_with.served,
+            offers=live,
         )
         operations.publish_offers(offers, popularity(lake, offers, as_of))
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")

@@ -4,16 +4,25 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from foundation.errors import NothingToDo, RegularsError
-from foundation.features import feature_hash
 from foundation.lake import Lake
 from foundation.settings import Settings
+from recommender.affinity import response_hash
 from recommender.exposures import TrainingFrame, exposures
+from recommender.recorded_exposures import recorded_exposures
 from recommender.registry import ModelRegistry, Registered
 from recommender.response import ResponseReport, train_response
 from regulars.jobs.customers import SEED, registry
 from regulars.progress import Progress
 
-TRAINED_ON = ("purchases", "products", "interactions", "offers", "assumptions")
+TRAINED_ON = (
+    "purchases",
+    "products",
+    "interactions",
+    "offers",
+    "decisions",
+    "customers",
+    "assumptions",
+)
 # A challenger may be this much worse, in AUC, and still be called as good.
 MARGIN = 0.01
 
@@ -28,7 +37,7 @@ class TrainReport:
 
 
 def training_frame(lake: Lake, settings: Settings) -> TrainingFrame:
-    """Return the exposures of loaded history with what was known at each.
+    """Return all exposures, of loaded history and of own decisions, with what was known at each.
 
     Raises:
         NothingToDo: There are no purchases to tell how far outcomes are known, or no exposures.
@@ -36,13 +45,16 @@ def training_frame(lake: Lake, settings: Settings) -> TrainingFrame:
     observed_until = _observed_until(lake)
     if observed_until is None:
         raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
-    frame = exposures(
-        lake, registry(lake), observed_until, settings.time_zone, settings.publish_hour
-    )
+    features, zone = registry(lake), settings.time_zone
+    frame = exposures(lake, features, observed_until, zone, settings.publish_hour)
+    told_until = _told_until(lake)
+    if told_until is not None:
+        frame = frame.beside(recorded_exposures(lake, features, told_until, zone))
     if frame.rows.empty:
         raise NothingToDo(
             f"no exposure to learn from ({frame.censored:,} are still open at "
-            f"{observed_until:%Y-%m-%d}, {frame.unanswerable:,} are of unknown or ended offers); "
+            f"{observed_until:%Y-%m-%d}, {frame.unanswerable:,} are of unknown or ended offers, "
+            f"{frame.outdated:,} were recorded under other definitions); "
             "load offers, and interactions of kind sent and redeem"
         )
     return frame
@@ -65,6 +77,12 @@ def _observed_until(lake: Lake) -> datetime | None:
     return None
 
 
+def _told_until(lake: Lake) -> datetime | None:
+    """Return the newest decision: outcomes are ingested together with decisions."""
+    newest = lake.fetch(lake.table("decisions").aggregate(at=lambda t: t["at"].max()))
+    return newest["at"][0].as_py()
+
+
 def train(
     lake: Lake,
     models: ModelRegistry,
@@ -79,13 +97,13 @@ def train(
     with progress.step("train") as step:
         step.show("exposures as of their publication")
         frame = training_frame(lake, settings)
-        step.show(f"{len(frame.rows):,} exposures: LightGBM and logistic regression")
-        report = train_response(frame, feature_hash(registry(lake)), SEED, test_from)
+        step.show(f"{len(frame.rows):,} exposures: tuning LightGBM and logistic regression")
+        report = train_response(frame, response_hash(registry(lake)), SEED, test_from)
         step.show("tracking in MLflow")
         versions = models.register(report, lake.digest(TRAINED_ON))
         alias = "challenger" if models.described("champion") else "champion"
         models.point(alias, versions[report.champion])
-        step.show(report.verdict())
+        step.show(f"{report.sources()}; {report.verdict()}")
     return TrainReport(report, versions, alias)
 
 

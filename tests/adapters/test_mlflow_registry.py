@@ -21,6 +21,7 @@ from foundation.scores import Interval
 from recommender.exposures import TrainingFrame
 from recommender.registry import RESPONSE
 from recommender.response import ResponseReport, train_response
+from recommender.response_model import TRIALS
 from regulars.jobs.train import MARGIN, promote
 
 NAMES = ("recency_days", "spend_30d", "offer_campaign_kind=Type A", "context_hour")
@@ -44,6 +45,8 @@ def trained(seed: int = 1) -> tuple[ResponseReport, np.ndarray]:
             "ends": at + timedelta(days=5),
             "outcome": (draw.random(n) < expit(1.5 * matrix[:, 0])).astype(int),
             "propensity": np.nan,
+            "source": "history",
+            "bought_before": True,
         }
     )
     frame = TrainingFrame(rows, matrix, NAMES, 4, start + timedelta(days=200), 2)
@@ -118,7 +121,13 @@ def test_a_run_tells_settings_figures_with_intervals_and_where_they_come_from(
     run = place.run(versions[kind])
 
     settings = {name: str(value) for name, value in report.models[kind].settings.items()}
-    assert run.data.params == settings | {"test_from": report.test_from.isoformat()}
+    line = report.models[kind].line
+    assert run.data.params == settings | {
+        "test_from": report.test_from.isoformat(),
+        "calibration_intercept": str(line.intercept),
+        "calibration_slope": str(line.slope),
+        "search": f"{TRIALS[kind]} trials (TPE) on 3 forward folds",
+    }
     area = report.comparison.auc[kind]
     metrics = {
         "auc": area.value,
@@ -131,7 +140,13 @@ def test_a_run_tells_settings_figures_with_intervals_and_where_they_come_from(
         "rows_straddling": report.rows_straddling,
         "rows_censored": 4,
         "rows_unanswerable": 2,
+        "rows_recorded": 0,
+        "rows_outdated": 0,
     }
+    judged = report.held_out[kind].calibration
+    for name in ("slope", "intercept", "observed_expected", "brier", "brier_skill"):
+        for bound in ("", "_low", "_high"):
+            metrics[f"calibration_{name}{bound}"] = judged[name + bound]
     if kind == "lightgbm":
         gain = report.comparison.gain[kind]
         metrics |= {"gain": gain.value, "gain_low": gain.low, "gain_high": gain.high}

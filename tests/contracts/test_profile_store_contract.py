@@ -61,9 +61,10 @@ class Shelf:
         as_of: datetime = NIGHT,
         names: tuple[str, ...] = NAMES,
         feature_hash: str = "91bc",
+        **more: Any,
     ) -> SnapshotFacts:
         return self._publish(
-            self.folder, profiles, as_of=as_of, names=names, feature_hash=feature_hash
+            self.folder, profiles, as_of=as_of, names=names, feature_hash=feature_hash, **more
         )
 
     def store(self) -> ProfileStore:
@@ -322,6 +323,31 @@ def test_who_is_no_more_in_the_new_snapshot_is_unknown(shelf: Shelf) -> None:
 
     assert store.get("ana") is None
     assert store.get("bea") is not None
+
+
+def test_affinities_come_back_by_offer_to_the_last_bit(shelf: Shelf) -> None:
+    near = np.array([[0.1, np.nan, 3], [1 / 3, -1, np.nan]], dtype=np.float32)
+    shelf.publish([profile("c-1", affinity=near), profile("c-2")], offers=("coffee", "tea"))
+    store = shelf.store()
+
+    facts, found, nothing = store.facts(), store.get("c-1"), store.get("c-2")
+
+    assert facts is not None
+    assert found is not None
+    assert nothing is not None
+    assert facts.places == {"coffee": 0, "tea": 1}
+    tea = found.affinity_to(facts.places.get("tea"))
+    assert tea is not None
+    np.testing.assert_array_equal(tea, near[1])
+    assert found.affinity_to(facts.places.get("younger")) is None
+    assert nothing.affinity_to(0) is None
+
+
+def test_affinities_to_another_number_of_offers_are_refused(shelf: Shelf) -> None:
+    odd = profile("ana", affinity=np.zeros((3, 6), dtype=np.float32))
+
+    with pytest.raises(RegularsError, match="affinities to 3 offers, the snapshot names 2"):
+        shelf.publish([odd], offers=("coffee", "tea"))
 
 
 def test_names_and_hash_move_together_with_the_vectors(shelf: Shelf) -> None:

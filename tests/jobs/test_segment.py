@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
@@ -12,6 +14,7 @@ from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from foundation.contracts import INTERACTIONS, OFFERS, PURCHASES
 from foundation.errors import NothingToDo
 from foundation.settings import Settings
+from recommender.affinity import affinities
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from regulars.wiring import House
@@ -65,6 +68,28 @@ def test_the_snapshot_has_every_customer_with_her_groups(
         assert profile is not None
         assert profile.segments == {k: row[k] for k in ("rfm", "lifecycle", "cluster")}
         assert profile.vector.shape == (len(facts.names),)
+
+
+def test_a_profile_holds_the_affinities_that_training_would_see(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    at = datetime.now(UTC)
+
+    run(shop, tmp_path / "snapshots", at, Shelf(), silent)
+
+    profiles = LmdbProfiles(tmp_path / "snapshots")
+    facts = profiles.facts()
+    assert facts is not None
+    assert "live-coffee" in facts.places
+    assert not any(offer_id.startswith("past-") for offer_id in facts.offers)
+    for number in (1, 7, 300):
+        customer_id = f"c-{number:04}"
+        profile = profiles.get(customer_id)
+        assert profile is not None
+        asked = pd.DataFrame({"customer_id": [customer_id], "offer_id": "live-coffee", "as_of": at})
+        served = profile.affinity_to(facts.places["live-coffee"])
+        assert served is not None
+        np.testing.assert_allclose(served, affinities(shop, asked)[0], rtol=1e-5)
 
 
 def test_an_offer_that_is_seen_and_not_redeemed_becomes_less_popular(

@@ -14,6 +14,7 @@ import pytest
 from adapters.duckdb_lake import DuckDbLake
 from adapters.lmdb_profiles import publish_snapshot
 from adapters.mlflow_churn import MlflowChurn
+from foundation.calibration import RecalibrationLine
 from foundation.contracts import PURCHASES
 from foundation.errors import NothingToDo, RegularsError, TooLittleData
 from foundation.settings import Settings
@@ -28,7 +29,6 @@ from regulars.jobs.train_churn import (
 from regulars.jobs.value import worth_of
 from regulars.progress import Progress
 from regulars.wiring import House
-from segmentation.calibration import RecalibrationLine
 from segmentation.churn import CHURN_FEATURES, INPUTS, fit_churn
 from segmentation.origins import Origins
 from segmentation.registry import LiveChurn

@@ -13,6 +13,7 @@ from foundation.clock import live_publication
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.contracts import TABLES
 from foundation.features import Feature, definitions, features_as_of
+from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.exposures import TrainingFrame, exposures
 
 ZONE, HOUR = "America/New_York", 3
@@ -406,12 +407,14 @@ def test_what_is_known_of_the_offer_and_the_channel_is_in_the_row(lake: DuckDbLa
     assert np.isnan(rows["o-1"]["context_basket_amount"])
 
 
-def test_columns_are_customer_then_offer_then_context(lake: DuckDbLake) -> None:
+def test_columns_are_customer_then_offer_then_affinity_then_context(lake: DuckDbLake) -> None:
     frame = framed(fill(lake, [offer()], [told("sent", SHOWN)]))
 
     assert frame.names[: len(FEATURES)] == tuple(f.name for f in FEATURES)
     assert frame.names[-len(CONTEXT_NAMES) :] == CONTEXT_NAMES
-    between = frame.names[len(FEATURES) : -len(CONTEXT_NAMES)]
+    last = len(AFFINITY_NAMES) + len(CONTEXT_NAMES)
+    between = frame.names[len(FEATURES) : -last]
+    assert frame.names[-last : -len(CONTEXT_NAMES)] == AFFINITY_NAMES
     assert all(name.startswith("offer_") for name in between)
     assert len(set(frame.names)) == len(frame.names)
     assert frame.matrix.shape == (1, len(frame.names))

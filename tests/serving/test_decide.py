@@ -22,6 +22,7 @@ from foundation.money import InvalidAmount
 from foundation.offer import Offer
 from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from foundation.uses import Held, Limits
+from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.offer_features import offer_feature_names
 from recommender.policies import Eligible, draw_slate
 from recommender.response import ResponseModel
@@ -33,7 +34,7 @@ from serving.scoring import Scorer
 
 NOW = datetime(2026, 11, 20, 22, 30, tzinfo=UTC)
 CUSTOMER = ("recency_days", "orders_30d", "spend_30d")
-NAMES = (*CUSTOMER, *offer_feature_names(["TypeA"]), *CONTEXT_NAMES)
+NAMES = (*CUSTOMER, *offer_feature_names(["TypeA"]), *AFFINITY_NAMES, *CONTEXT_NAMES)
 SNAPSHOT = SnapshotFacts("2026-11-20.0001", NOW - timedelta(hours=14), CUSTOMER, "91bc", 2)
 NOTHING = LiveState({})
 EXPLORING = Policy("response", 0.2)
@@ -309,7 +310,7 @@ def test_the_score_is_of_this_request(scorer: Scorer) -> None:
     record = decided(knowing(scorer), context={"store_id": "s-12", "basket": basket})
 
     expected = scorer.scores(
-        ANA.vector,
+        ANA,
         OFFERS,
         channel="app",
         at=NOW,
@@ -320,6 +321,22 @@ def test_the_score_is_of_this_request(scorer: Scorer) -> None:
     assert record.context.basket is not None
     # Money is minor units from here on.
     assert [(b.product_id, b.quantity, b.amount) for b in record.context.basket] == [("p", 2, 450)]
+
+
+def test_the_record_keeps_what_was_known_of_her_and_each_offer_whoever_ranks() -> None:
+    near = np.array([[0.5, np.nan], [1.5, 2.5]], dtype=np.float32)
+    her = replace(ANA, affinity=near)
+    places = {"o-5": 0, "o-4": 1}
+
+    for policy in (Policy("popular"), Policy("random", 1.0)):
+        known = knowing(None, policy=policy, feature_hash="91bc", places=places)
+        record = decided(known, her, placements=PLACES)
+        told = {s.offer_id: s.affinity for slate in record.slates for s in slate.offers}
+        expected = {"o-5": [0.5, None], "o-4": [1.5, 2.5]}
+        assert told == {offer_id: expected.get(offer_id) for offer_id in told}
+        assert record.versions.features == "91bc"
+    unknown = decided(knowing(None, places=places), None)
+    assert all(s.affinity is None for slate in unknown.slates for s in slate.offers)
 
 
 def test_a_basket_with_parts_of_a_cent_is_refused(scorer: Scorer) -> None:

@@ -9,7 +9,8 @@ from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.context import context_features
 from foundation.errors import RegularsError
 from foundation.offer import Offer
-from foundation.profile import SnapshotFacts
+from foundation.profile import Profile, SnapshotFacts
+from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.offer_features import offer_feature_names, offer_features
 from recommender.response import ResponseModel
 from serving.scoring import ModelMismatch, Scorer
@@ -18,8 +19,19 @@ NIGHT = datetime(2026, 11, 20, 8, tzinfo=UTC)
 NOW = datetime(2026, 11, 20, 22, 30, tzinfo=UTC)
 CUSTOMER = ("recency_days", "orders_30d", "spend_30d")
 OFFER = offer_feature_names(["TypeA", "TypeB"])
-NAMES = (*CUSTOMER, *OFFER, *CONTEXT_NAMES)
-SNAPSHOT = SnapshotFacts("2026-11-20.0001", NIGHT, CUSTOMER, "91bc", 2)
+NAMES = (*CUSTOMER, *OFFER, *AFFINITY_NAMES, *CONTEXT_NAMES)
+SNAPSHOT = SnapshotFacts(
+    "2026-11-20.0001", NIGHT, CUSTOMER, "91bc", 2, offers=("bread", "coffee", "cake")
+)
+# By offer of the snapshot; "tea" is younger than it.
+NEAR = np.array(
+    [
+        [0.25, 3, 9.5, 2, 0.5, 0.75],
+        [0.5, 7, 1.25, 1, np.nan, -0.125],
+        [np.nan, 0, np.nan, 0, np.nan, np.nan],
+    ],
+    dtype=np.float32,
+)
 
 
 def offer(offer_id: str, **fields: Any) -> Offer:
@@ -60,6 +72,7 @@ def model() -> ResponseModel:
     matrix[draw.random(matrix.shape) < 0.1] = np.nan
     filled = np.nan_to_num(matrix)
     signal = filled[:, 0] + filled[:, 3] - filled[:, NAMES.index("context_hour")]
+    signal = signal + 3 * filled[:, NAMES.index("affinity_lines_365d")]
     outcome = (signal + draw.normal(size=2_000) * 30 > 0).astype(float)
     booster = lightgbm.train(
         {"objective": "binary", "num_leaves": 8, "verbose": -1, "num_threads": 1, "seed": 1},
@@ -69,6 +82,10 @@ def model() -> ResponseModel:
     return ResponseModel("lightgbm", booster, NAMES, "91bc", {})
 
 
+def her(vector: np.ndarray, near: np.ndarray = NEAR) -> Profile:
+    return Profile("ana", None, None, vector, {}, affinity=near)
+
+
 def scored(model: Any, vector: np.ndarray, **said: Any) -> dict[str, float]:
     moment: dict[str, Any] = {
         "channel": "app",
@@ -76,7 +93,7 @@ def scored(model: Any, vector: np.ndarray, **said: Any) -> dict[str, float]:
         "time_zone": "America/New_York",
         "basket_amounts": [450, 1_000],
     }
-    return Scorer("response@7", model, SNAPSHOT).scores(vector, OFFERS, **(moment | said))
+    return Scorer("response@7", model, SNAPSHOT).scores(her(vector), OFFERS, **(moment | said))
 
 
 @pytest.mark.parametrize("vector", [[3.0, 2.0, 4_500.0], [np.nan, 0.0, np.nan], [np.nan] * 3])
@@ -84,12 +101,12 @@ def test_scores_are_the_models_own_on_a_matrix_put_together_by_hand(
     model: ResponseModel, vector: list[float]
 ) -> None:
     by_hand = []
-    for days, products, reward, min_spend, cost, type_a, type_b in (
-        (14, 12, 100, 500, 80, 1, 0),
-        (14, 0, 50, 500, 0, 0, 1),
+    for days, products, reward, min_spend, cost, type_a, type_b, near in (
+        (14, 12, 100, 500, 80, 1, 0, [0.5, 7, 1.25, 1, np.nan, -0.125]),
+        (14, 0, 50, 500, 0, 0, 1, [0.25, 3, 9.5, 2, 0.5, 0.75]),
         # Half a day is part of a day; a kind that training never saw is neither.
-        (10.5, 12, 100, 500, 80, 0, 0),
-        (14, 12, 100, 0, 80, 0, 0),
+        (10.5, 12, 100, 500, 80, 0, 0, [np.nan, 0, np.nan, 0, np.nan, np.nan]),
+        (14, 12, 100, 0, 80, 0, 0, [np.nan] * 6),
     ):
         said = dict.fromkeys(CONTEXT_NAMES, 0.0) | {
             "context_channel=app": 1,
@@ -100,7 +117,7 @@ def test_scores_are_the_models_own_on_a_matrix_put_together_by_hand(
             "context_basket_lines": 2,
         }
         told = [days, products, reward, min_spend, cost, type_a, type_b]
-        by_hand.append([*vector, *told, *said.values()])
+        by_hand.append([*vector, *told, *near, *said.values()])
     # Source: LightGBM's own predict.
     expected = model.estimator.predict(np.array(by_hand, dtype=float))
 
@@ -141,6 +158,7 @@ def test_training_and_serving_put_the_same_row_together(model: ResponseModel) ->
                 cost=coffee.cost,
                 campaign_kind=coffee.campaign_kind,
             ),
+            NEAR[1],
             context_features("till", NOW, "America/New_York", None),
         ]
     )
@@ -153,7 +171,7 @@ def test_training_and_serving_put_the_same_row_together(model: ResponseModel) ->
 def test_no_offers_need_no_model(model: ResponseModel) -> None:
     scorer = Scorer("response@7", model, SNAPSHOT)
 
-    assert scorer.scores(np.zeros(3), [], channel="app", at=NOW, time_zone="UTC",
+    assert scorer.scores(her(np.zeros(3)), [], channel="app", at=NOW, time_zone="UTC",
                          basket_amounts=None) == {}  # fmt: skip
 
 
@@ -162,7 +180,7 @@ def test_a_changed_offer_of_the_same_id_is_scored_anew(model: ResponseModel) -> 
 
     def score(asked: Offer) -> float:
         return scorer.scores(
-            np.array([3.0, 2.0, 4_500.0]),
+            her(np.array([3.0, 2.0, 4_500.0])),
             [asked],
             channel="app",
             at=NOW,
@@ -174,7 +192,7 @@ def test_a_changed_offer_of_the_same_id_is_scored_anew(model: ResponseModel) -> 
     longer = offer("coffee", valid_to=NOW + timedelta(days=300))
 
     assert score(longer) == Scorer("response@7", model, SNAPSHOT).scores(
-        np.array([3.0, 2.0, 4_500.0]), [longer], channel="app", at=NOW, time_zone="UTC",
+        her(np.array([3.0, 2.0, 4_500.0])), [longer], channel="app", at=NOW, time_zone="UTC",
         basket_amounts=None,
     )["coffee"]  # fmt: skip
     assert score(longer) != before
@@ -238,14 +256,17 @@ def test_a_model_of_other_definitions_is_refused_with_both_hashes_and_the_way_ou
     [
         (CUSTOMER[1], CUSTOMER[0], *NAMES[2:]),
         (*CUSTOMER[:2], *NAMES[3:]),
-        (*CUSTOMER, *OFFER, *CONTEXT_NAMES[::-1]),
-        (*CUSTOMER, *OFFER, *CONTEXT_NAMES[1:]),
-        (*CUSTOMER, *CONTEXT_NAMES, *OFFER),
-        (*OFFER, *CUSTOMER, *CONTEXT_NAMES),
+        (*CUSTOMER, *OFFER, *AFFINITY_NAMES, *CONTEXT_NAMES[::-1]),
+        (*CUSTOMER, *OFFER, *AFFINITY_NAMES, *CONTEXT_NAMES[1:]),
+        (*CUSTOMER, *AFFINITY_NAMES, *CONTEXT_NAMES, *OFFER),
+        (*OFFER, *CUSTOMER, *AFFINITY_NAMES, *CONTEXT_NAMES),
+        (*CUSTOMER, *OFFER, *CONTEXT_NAMES),
+        (*CUSTOMER, *OFFER, *AFFINITY_NAMES[::-1], *CONTEXT_NAMES),
         CUSTOMER,
         (),
     ],
-    ids=["swapped", "fewer", "context order", "old context", "late offer", "early offer", "short",
+    ids=["swapped", "fewer", "context order", "old context", "late offer", "early offer",
+         "no affinity", "affinity order", "short",
          "none"],
 )  # fmt: skip
 def test_a_model_of_another_order_of_inputs_is_refused(
@@ -261,6 +282,6 @@ def test_a_model_that_asks_for_an_unknown_feature_of_offers_is_refused_before_it
     with pytest.raises(ModelMismatch, match="asks for offer_colour of an offer, which this serv"):
         Scorer(
             "response@7",
-            renamed(model, *CUSTOMER, *OFFER, "offer_colour", *CONTEXT_NAMES),
+            renamed(model, *CUSTOMER, *OFFER, "offer_colour", *AFFINITY_NAMES, *CONTEXT_NAMES),
             SNAPSHOT,
         )

@@ -6,8 +6,8 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from foundation.calibration import Calibration, calibration, recalibrate
 from foundation.errors import RegularsError, TooLittleData
-from segmentation.calibration import Calibration, calibration, recalibrate
 
 
 def judged(outcome: np.ndarray, told: np.ndarray, rounds: int = 100, each: int = 1) -> Calibration:

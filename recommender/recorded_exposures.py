@@ -1,0 +1,123 @@
+"""Exposures of our own decisions: what was recorded when an offer was shown, and what followed.
+
+Inputs are the recorded ones, never computed anew. A decision whose inputs were recorded under
+other definitions than today's is left out and counted: its columns mean something else.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from foundation.context import context_features
+from foundation.decision import DecisionRecord, decode_record
+from foundation.features import Feature
+from foundation.lake import Lake
+from recommender.affinity import NAMES as AFFINITY_NAMES
+from recommender.affinity import response_hash
+from recommender.exposures import (
+    TrainingFrame,
+    input_names,
+    offer_matrix,
+    with_outcomes,
+    with_window,
+)
+
+_COLUMNS = (
+    "customer_id",
+    "offer_id",
+    "at",
+    "channel",
+    "source",
+    "decision_id",
+    "propensity",
+    "slate_propensity",
+    "propensity_valid",
+)
+
+
+def recorded_exposures(
+    lake: Lake, features: Sequence[Feature], observed_until: datetime, time_zone: str
+) -> TrainingFrame:
+    """Build the training frame from the lake's decisions and the outcomes that followed.
+
+    Customers unknown to the snapshot of then are kept, with missing values. Terms of an offer
+    (reward, cost, scope) are those the lake has today.
+
+    Args:
+        features: Today's definitions.
+        observed_until: Outcomes were told up to here; later windows are censored.
+        time_zone: Zone of a customer who has none of her own.
+    """
+    definitions, width = response_hash(features), len(features)
+    zones = _zones(lake)
+    facts: list[tuple[Any, ...]] = []
+    inputs: list[np.ndarray] = []
+    current: list[bool] = []
+    for record in _records(lake):
+        sound = record.vector is None or (
+            record.versions.features == definitions and len(record.vector) == width
+        )
+        vector = _floats(record.vector, width) if sound else np.full(width, np.nan)
+        zone = zones.get(record.customer_id) or time_zone
+        basket = record.context.basket
+        amounts = None if basket is None else [line.amount for line in basket]
+        context = context_features(record.channel, record.at, zone, amounts)
+        for slate in record.slates:
+            for shown in slate.offers:
+                facts.append(
+                    (
+                        record.customer_id,
+                        shown.offer_id,
+                        record.at,
+                        record.channel,
+                        "decision",
+                        record.decision_id,
+                        shown.propensity,
+                        slate.slate_propensity,
+                        record.propensity_valid,
+                    )
+                )
+                affinity = _floats(shown.affinity, len(AFFINITY_NAMES))
+                inputs.append(np.concatenate([vector, affinity, context]))
+                current.append(sound)
+    shown = pd.DataFrame(facts, columns=list(_COLUMNS))
+    shown["at"] = pd.to_datetime(shown["at"], utc=True).astype("datetime64[us, UTC]")
+    shown = with_window(lake, shown)
+    answerable = shown["at"] < shown["ends"]
+    over = shown["ends"] <= observed_until
+    sound_rows = np.array(current, dtype=bool)
+    chosen = (answerable & over).to_numpy() & sound_rows
+    rows = with_outcomes(lake, shown[chosen].reset_index(drop=True).assign(as_of=lambda t: t["at"]))
+    offer_names, offer = offer_matrix(lake, rows["offer_id"])
+    names = input_names(features, offer_names)
+    told = np.array(inputs, dtype=np.float64).reshape(-1, len(names) - len(offer_names))[chosen]
+    return TrainingFrame(
+        rows.drop(columns="as_of"),
+        np.hstack([told[:, :width], offer, told[:, width:]]),
+        names,
+        censored=int((answerable & ~over).sum()),
+        observed_until=observed_until,
+        unanswerable=int((~answerable).sum()),
+        outdated=int(((answerable & over).to_numpy() & ~sound_rows).sum()),
+    )
+
+
+def _records(lake: Lake) -> Iterator[DecisionRecord]:
+    ordered = lake.table("decisions").order_by("at", "decision_id").select("record")
+    for batch in lake.stream(ordered):
+        for text in batch["record"]:
+            yield decode_record(text.as_py())
+
+
+def _zones(lake: Lake) -> dict[str, str | None]:
+    rows = lake.fetch(lake.table("customers").select("customer_id", "time_zone")).to_pydict()
+    return dict(zip(rows["customer_id"], rows["time_zone"], strict=True))
+
+
+def _floats(values: Sequence[float | None] | None, width: int) -> np.ndarray:
+    if values is None or len(values) != width:
+        return np.full(width, np.nan)
+    return np.array([np.nan if value is None else value for value in values])
