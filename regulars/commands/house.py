@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from foundation.settings import load_settings
+from regulars.commands.telling import beside, say
 
 if TYPE_CHECKING:
     from adapters.postgres_admin import PostgresAdmin
+    from foundation.lake import Lake
     from regulars.progress import Progress
     from regulars.wiring import House
 
@@ -32,3 +34,13 @@ def administered(house: "House") -> Generator["PostgresAdmin"]:
     """Hold the deployment's database open."""
     with house.database() as url, house.admin(url) as admin:
         yield admin
+
+
+def real_shoppers(house: "House") -> "Lake":
+    """Return the lake without simulated shoppers, and say so where there are some."""
+    from regulars.jobs.simulated import simulated_orders, without_simulated
+
+    orders = simulated_orders(house.lake)
+    if orders:
+        say(f"left out: {orders:,} orders of simulated shoppers", beside)
+    return without_simulated(house.lake)

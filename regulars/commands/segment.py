@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from regulars.commands.house import administered, open_house, progress_shown
+from regulars.commands.house import administered, open_house, progress_shown, real_shoppers
 from regulars.commands.options import Json, past
 from regulars.commands.telling import out, print_json, say, show_sizes
 
@@ -31,7 +31,7 @@ def segment(
     instant = past(house, as_of, made_at)
     with only_one(house.settings.lock_folder, "segment"), administered(house) as admin:
         report = job(
-            house.lake,
+            real_shoppers(house),
             house.publish_snapshot,
             admin,
             house.settings,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from regulars.commands.house import open_house, progress_shown
+from regulars.commands.house import open_house, progress_shown, real_shoppers
 from regulars.commands.options import Json, OutFile, past
 from regulars.commands.telling import beside, print_json, say
 
@@ -64,7 +64,7 @@ def segments_preview(
 
     house = open_house()
     draft = read_draft(read_yaml(file, "segment"))
-    report = Preview(house.lake).show(draft.rule)
+    report = Preview(real_shoppers(house)).show(draft.rule)
     if as_json:
         print_json(asdict(report))
         return
@@ -122,7 +122,7 @@ def segments_export(
     house = open_house()
     instant = past(house, as_of, house.clock.now())
     if recompute:
-        found = membership_recomputed(house.lake, house.settings, segment_id, instant)
+        found = membership_recomputed(real_shoppers(house), house.settings, segment_id, instant)
     else:
         found = membership_known_at(house.lake, segment_id, instant)
     if file is not None:
@@ -158,7 +158,7 @@ def segments_lookalikes(
     if file is not None:
         check_export(file)
     house, progress = open_house(), progress_shown()
-    report = find_lookalikes(house.lake, segment_id, size, house.clock.now(), progress)
+    report = find_lookalikes(real_shoppers(house), segment_id, size, house.clock.now(), progress)
     if file is not None:
         write_export(file, report.table())
     if as_json:

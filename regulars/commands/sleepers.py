@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from regulars.commands.house import administered, open_house
+from regulars.commands.house import administered, open_house, real_shoppers
 from regulars.commands.options import Json
 from regulars.commands.telling import money, print_json, say
 
@@ -22,7 +22,7 @@ def sleepers(
 
     house = open_house()
     with administered(house) as admin:
-        report = job(house.lake, admin.experiments(), since, days, house.clock.now())
+        report = job(real_shoppers(house), admin.experiments(), since, days, house.clock.now())
     if as_json:
         print_json(asdict(report))
         return

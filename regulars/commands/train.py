@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from foundation.errors import RegularsError
-from regulars.commands.house import administered, open_house, progress_shown
+from regulars.commands.house import administered, open_house, progress_shown, real_shoppers
 from regulars.commands.options import Json, known
 from regulars.commands.telling import print_json, say
 
@@ -42,7 +42,7 @@ def _train_response(test_from: datetime | None, as_json: bool) -> None:
     house, progress = open_house(), progress_shown()
     split = None if test_from is None else test_from.replace(tzinfo=house.settings.zone)
     with only_one(house.settings.lock_folder, "train"):
-        trained = job(house.lake, house.models, house.settings, progress, split)
+        trained = job(real_shoppers(house), house.models, house.settings, progress, split)
     if trained.alias == "champion":
         with administered(house) as admin:
             admin.touch_catalogue()
@@ -88,7 +88,7 @@ def _train_churn(as_json: bool) -> None:
 
     house, progress = open_house(), progress_shown()
     with only_one(house.settings.lock_folder, "train"):
-        trained = train_churn(house.lake, house.churn, house.clock.now(), progress)
+        trained = train_churn(real_shoppers(house), house.churn, house.clock.now(), progress)
     report, name = trained.report, f"churn@{trained.version}"
     if as_json:
         print_json(
@@ -127,7 +127,7 @@ def _train_complements(as_json: bool) -> None:
 
     house, progress = open_house(), progress_shown()
     with only_one(house.settings.lock_folder, "train"):
-        trained = train_next_products(house.lake, house.clock.now(), progress)
+        trained = train_next_products(real_shoppers(house), house.clock.now(), progress)
     judged = trained.guesses
     if as_json:
         print_json({**asdict(trained), "verdict": judged.verdict()})
@@ -152,7 +152,7 @@ def _train_clv(as_json: bool) -> None:
 
     house, progress = open_house(), progress_shown()
     with only_one(house.settings.lock_folder, "train"):
-        trained = train_clv(house.lake, house.value_models, house.clock.now(), progress)
+        trained = train_clv(real_shoppers(house), house.value_models, house.clock.now(), progress)
     champion, report = trained.champion, trained.report
     if as_json:
         print_json(

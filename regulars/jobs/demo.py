@@ -17,6 +17,7 @@ from regulars.jobs.experiment import start_experiment
 from regulars.jobs.load import load, loaded_sources
 from regulars.jobs.measure import Measured, simulate_experiment
 from regulars.jobs.segment import SegmentReport, segment
+from regulars.jobs.simulated import without_simulated
 from regulars.jobs.train import TrainReport, promote, train
 from regulars.locks import only_one
 from regulars.progress import Progress
@@ -87,10 +88,12 @@ def prepare(
     locks = house.settings.lock_folder
     with only_one(locks, "load"):
         load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
+    # What an earlier demo simulated says nothing of these customers.
+    real = without_simulated(lake)
     with only_one(locks, "segment"):
-        segments = segment(lake, house.publish_snapshot, admin, house.settings, now, progress)
+        segments = segment(real, house.publish_snapshot, admin, house.settings, now, progress)
     with only_one(locks, "train"):
-        training = train(lake, house.models, house.settings, progress)
+        training = train(real, house.models, house.settings, progress)
     if training.alias == "challenger":
         promote(house.models)
     admin.touch_catalogue()

@@ -20,7 +20,8 @@ from regulars.assumptions import margin_rate, statements
 from regulars.jobs.customers import customer_features
 from regulars.jobs.ingest import ingest
 from regulars.jobs.report import assigned_decisions, experiment_report
-from regulars.jobs.simulate import SIMULATED, Shop, Simulated, simulate
+from regulars.jobs.simulate import Shop, Simulated, simulate
+from regulars.jobs.simulated import SIMULATED
 from regulars.locks import only_one
 from regulars.progress import Progress
 from regulars.shoppers import shoppers_from

@@ -16,6 +16,7 @@ import numpy as np
 from foundation.clock import Clock
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.money import MINOR_PER_MAJOR
+from regulars.jobs.simulated import SIMULATED
 from regulars.progress import Progress, Step
 from regulars.shoppers import Shoppers, Visit, true_effect, visit
 
@@ -24,7 +25,6 @@ PLACEMENT = "checkout"
 LIMIT = 3
 CHANNELS = ("app", "till")
 TRIES = 20
-SIMULATED = "simulated"
 
 
 @dataclass
