@@ -22,6 +22,8 @@ UNSTABLE = "no stable clusters"
 REFIT_AFTER = timedelta(days=28)
 # A silhouette below this part of the fit's says that customers have left the borders behind.
 WORN = 0.8
+# The lake's note of a search that found nothing stable.
+REFUSED = "clusters refused"
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,20 @@ class StoredModel:
     model: ClusterModel
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """A search as of `at` that found no stable clusters; too long a one for every night."""
+
+    at: datetime
+    reason: str
+
+
 @dataclass(frozen=True)
 class CustomerClusters:
     """Every customer's cluster.
 
     Either a `stored` model with the silhouette of these customers as assigned by it, or one label
     for all and why. `refitted` says why the model is new, None where it is the one of before.
+    `refused` is a search of this run that found nothing stable.
     """
 
     labels: "pd.Series[str]"
@@ -45,6 +55,7 @@ class CustomerClusters:
     silhouette: float | None
     refitted: str | None
     unclustered: str | None
+    refused: Refused | None = None
 
 
 def cluster_customers(
@@ -64,12 +75,18 @@ def cluster_customers(
             return CustomerClusters(assign(last.model, values), last, found, None, None)
     else:
         due = "the first"
+    tried = None if refit else _refused(lake, as_of)
+    if tried is not None:
+        again = tried.at + REFIT_AFTER
+        reason = f"{tried.reason} (tried on {tried.at:%Y-%m-%d}, again on {again:%Y-%m-%d})"
+        return CustomerClusters(_all(UNSTABLE, values), None, None, None, reason)
     try:
         model = fit_clusters(values, seed, None if last is None else last.model)
     except TooLittleData as refusal:
-        label = UNSTABLE if isinstance(refusal, NoStableClusters) else UNCLUSTERED
-        everybody = pd.Series(label, index=values.index, dtype=object)
-        return CustomerClusters(everybody, None, None, None, str(refusal))
+        unstable = isinstance(refusal, NoStableClusters)
+        everybody = _all(UNSTABLE if unstable else UNCLUSTERED, values)
+        refused = Refused(as_of, str(refusal)) if unstable else None
+        return CustomerClusters(everybody, None, None, None, str(refusal), refused)
     found = silhouette(model, values, seed)
     return CustomerClusters(assign(model, values), StoredModel(as_of, model), found, due, None)
 
@@ -87,7 +104,9 @@ def stored_model(lake: Lake, as_of: datetime) -> StoredModel | None:
 
 
 def store_model(write: LakeWrite, run_id: str, clusters: CustomerClusters) -> None:
-    """Keep a new model beside the labels it gave."""
+    """Keep a new model beside the labels it gave, or that there was nothing to keep."""
+    if clusters.refused is not None:
+        write.remember(REFUSED, msgspec.json.encode(clusters.refused).decode())
     if clusters.stored is None or clusters.refitted is None:
         return
     row = {
@@ -96,6 +115,19 @@ def store_model(write: LakeWrite, run_id: str, clusters: CustomerClusters) -> No
         "document": msgspec.json.encode(clusters.stored.model).decode(),
     }
     write.merge(CLUSTER_MODELS.name, CLUSTER_MODELS.from_rows([row]))
+
+
+def _refused(lake: Lake, as_of: datetime) -> Refused | None:
+    """Return the last search without result, where the next one is not due yet."""
+    note = lake.note(REFUSED)
+    if note is None:
+        return None
+    found = msgspec.json.decode(note, type=Refused)
+    return found if timedelta(0) <= as_of - found.at < REFIT_AFTER else None
+
+
+def _all(label: str, values: pd.DataFrame) -> "pd.Series[str]":
+    return pd.Series(label, index=values.index, dtype=object)
 
 
 def _due(last: StoredModel, found: float | None, as_of: datetime) -> str | None:

@@ -97,8 +97,14 @@ def test_without_stable_clusters_all_share_one_label_and_the_last_model_stays_st
     assert shapeless.unclustered is not None
     assert "adjusted Rand index" in shapeless.unclustered
     assert stored_model(lake, FIRST + REFIT_AFTER) == first.stored
+    # The search took long: it is made again when a refit is due, or when asked for.
+    next_night = night(lake, values, FIRST + REFIT_AFTER + timedelta(days=1))
+    assert set(next_night.labels) == {"no stable clusters"}
+    assert next_night.unclustered is not None
+    assert next_night.unclustered.startswith(shapeless.unclustered)
+    assert "tried on 2026-05-29, again on 2026-06-26" in next_night.unclustered
     # Stable again: those who shop as before are called as before.
-    back = night(lake, values, FIRST + REFIT_AFTER + timedelta(days=1))
+    back = night(lake, values, FIRST + REFIT_AFTER + timedelta(days=1), refit=True)
     pd.testing.assert_series_equal(back.labels, first.labels)
 
 
