@@ -12,23 +12,40 @@ from regulars.commands.options import Json, OutFile, past
 from regulars.commands.telling import beside, print_json, say
 
 segments = typer.Typer(
-    help="Living segments: list, save, preview, history, export, movement, lookalikes."
+    help="Living segments: list, names, save, preview, history, export, movement, lookalikes."
 )
 
 
 @segments.command("list")
 def segments_list(as_json: Json = False) -> None:
     """List living segments: newest version, status and rule."""
-    from regulars.jobs.living_segments import definitions
+    from regulars.jobs.living_segments import definitions, newest_sizes
 
-    newest = {name: versions[-1] for name, versions in definitions(open_house().lake).items()}
+    lake = open_house().lake
+    newest = {name: versions[-1] for name, versions in definitions(lake).items()}
+    sizes = newest_sizes(lake)
     if as_json:
-        print_json({"segments": [asdict(one) for one in newest.values()]})
+        rows = [asdict(one) | {"customers": sizes.get(name)} for name, one in newest.items()]
+        print_json({"segments": rows})
         return
     if not newest:
         say("no living segment yet; save one with 'regulars segments save FILE'")
     for name, one in newest.items():
-        say(f"{name} v{one.version} ({one.draft.status}): {one.draft.name}")
+        size = f"{sizes[name]:,} customers" if name in sizes else "not refreshed yet"
+        say(f"{name} v{one.version} ({one.draft.status}): {one.draft.name}, {size}")
+
+
+@segments.command("names")
+def segments_names(as_json: Json = False) -> None:
+    """List what rules may ask for here: features, groups, attributes, categories and so on."""
+    from regulars.jobs.rule_names import rule_names
+
+    names = rule_names(open_house().lake)
+    if as_json:
+        print_json(names)
+        return
+    for kind, values in names.items():
+        say(f"{kind}: {', '.join(values) or 'none'}")
 
 
 @segments.command("save")
@@ -40,6 +57,7 @@ def segments_save(
     from adapters.source_files import read_yaml
     from regulars.jobs.customers import registry
     from regulars.jobs.living_segments import save
+    from regulars.jobs.rule_names import strangers
     from segmentation.living import read_draft
 
     house = open_house()
@@ -50,6 +68,8 @@ def segments_save(
         print_json(asdict(saved))
         return
     say(f"segment {draft.segment_id} v{saved.version} is saved; the next run refreshes it")
+    for stranger in strangers(house.lake, draft.rule):
+        say(f"beware: {stranger}")
 
 
 @segments.command("preview")
@@ -60,6 +80,7 @@ def segments_preview(
     """Say whom a segment would hold, as of the newest run, without saving it."""
     from adapters.source_files import read_yaml
     from regulars.jobs.preview import Preview
+    from regulars.jobs.rule_names import strangers
     from segmentation.living import read_draft
 
     house = open_house()
@@ -68,6 +89,8 @@ def segments_preview(
     if as_json:
         print_json(asdict(report))
         return
+    for stranger in strangers(house.lake, draft.rule):
+        say(f"beware: {stranger}")
     say(f"{draft.name}: {report.sentence}")
     share = "" if report.value_share is None else f", {report.value_share:.1%} of all"
     say(

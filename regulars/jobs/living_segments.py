@@ -18,6 +18,7 @@ from foundation.people import vocabulary_of
 from foundation.profile import SEGMENTATIONS
 from foundation.rule_sets import holds, segment_column
 from foundation.rules import MEMBER, InvalidRule, Rule, Vocabulary, counts, read_rule
+from regulars.jobs.runs import all_runs, counting
 from segmentation.living import (
     Definition,
     Draft,
@@ -66,6 +67,16 @@ def definitions(lake: Lake) -> dict[str, list[Definition]]:
         )
         found.setdefault(draft.segment_id, []).append(Definition(draft, row["version"], row["at"]))
     return found
+
+
+def newest_sizes(lake: Lake) -> dict[str, int]:
+    """Return how many members each living segment had in the newest run."""
+    runs = counting(all_runs(lake))
+    if not runs:
+        return {}
+    stored = lake.table(MEMBERSHIPS.name).filter(lambda t: t.run_id == runs[-1].run_id)
+    sizes = stored.select("segment_id", size=stored.members.length())
+    return {row["segment_id"]: row["size"] for row in lake.fetch(sizes).to_pylist()}
 
 
 def history(lake: Lake, segment_id: str) -> list[Definition]:

@@ -18,7 +18,10 @@ class Run:
 
 def all_runs(lake: Lake) -> list[Run]:
     """Return every run there was: by instant, and of one instant the last made at the end."""
-    rows = lake.table(SEGMENTS.name).select("as_of", "made_at", "run_id").distinct()
+    stored = lake.table(SEGMENTS.name)
+    # Runs of an older version did not say when they were made.
+    made_at = stored.made_at.coalesce(stored.as_of)
+    rows = stored.select("as_of", "run_id", made_at=made_at).distinct()
     return sorted(Run(**row) for row in lake.fetch(rows).to_pylist())
 
 

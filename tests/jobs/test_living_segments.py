@@ -19,10 +19,11 @@ from foundation.features import definitions as features
 from foundation.rule_profile import judge
 from foundation.rules import InvalidRule, UnknownName, read_rule
 from foundation.settings import Settings
-from regulars.jobs.living_segments import active, history, save
+from regulars.jobs.living_segments import active, history, newest_sizes, save
 from regulars.jobs.membership import membership_known_at, membership_recomputed
 from regulars.jobs.movement import movement
 from regulars.jobs.preview import Preview
+from regulars.jobs.rule_names import rule_names, strangers
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from segmentation.living import Draft, InvalidSegment
@@ -116,6 +117,7 @@ def test_a_run_refreshes_segments_after_those_they_ask_for_and_publishes_who_is_
     report = run(shop, tmp_path, silent)
 
     assert report.living == {"b-coffee": 10, "a-vips": 5}
+    assert newest_sizes(shop) == report.living
     assert report.refused == {}
     profiles = LmdbProfiles(tmp_path / "snapshots")
     facts = profiles.facts()
@@ -182,6 +184,20 @@ def test_every_version_stays_with_its_author_and_the_newest_counts(shop: DuckDbL
     assert active(shop) == {}
     with pytest.raises(InvalidSegment, match="'tea' does not exist; there are: coffee"):
         history(shop, "tea")
+
+
+def test_names_that_nothing_bears_are_told_with_what_may_be_meant(shop: DuckDbLake) -> None:
+    rule = {"any": [bought(2, 30, category=["COFEE", "TEA"]), {"not": bought(1, 9, store=["x"])}]}
+
+    assert strangers(shop, COFFEE) == []
+    assert strangers(shop, rule) == [
+        "no category here is called 'COFEE'; did you mean 'COFFEE'?",
+        "no store here is called 'x'",
+    ]
+    known = rule_names(shop)
+    assert known["category"] == ["COFFEE", "TEA"]
+    assert "attributes.vip" in known["attribute"]
+    assert "Champions" in known["rfm"]
 
 
 def test_what_cannot_be_refreshed_is_not_saved(shop: DuckDbLake) -> None:
