@@ -65,7 +65,7 @@ class PostgresJournal:
         # One order for all writers, so that two batches never wait for each other in a circle.
         told = sorted(digests.values(), key=lambda pair: pair[1].event_id)
         async with self._pool.connection() as connection, connection.transaction():
-            redeemed = [outcome for _, outcome in told if outcome.kind == "redeem"]
+            redeemed = [o for _, o in told if o.kind == "redeem" and o.offer_id is not None]
             await lock_offers(connection, (str(outcome.offer_id) for outcome in redeemed))
             new = await connection.fetch(
                 "INSERT INTO outcomes (event_id, customer_id, at, kind, offer_id, event, digest) "

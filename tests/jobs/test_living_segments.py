@@ -295,7 +295,7 @@ def test_movement_compares_the_two_newest_runs(
     store(shop, "coffee", COFFEE)
     store(shop, "vips", {"attribute": "attributes.vip", "is": "=", "value": True})
     run(shop, tmp_path, silent)
-    with pytest.raises(NothingToDo, match="movement needs two runs"):
+    with pytest.raises(NothingToDo, match="movement needs runs of two instants"):
         movement(shop)
     run(shop, tmp_path, silent, T + 400 * DAY)
 

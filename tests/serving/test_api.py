@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -38,7 +37,12 @@ from recommender.next_products import Complement, Known, NextProducts
 from regulars.wiring import House
 from serving import service as service_module
 from serving.api import create_app
-from serving.messages import AskedPlacement, DecisionRequest, RecommendationRequest
+from serving.messages import (
+    AskedPlacement,
+    DecisionRequest,
+    RecommendationAnswer,
+    RecommendationRequest,
+)
 from serving.service import DecisionService, Parts
 from tests.deployment import LIVE_OFFERS
 
@@ -174,15 +178,19 @@ class TestRecommendation:
         assert (answer["products"], len(answer["causes"])) == ([], 1)
         assert answer["snapshot"]
 
-    def test_names_products_that_go_with_the_basket_and_why(self, tmp_path: Path) -> None:
+    def test_names_products_that_go_with_the_basket_and_why(
+        self, house: House, tmp_path: Path
+    ) -> None:
         served = NextProducts({"milk": Known("DAIRY", (Complement("eggs", 0.1, 0.9, 2.34),))})
         publish_snapshot(
             tmp_path, [], as_of=AT, names=(), feature_hash="91bc", next_products=served
         )
-        parts: Any = SimpleNamespace(
-            profiles=LmdbProfiles(tmp_path), journal=SimpleNamespace(live_states=None)
-        )
-        answer = DecisionService(parts).recommend(RecommendationRequest(basket=["milk"]))
+
+        async def asked() -> RecommendationAnswer:
+            async with in_process(house, LmdbProfiles(tmp_path), lambda: None) as service:
+                return service.recommend(RecommendationRequest(basket=["milk"]))
+
+        answer = asyncio.run(asked())
         [product] = answer.products
         assert (product.product_id, product.rank, product.lift) == ("eggs", 1, 2.34)
         assert product.reason == "often bought with dairy: 2.3 times as often as by chance"
@@ -193,7 +201,7 @@ class TestRecommendation:
         [
             ({"basket": []}, "basket"),
             ({"basket": ["a"], "limit": 21}, "limit"),
-            ({"basket": [""]}, "basket[...]"),
+            ({"basket": [""]}, "basket[0]"),
             ({"limit": 3}, "basket"),
         ],
     )
@@ -447,6 +455,15 @@ class TestUses:
         for offer_id, reason in (("nothing", "unknown_offer"), ("past-1", "expired")):
             answer = self.post(client, "activations", self.body(offer_id=offer_id)).json()
             assert answer["refused"] == reason
+
+    @pytest.mark.parametrize(
+        "path", ["activations", "activations/a/cancel", "redemptions", "redemptions/r/reverse"]
+    )
+    def test_need_a_key_that_may_tell_outcomes(self, served: Served, path: str) -> None:
+        asked = served.admin.make_key("asks only", ["decide"])
+        for key, status in (("rgl_unknown", 401), (asked, 403)):
+            with served.client(key) as client:
+                assert self.post(client, path, self.body()).status_code == status
 
     def test_unknown_uses_are_not_found(self, client: httpx.Client) -> None:
         for path in (
@@ -714,6 +731,7 @@ class TestKeys:
             with psycopg.connect(served.database, autocommit=True) as connection:
                 # A fault of our own, in the middle of a request that carries key and customer.
                 connection.execute("ALTER TABLE outcomes RENAME TO outcomes_away")
+                connection.execute("ALTER TABLE uses RENAME TO uses_away")
                 try:
                     for path, sent in (
                         ("/v1/decisions", body(customer_id="c-0043")),
@@ -722,6 +740,7 @@ class TestKeys:
                         check_problem(watched.post(path, content=sent), 500, "fault")
                 finally:
                     connection.execute("ALTER TABLE outcomes_away RENAME TO outcomes")
+                    connection.execute("ALTER TABLE uses_away RENAME TO uses")
             ask(watched, "c-0043")
             # A fault counts as what it is.
             faults = 'regulars_request_seconds_count{path="/v1/decisions",status="500"} 1.0'

@@ -51,6 +51,8 @@ def api(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         admin.close()
 
 
+REPLAYED = ("/v1/activations", "/v1/redemptions")
+
 # How many requests each is sent; True for sound ones, False for broken ones.
 TRIED = {
     ("POST", "/v1/decisions", True): 60,
@@ -80,6 +82,9 @@ def test_every_operation_of_the_document_is_tried(api: Any) -> None:
 def test_every_answer_is_one_that_the_document_names(
     api: Any, method: str, path: str, sound: bool
 ) -> None:
+    # Where a header is generated, schemathesis takes our sound key for one of its making; that
+    # these ask for keys, tests/serving/test_api.py says.
+    kept = [check for check in KEPT if check is not ignored_auth or path not in REPLAYED]
     mode = GenerationMode.POSITIVE if sound else GenerationMode.NEGATIVE
 
     @seed(20261120)
@@ -93,7 +98,7 @@ def test_every_answer_is_one_that_the_document_names(
     @given(case=api[path][method].as_strategy(generation_mode=mode))
     def holds(case: Any) -> None:
         response = case.call()
-        case.validate_response(response, checks=KEPT)
+        case.validate_response(response, checks=kept)
         if response.status_code >= 400:
             assert response.headers["content-type"] == ["application/problem+json"]
             problem = response.json()
