@@ -1,9 +1,7 @@
 """A coffee chain's offers as exposures: what was known of a member when an offer came.
 
-Files of the folder: transcript.parquet (person, event, time in hours, offer_id, amount),
-portfolio.json and profile.json, an object a line. A completion names no receipt, so it is
-attributed by the offer's window. Age, gender and income are left out: demographics are no input of
-an offer model.
+A completion names no receipt, so it is attributed by the offer's window. Age, gender and income are
+left out: demographics are no input of an offer model.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from foundation.errors import RegularsError
+from benchmarks.readers.starbucks import read_rewards
 from recommender.exposures import TrainingFrame
 
 START = datetime(2018, 1, 1, tzinfo=UTC)
@@ -34,20 +32,12 @@ def read_responses(folder: Path) -> pd.DataFrame:
     Raises:
         RegularsError: A file is missing or is not the one described.
     """
-    try:
-        events = pd.read_parquet(folder / "transcript.parquet")
-        offers = pd.read_json(folder / "portfolio.json", lines=True).set_index("id")
-        people = pd.read_json(folder / "profile.json", lines=True).set_index("id")
-        received = _attributed(events, offers)
-        inputs = pd.concat([_known(events, received, wave) for wave in received["time"].unique()])
-        rows = received.join(inputs)
-    except (OSError, ValueError, KeyError) as error:
-        raise RegularsError(
-            f"folder {folder}: {error}; it must hold transcript.parquet, portfolio.json and "
-            "profile.json of the Starbucks rewards data"
-        ) from error
-    since = pd.to_datetime(people["became_member_on"].astype(str), format="%Y%m%d")
-    rows["member_days"] = (since.max() - rows["customer_id"].map(since)).dt.days
+    rewards = read_rewards(folder)
+    events, offers = rewards.events, rewards.portfolio
+    received = _attributed(events, offers)
+    inputs = pd.concat([_known(events, received, wave) for wave in received["time"].unique()])
+    rows = received.join(inputs)
+    rows["member_days"] = rows["customer_id"].map(rewards.profile["member_days"])
     for name in ("reward", "difficulty", "duration"):
         rows[f"offer_{name}"] = rows["offer_id"].map(offers[name])
     for channel in CHANNELS:

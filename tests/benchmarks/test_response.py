@@ -75,7 +75,7 @@ def test_the_stated_split_is_by_the_window_and_the_wave(folder: Path) -> None:
 
 
 def test_another_folder_is_refused_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(RegularsError, match="of the Starbucks rewards data"):
+    with pytest.raises(RegularsError, match="give the folder with transcript"):
         read_responses(tmp_path)
 
 
