@@ -211,11 +211,11 @@ def _add_health(app: FastAPI, service: DecisionService) -> None:
         return {"status": "live"}
 
     @app.get("/health/ready", responses={503: _refused("Not now")})
-    async def ready() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
-        """A decision could be made and recorded now."""
+    async def ready() -> dict[str, str | list[str]]:  # pyright: ignore[reportUnusedFunction]
+        """A decision could be made and recorded now; `causes` say why it would be degraded."""
         if not await service.ready():
             raise Problem(503, "not_ready", "the database or the catalogue is not there yet")
-        return {"status": "ready"}
+        return {"status": "ready", "causes": list(service.causes)}
 
     @app.get(
         "/metrics",

@@ -58,6 +58,7 @@ KEY_SECONDS = 0.1
 START_SECONDS = 20.0
 # A champion that could not be loaded is tried again after this long.
 MODEL_SECONDS = 10.0
+LOADING = "the champion model is still being loaded"
 # At most so many tellings hold a connection, so that decisions never wait behind outcomes, and
 # none waits longer for its turn.
 TELLINGS = 2
@@ -161,6 +162,11 @@ class DecisionService:
     async def ready(self) -> bool:
         """Whether a decision could be made and recorded now."""
         return self._known is not None and await self._parts.journal.ready()
+
+    @property
+    def causes(self) -> Sequence[str]:
+        """Why answers would be degraded now; empty when they would not."""
+        return () if self._known is None else self._known.causes
 
     async def refresh(self) -> None:
         """Take over newer keys, catalogue, snapshot and champion at once, if there are any.
@@ -453,7 +459,7 @@ class _Champion:
     """The champion as last read, or why there is none; under which catalogue version that was."""
 
     live: LiveModel | None = None
-    fault: str | None = "the champion model is still being loaded"
+    fault: str | None = LOADING
     read_at: int | None = -1
     again: float = math.inf
 

@@ -6,7 +6,9 @@ visit's value is the true effect that was planted in it, in minor units of margi
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +21,15 @@ from foundation.money import MINOR_PER_MAJOR
 from regulars.jobs.simulated import SIMULATED
 from regulars.progress import Progress, Step
 from regulars.shoppers import Shoppers, Visit, true_effect, visit
+from serving.service import LOADING
 
 AT_ONCE = 16
 PLACEMENT = "checkout"
 LIMIT = 3
 CHANNELS = ("app", "till")
 TRIES = 20
+# Without a model after that long, the service answers without one.
+MODEL_SECONDS = 60.0
 
 
 @dataclass
@@ -82,6 +87,7 @@ async def _run(
         base_url=url, headers=headers, limits=limits, timeout=30, trust_env=False
     ) as client:
         await _reach(client)
+        await _whole(client)
 
         async def shop_on() -> None:
             for i in queue:
@@ -118,6 +124,17 @@ async def _reach(client: httpx.AsyncClient) -> None:
             f"no service listens at {client.base_url}; start one with 'regulars serve', or name "
             "its address with --url"
         ) from error
+
+
+async def _whole(client: httpx.AsyncClient) -> None:
+    """Wait a while for a service that just started to have its model: fallbacks prove little."""
+    until = time.monotonic() + MODEL_SECONDS
+    while time.monotonic() < until:
+        with suppress(httpx.TransportError):
+            answer = await client.get("/health/ready")
+            if answer.status_code == 200 and LOADING not in answer.json().get("causes", ()):
+                return
+        await asyncio.sleep(0.2)
 
 
 async def _checkout(

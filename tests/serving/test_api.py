@@ -767,7 +767,7 @@ class TestKeys:
 class TestOperation:
     def test_health_tells_life_and_readiness(self, client: httpx.Client) -> None:
         assert client.get("/health/live").json() == {"status": "live"}
-        assert client.get("/health/ready").json() == {"status": "ready"}
+        assert client.get("/health/ready").json() == {"status": "ready", "causes": []}
 
     def test_metrics_are_of_both_workers_together(self, served: Served) -> None:
         def figure(name: str, **labels: str) -> float:
