@@ -21,7 +21,7 @@ from foundation.errors import RegularsError
 from foundation.profile import SnapshotFacts
 from foundation.settings import Settings, load_settings
 from serving.api import create_app
-from serving.service import DecisionService, LiveModel, Parts
+from serving.service import DecisionService, LiveModel, LiveUplift, Parts
 
 # MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
 # process needs is imported where it is used.
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from adapters.postgres_admin import PostgresAdmin
     from foundation.lake import Lake
     from recommender.registry import ModelRegistry
+    from recommender.uplift_registry import UpliftRegistry
     from regulars.desk import HouseDesk
     from segmentation.registry import ChurnRegistry
     from segmentation.value_registry import ValueRegistry
@@ -49,6 +50,7 @@ class House:
                 "that can be made and written"
             ) from error
         self._live: LiveModel | None = None
+        self._live_uplift: LiveUplift | None = None
 
     @cached_property
     def lake(self) -> "Lake":
@@ -76,6 +78,12 @@ class House:
         from adapters.mlflow_churn import MlflowChurn
 
         return MlflowChurn(self.settings.mlflow_uri, self.settings.artifact_folder)
+
+    @cached_property
+    def uplift(self) -> "UpliftRegistry":
+        from adapters.mlflow_uplift import MlflowUplift
+
+        return MlflowUplift(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @cached_property
     def value_models(self) -> "ValueRegistry":
@@ -133,6 +141,7 @@ class House:
                 keys=journal,
                 profiles=self.profiles(),
                 champion=self._champion,
+                uplift=self._uplift_champion,
                 policy=Policy("response", self.settings.exploration),
                 time_zone=self.settings.time_zone,
             )
@@ -168,6 +177,18 @@ class House:
             if model is not None and named == loaded:
                 self._live = LiveModel(loaded, model)
         return None if named is None else self._live
+
+    def _uplift_champion(self) -> LiveUplift | None:
+        """Return the uplift model that serves; one that is loaded already is not loaded again."""
+        from recommender.uplift_registry import UPLIFT
+
+        version = self.uplift.champion_version()
+        if version is None:
+            return None
+        name = f"{UPLIFT}@{version}"
+        if self._live_uplift is None or self._live_uplift.name != name:
+            self._live_uplift = LiveUplift(name, self.uplift.load(version))
+        return self._live_uplift
 
     def _champion_name(self) -> str | None:
         from recommender.registry import RESPONSE

@@ -983,6 +983,7 @@ async def in_process(
             keys=journal,
             profiles=profiles,
             champion=champion,
+            uplift=lambda: None,
             policy=Policy("response", 0.1),
             time_zone="America/New_York",
         )
