@@ -56,7 +56,7 @@ class RandomisedDecisions:
     """Decisions drawn by chance, with what followed.
 
     Attributes:
-        rows: customer_id, unit, at, offer_id (None: no offer), propensity, drawn (whether a
+        rows: customer_id, unit, at, offer_id (missing: no offer), propensity, drawn (whether a
             policy drew it, not a variant that gives none), outcome (minor units), response
             (whether she redeemed any offer in the window).
         matrix: Her features and the moment's as recorded, NaN where unknown, shape (n, p).
