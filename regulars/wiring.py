@@ -2,10 +2,10 @@
 
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from fastapi import FastAPI
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from segmentation.value_registry import ValueRegistry
 
 
+Loaded = TypeVar("Loaded")
+
+
 class House:
     """One deployment's parts, made when first asked for."""
 
@@ -51,6 +54,8 @@ class House:
             ) from error
         self._live: LiveModel | None = None
         self._live_uplift: LiveUplift | None = None
+        # MLflow lays out its database when it is first opened: not twice at once.
+        self._opening = threading.Lock()
 
     @cached_property
     def lake(self) -> "Lake":
@@ -140,8 +145,8 @@ class House:
                 activation_seconds=60 * self.settings.activation_minutes,
                 keys=journal,
                 profiles=self.profiles(),
-                champion=self._champion,
-                uplift=self._uplift_champion,
+                champion=self._one_by_one(self._champion),
+                uplift=self._one_by_one(self._uplift_champion),
                 policy=Policy("response", self.settings.exploration),
                 time_zone=self.settings.time_zone,
             )
@@ -166,6 +171,13 @@ class House:
             self.profiles(),
             admin,
         )
+
+    def _one_by_one(self, load: Callable[[], Loaded]) -> Callable[[], Loaded]:
+        def loading() -> Loaded:
+            with self._opening:
+                return load()
+
+        return loading
 
     def _champion(self) -> LiveModel | None:
         """Return the champion; one that is loaded already is not loaded again."""

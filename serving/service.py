@@ -128,7 +128,9 @@ class DecisionService:
         self._known: Knowledge | None = None
         self._catalogue: Catalogue | None = None
         self._champion: _Champion[LiveModel] = _Champion()
-        self._uplift: _Champion[LiveUplift] = _Champion()
+        self._uplift: _Champion[LiveUplift] = _Champion(
+            fault="the uplift model is still being loaded"
+        )
         self._made_of: tuple[object, ...] = ()
         self._keys: dict[bytes, KeyFacts] = {}
         self._keys_read = 0.0

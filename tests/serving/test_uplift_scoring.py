@@ -1,5 +1,6 @@
 """Policy uplift: scores in money from the uplift model, on the hot path as in batch."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -37,7 +38,7 @@ def uplift() -> OfferUplift:
     """Two offers whose effects differ by what is known of customers; "tea" was never tried."""
     rows = world(1_500, 2, "split", seed=3).rows
     padded = np.hstack([rows.features[:, 1:4], np.zeros((1_500, WIDTH - 3))])
-    fitted = fit_uplift(type(rows)(**{**vars(rows), "features": padded}), seed=1)
+    fitted = fit_uplift(replace(rows, features=padded), seed=1)
     assert fitted.best != "same"
     return OfferUplift(fitted, ("bread", "coffee"), NAMES, "91bc", 14)
 
@@ -122,7 +123,7 @@ def test_a_model_of_other_features_is_refused(
     uplift: OfferUplift, changed: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ModelMismatch, match=said):
-        UpliftScorer("uplift@3", type(uplift)(**{**vars(uplift), **changed}), SNAPSHOT)
+        UpliftScorer("uplift@3", replace(uplift, **changed), SNAPSHOT)
 
 
 def test_without_a_model_or_a_profile_the_popular_are_shown_and_it_says_so(
@@ -142,7 +143,7 @@ def test_a_model_that_answers_no_number_never_decides(uplift: OfferUplift) -> No
     broken = msgspec.json.decode(msgspec.json.encode(uplift.model.document()))
     broken["average"] = [float("nan"), 1.0]
     model = UpliftModel.of(broken)
-    scorer = UpliftScorer("uplift@3", type(uplift)(**{**vars(uplift), "model": model}), SNAPSHOT)
+    scorer = UpliftScorer("uplift@3", replace(uplift, model=model), SNAPSHOT)
 
     with pytest.raises(RegularsError, match="which are not all numbers"):
         scorer.scores(
