@@ -45,6 +45,7 @@ from regulars.jobs.report import with_metrics
 NO_OFFER = "no offer"
 # Of offers that name no window: until their end would be another one for each decision.
 USUAL_DAYS = 30
+ROUNDING = 1e-9
 WAY_OUT = (
     "start an experiment with one variant of policy none and one of policy random ('regulars "
     "experiment start FILE'), and train again when its outcomes are in the lake ('regulars ingest')"
@@ -101,8 +102,16 @@ class RandomisedDecisions:
                 f"learn what it causes{told(self.left_out)}; let the experiment run on, draw by "
                 "policy random, or name fewer offers in its variant"
             )
+        # Written so that rounding alone refuses nothing.
+        rare = int((self.rows["propensity"] < FLOOR * (1 - ROUNDING)).sum())
+        if rare:
+            raise TooLittleData(
+                f"{rare:,} of {len(self.rows):,} decisions drew what they showed with a "
+                f"probability below {FLOOR:g}, and so few of their kind speak for all others; "
+                "let a variant of the experiment draw by policy random, or name fewer offers in it"
+            )
         codes = {offer_id: code for code, offer_id in enumerate(self.offers, start=1)}
-        rows = trial(
+        return trial(
             self.matrix,
             np.array([codes.get(one, 0) for one in self.rows["offer_id"].tolist()]),
             self.rows["outcome"].to_numpy(dtype=np.float64),
@@ -110,13 +119,6 @@ class RandomisedDecisions:
             self.rows["unit"].to_numpy(dtype=object),
             (NO_OFFER, *self.offers),
         )
-        if rows.floored:
-            raise TooLittleData(
-                f"{rows.floored:,} of {len(self.rows):,} decisions drew what they showed with a "
-                f"probability below {FLOOR:g}, and so few of their kind speak for all others; "
-                "let a variant of the experiment draw by policy random, or name fewer offers in it"
-            )
-        return rows
 
 
 def told(left_out: dict[str, int]) -> str:
@@ -339,7 +341,8 @@ def _drawing(place: _Place) -> Variant | None:
     for met in place.seen:
         if met.record.propensity_valid and met.variant not in place.gives_none:
             found.setdefault(met.variant, []).append(_exploration(met.record.policy))
-    mean = {name: float(np.mean(shares)) for name, shares in found.items()}
+    # Rounded, so that of variants that explore alike the one with more customers is taken.
+    mean = {name: round(float(np.mean(shares)), 6) for name, shares in found.items()}
     best = max(mean, key=lambda name: (mean[name], len(found[name])), default=None)
     if best is None or mean[best] == 0:
         return None

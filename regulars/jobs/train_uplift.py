@@ -76,6 +76,11 @@ class TrainedUplift:
                 ("uplift over none", values.policy_over_none),
             )
         ]
+        if "response" not in report.drawn_by:
+            lines.append(
+                "what policy response would have earned on these decisions is not known: they do "
+                "not record its scores; give it a variant of an experiment of its own to compare"
+            )
         served = (
             "serves: name policy uplift in a variant of an experiment"
             if self.champion
