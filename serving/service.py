@@ -24,7 +24,6 @@ from foundation.profile import NOTHING_KNOWN, LiveState, SnapshotFacts
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended, Held
 from recommender.next_products import recommend
-from recommender.offer_uplift import OfferUplift
 from serving import metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
@@ -51,7 +50,7 @@ from serving.messages import (
 )
 from serving.profiles import ProfileStore
 from serving.scoring import Model, Scorer
-from serving.uplift_scoring import UpliftScorer
+from serving.uplift_scoring import UpliftScorer, UpliftValues
 from serving.uses import Uses
 
 REFRESH_SECONDS = 0.5
@@ -95,7 +94,7 @@ class LiveUplift:
     """The uplift model that serves and its name, e.g. uplift@2."""
 
     name: str
-    model: OfferUplift
+    model: UpliftValues
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 
@@ -10,11 +11,25 @@ from foundation.context import context_features
 from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import Profile, SnapshotFacts
-from recommender.offer_uplift import OfferUplift
 from serving.scoring import ModelMismatch
 
 # What was never shown by chance is not known to earn anything: only exploration shows it.
 UNKNOWN = 0.0
+
+
+class UpliftValues(Protocol):
+    """A fitted uplift model; see recommender/offer_uplift.py."""
+
+    @property
+    def offers(self) -> tuple[str, ...]: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def feature_hash(self) -> str: ...
+
+    def values(self, matrix: np.ndarray) -> np.ndarray: ...
 
 
 class UpliftScorer:
@@ -24,7 +39,7 @@ class UpliftScorer:
         ModelMismatch: The model was trained on other definitions than the snapshot holds.
     """
 
-    def __init__(self, name: str, uplift: OfferUplift, snapshot: SnapshotFacts) -> None:
+    def __init__(self, name: str, uplift: UpliftValues, snapshot: SnapshotFacts) -> None:
         if uplift.feature_hash != snapshot.feature_hash:
             raise ModelMismatch(
                 f"model {name!r} was trained on features {uplift.feature_hash}, this snapshot has "

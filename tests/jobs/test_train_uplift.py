@@ -10,6 +10,7 @@ from adapters.mlflow_uplift import MlflowUplift
 from foundation.context import context_features
 from foundation.decision import Policy
 from foundation.errors import NothingToDo, TooLittleData
+from foundation.money import Currency
 from foundation.profile import Profile
 from foundation.settings import Settings
 from regulars.jobs.train_uplift import train_uplift
@@ -58,6 +59,10 @@ def test_what_was_planted_is_found_serves_and_is_worth_what_was_said(
     single = (uplift_shop.LOVED + uplift_shop.UNLOVED) / 2
     assert values.none.low < USUAL < values.none.high
     assert values.best_over_none.low < single < values.best_over_none.high
+    said = "\n".join(trained.told(Currency("USD")))
+    assert "targeting pays" in said
+    assert f"{trained.name} serves" in said
+    assert "policy response would have earned on these decisions is not known" in said
     # The policy of the loaded model, on customers it never met, at their true effects.
     served = models.load(trained.version)
     vectors = draw_vectors(4_000, seed=99)
@@ -72,7 +77,7 @@ def test_what_was_planted_is_found_serves_and_is_worth_what_was_said(
     # Online is batch: the service's scores are the loaded model's own, to the last digit.
     scorer = UpliftScorer(trained.name, served, SNAPSHOT)
     shop = Shop((), uplift=scorer)
-    known = shop.known()
+    known = shop.known
     for n, vector in enumerate(vectors[:50]):
         online = scorer.scores(
             Profile("ana", None, None, vector, {}), known.catalogue.offers,
@@ -87,6 +92,24 @@ def test_what_was_planted_is_found_serves_and_is_worth_what_was_said(
     assert {r.versions.model for r in drawn} == {trained.name}
     assert all(r.propensity_valid and r.policy == Policy("uplift", 0.1) for r in drawn)
     assert 0 < sum(not r.slates[0].offers for r in drawn) < len(drawn) / 2
+
+
+@pytest.mark.slow
+def test_where_nobody_gains_by_another_offer_what_served_goes_on(
+    lake: DuckDbLake, tmp_path: Path, settings: Settings, silent: Progress
+) -> None:
+    models = MlflowUplift(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts")
+    opened(1_000, lake, design(), alike=True)
+
+    trained = train_uplift(lake, models, stored(design()), settings, silent)
+
+    assert (trained.champion, models.champion_version()) == (False, None)
+    assert trained.report.evaluation.choice.chosen == "best_single"
+    assert trained.report.best_single == "a"
+    told = "\n".join(trained.told(Currency("USD")))
+    assert "targeting does not pay" in told
+    assert "show everyone offer 'a' by a rule policy" in told
+    assert "uplift@1 does not serve" in told
 
 
 def test_too_few_of_an_offer_are_refused_with_the_way_out(

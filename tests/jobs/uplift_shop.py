@@ -9,6 +9,7 @@ brings a gamma variable of mean 400.
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,7 @@ class Shop:
     lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     redeemed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
+    @cached_property
     def known(self) -> Knowledge:
         documents = [
             {
@@ -111,17 +113,11 @@ class Shop:
         profile = Profile(customer, None, None, vector, {})
         asked = DecisionRequest(customer, "app", [AskedPlacement("checkout", 1)])
         record = decide(
-            asked, profile, LiveState({}), self.known_once, decision_id=f"d-{n}", at=at, seed=n
+            asked, profile, LiveState({}), self.known, decision_id=f"d-{n}", at=at, seed=n
         )
         self.records.append(record)
         self._respond(record, vector, np.random.default_rng([n, 3]))
         return record
-
-    @property
-    def known_once(self) -> Knowledge:
-        if not hasattr(self, "_known"):
-            self._known = self.known()
-        return self._known
 
     def _respond(self, record: DecisionRecord, vector: np.ndarray, draw: Any) -> None:
         at = record.at + timedelta(hours=1)
@@ -172,10 +168,23 @@ def _decision_row(record: DecisionRecord) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def opened(n: int, lake: DuckDbLake, *designs: Experiment, seed: int = 1, **fields: Any) -> Shop:
-    """Let n customers come once, and one more when all windows are over."""
+def opened(
+    n: int,
+    lake: DuckDbLake,
+    *designs: Experiment,
+    seed: int = 1,
+    alike: bool = False,
+    **fields: Any,
+) -> Shop:
+    """Let n customers come once, and one more when all windows are over.
+
+    Args:
+        alike: All love offer a, so that nobody gains by another one.
+    """
     shop = Shop(designs, **fields)
     vectors = draw_vectors(n, seed)
+    if alike:
+        vectors[:, 0] = np.abs(vectors[:, 0])
     for i, vector in enumerate(vectors, start=1_000_000 * seed):
         shop.visit(f"c-{i}", vector, START + timedelta(seconds=i % 1_000_000), i)
     shop.visit("last", vectors[0], START + (DAYS + 2) * DAY, 1_000_000 * (seed + 1))
