@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 # What an experiment's variant may name; the other kinds carry numbers of their own.
-POLICY_WORDS = ("response", "popular", "rule", "random", "none")
+POLICY_WORDS = ("response", "uplift", "popular", "rule", "random", "none")
 # These rank by the scores that are passed to them.
 SCORED = frozenset({"response", "popular", "uplift"})
 

@@ -103,6 +103,43 @@ class UpliftModel:
                 f"{features.shape}; give the same columns in the same order"
             )
 
+    def document(self) -> dict[str, Any]:
+        """Return the model as plain JSON; trees are in LightGBM's own text."""
+        return {
+            "average": self.average.tolist(),
+            "average_error": self.average_error.tolist(),
+            "scale": self.scale,
+            "best": self.best,
+            "sharpest": self.sharpest,
+            "n_features": self.n_features,
+            "outcomes": [
+                [one.level.model_to_string(), *(d.model_to_string() for d in one.differences)]
+                for one in self._outcomes
+            ],
+            "scores": [[one.model_to_string() for one in models] for models in self._scores],
+            "centre": {name: values.tolist() for name, values in self._centre.items()},
+        }
+
+    @staticmethod
+    def of(document: dict[str, Any]) -> "UpliftModel":
+        """Return the model of a document.
+
+        Raises:
+            KeyError, ValueError, TypeError, lightgbm.basic.LightGBMError: It is none.
+        """
+        trees = [[_trees(text) for text in texts] for texts in document["outcomes"]]
+        return UpliftModel(
+            average=np.array(document["average"]),
+            average_error=np.array(document["average_error"]),
+            scale=document["scale"],
+            best=document["best"],
+            sharpest=document["sharpest"],
+            n_features=document["n_features"],
+            _outcomes=[_Outcomes(level, differences) for level, *differences in trees],
+            _scores=[[_trees(text) for text in texts] for texts in document["scores"]],
+            _centre={name: np.array(values) for name, values in document["centre"].items()},
+        )
+
 
 @dataclass(frozen=True)
 class _Outcomes:
@@ -223,6 +260,10 @@ def _boost(
     settings = {**_TREES, **kept, "seed": seed, "num_threads": 1}
     data = lightgbm.Dataset(features, target, weight=weight)
     return lightgbm.train(settings, data, num_boost_round=size["rounds"])
+
+
+def _trees(text: str) -> Any:
+    return lightgbm.Booster(model_str=text)
 
 
 def _predict(models: Sequence[Any], features: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ margin itself, whatever its sign, so both rank offers alike.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from foundation.errors import RegularsError
 from foundation.money import Currency
 from foundation.scores import Interval
@@ -166,6 +168,18 @@ class Arbitration:
             "lever": self.lever,
             "score": self.score,
         }
+
+
+def net_of_contact(effects: np.ndarray, contact: Contact) -> np.ndarray:
+    """Return expected incremental margins where effects were measured in money.
+
+    Such an effect has margin and the cost of redemptions in it already, so only the contact is
+    left to pay: `OfferValue` with an uplift in minor units, a margin of 1 and no cost of its own.
+
+    Args:
+        effects: Minor units, already net of the offer's cost, any shape.
+    """
+    return effects - contact.total
 
 
 def ranked(offers: Sequence[Arbitration]) -> list[int]:

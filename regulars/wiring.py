@@ -2,10 +2,10 @@
 
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 from fastapi import FastAPI
@@ -21,7 +21,7 @@ from foundation.errors import RegularsError
 from foundation.profile import SnapshotFacts
 from foundation.settings import Settings, load_settings
 from serving.api import create_app
-from serving.service import DecisionService, LiveModel, Parts
+from serving.service import DecisionService, LiveModel, LiveUplift, Parts
 
 # MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
 # process needs is imported where it is used.
@@ -30,9 +30,13 @@ if TYPE_CHECKING:
     from adapters.postgres_admin import PostgresAdmin
     from foundation.lake import Lake
     from recommender.registry import ModelRegistry
+    from recommender.uplift_registry import UpliftRegistry
     from regulars.desk import HouseDesk
     from segmentation.registry import ChurnRegistry
     from segmentation.value_registry import ValueRegistry
+
+
+Loaded = TypeVar("Loaded")
 
 
 class House:
@@ -49,6 +53,9 @@ class House:
                 "that can be made and written"
             ) from error
         self._live: LiveModel | None = None
+        self._live_uplift: LiveUplift | None = None
+        # MLflow lays out its database when it is first opened: not twice at once.
+        self._opening = threading.Lock()
 
     @cached_property
     def lake(self) -> "Lake":
@@ -76,6 +83,12 @@ class House:
         from adapters.mlflow_churn import MlflowChurn
 
         return MlflowChurn(self.settings.mlflow_uri, self.settings.artifact_folder)
+
+    @cached_property
+    def uplift(self) -> "UpliftRegistry":
+        from adapters.mlflow_uplift import MlflowUplift
+
+        return MlflowUplift(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @cached_property
     def value_models(self) -> "ValueRegistry":
@@ -132,7 +145,8 @@ class House:
                 activation_seconds=60 * self.settings.activation_minutes,
                 keys=journal,
                 profiles=self.profiles(),
-                champion=self._champion,
+                champion=self._one_by_one(self._champion),
+                uplift=self._one_by_one(self._uplift_champion),
                 policy=Policy("response", self.settings.exploration),
                 time_zone=self.settings.time_zone,
             )
@@ -158,6 +172,13 @@ class House:
             admin,
         )
 
+    def _one_by_one(self, load: Callable[[], Loaded]) -> Callable[[], Loaded]:
+        def loading() -> Loaded:
+            with self._opening:
+                return load()
+
+        return loading
+
     def _champion(self) -> LiveModel | None:
         """Return the champion; one that is loaded already is not loaded again."""
         named = self._champion_name()
@@ -168,6 +189,18 @@ class House:
             if model is not None and named == loaded:
                 self._live = LiveModel(loaded, model)
         return None if named is None else self._live
+
+    def _uplift_champion(self) -> LiveUplift | None:
+        """Return the uplift model that serves; one that is loaded already is not loaded again."""
+        from recommender.uplift_registry import UPLIFT
+
+        version = self.uplift.champion_version()
+        if version is None:
+            return None
+        name = f"{UPLIFT}@{version}"
+        if self._live_uplift is None or self._live_uplift.name != name:
+            self._live_uplift = LiveUplift(name, self.uplift.load(version))
+        return self._live_uplift
 
     def _champion_name(self) -> str | None:
         from recommender.registry import RESPONSE

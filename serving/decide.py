@@ -30,6 +30,7 @@ from serving.catalogue import Catalogue
 from serving.eligibility import refusal
 from serving.messages import DecisionRequest
 from serving.scoring import Scorer
+from serving.uplift_scoring import UpliftScorer
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Knowledge:
     feature_hash: str | None = None
     # Where each offer stands in a profile's affinity.
     places: Mapping[str, int] = field(default_factory=dict[str, int])
+    # The uplift model, or why there is none: only those for whom it would decide are told.
+    uplift: UpliftScorer | None = None
+    uplift_fault: str = "no uplift model; run 'regulars train uplift'"
 
 
 def decide(
@@ -97,15 +101,12 @@ def decide(
             refusals[offer.offer_id] = reason
     context = _context(request)
     causes = list(known.causes)
-    responses = None
-    if policy.scored == "response":
-        try:
-            responses = _responses(profile, eligible, known, request, context, at)
-        except RegularsError as error:
-            causes.append(str(error))
-    unscored = policy.scored not in (None, "popular") and responses is None
-    if policy.scored == "uplift":
-        causes.append("no uplift scores are served yet; choose a policy that ranks by response")
+    own = None
+    try:
+        own = _own_scores(policy, profile, eligible, known, request, context, at)
+    except RegularsError as error:
+        causes.append(str(error))
+    unscored = policy.scored not in (None, "popular") and own is None
     without = _without_posterior(policy, eligible)
     if without is not None:
         causes.append(f"the thompson policy has no posterior for offer {without!r}; add it")
@@ -113,7 +114,7 @@ def decide(
     # offers, and the answer says so. A holdout's empty slate needs neither.
     fallback = unscored or without is not None
     drawn_by = Policy("popular") if fallback else policy
-    scores = {o.offer_id: o.popularity for o in eligible} if responses is None else responses
+    scores = {o.offer_id: o.popularity for o in eligible} if own is None else own
     near = _affinities(profile, eligible, known)
     slates = _slates(request, drawn_by, eligible, scores, near, fallback, Random(seed))  # noqa: S311
     return DecisionRecord(
@@ -135,7 +136,7 @@ def decide(
         causes=causes,
         versions=Versions(
             catalogue=known.catalogue.version,
-            model=None if known.scorer is None else known.scorer.name,
+            model=_model(policy, known),
             snapshot=known.snapshot,
             features=known.feature_hash,
         ),
@@ -153,6 +154,7 @@ def named_policy(name: str, exploration: float) -> Policy:
     """Return the policy a variant names; `none` and `random` have nothing left to explore."""
     kinds: dict[str, Policy] = {
         "response": Policy("response", exploration),
+        "uplift": Policy("uplift", exploration),
         "popular": Policy("popular", exploration),
         "rule": Policy("rule", exploration),
         "random": Policy("random", 1.0),
@@ -190,7 +192,8 @@ def _context(request: DecisionRequest) -> Context:
     )
 
 
-def _responses(
+def _own_scores(
+    policy: Policy,
     profile: Profile | None,
     eligible: list[Offer],
     known: Knowledge,
@@ -198,10 +201,17 @@ def _responses(
     context: Context,
     at: datetime,
 ) -> dict[str, float] | None:
-    """Return how likely she is to respond to each; None where she or the model is unknown."""
-    if profile is None or known.scorer is None:
+    """Return the scores of the policy's own model; None where she or the model is unknown.
+
+    Raises:
+        RegularsError: The model serves nothing that can be used.
+    """
+    scorer = {"response": known.scorer, "uplift": known.uplift}.get(policy.scored or "")
+    if policy.scored == "uplift" and scorer is None:
+        raise RegularsError(known.uplift_fault)
+    if profile is None or scorer is None:
         return None
-    return known.scorer.scores(
+    return scorer.scores(
         profile,
         eligible,
         channel=request.channel,
@@ -209,6 +219,11 @@ def _responses(
         time_zone=profile.time_zone or known.time_zone,
         basket_amounts=None if context.basket is None else [line.amount for line in context.basket],
     )
+
+
+def _model(policy: Policy, known: Knowledge) -> str | None:
+    scorer = known.uplift if policy.scored == "uplift" else known.scorer
+    return None if scorer is None else scorer.name
 
 
 def _affinities(

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import msgspec
 import structlog
@@ -49,6 +50,7 @@ from serving.messages import (
 )
 from serving.profiles import ProfileStore
 from serving.scoring import Model, Scorer
+from serving.uplift_scoring import UpliftScorer, UpliftValues
 from serving.uses import Uses
 
 REFRESH_SECONDS = 0.5
@@ -63,6 +65,9 @@ LOADING = "the champion model is still being loaded"
 # none waits longer for its turn.
 TELLINGS = 2
 TELLING_SECONDS = 5.0
+
+
+Live = TypeVar("Live")
 
 
 class KeyReused(RegularsError):
@@ -86,6 +91,14 @@ class LiveModel:
 
 
 @dataclass(frozen=True)
+class LiveUplift:
+    """The uplift model that serves and its name, e.g. uplift@2."""
+
+    name: str
+    model: UpliftValues
+
+
+@dataclass(frozen=True)
 class Parts:
     """The adapters a service is put together from."""
 
@@ -96,6 +109,7 @@ class Parts:
     keys: KeyStore
     profiles: ProfileStore
     champion: Callable[[], LiveModel | None]
+    uplift: Callable[[], LiveUplift | None]
     policy: Policy
     time_zone: str
     activation_seconds: int
@@ -113,7 +127,10 @@ class DecisionService:
         self._log = structlog.get_logger("serving")
         self._known: Knowledge | None = None
         self._catalogue: Catalogue | None = None
-        self._champion = _Champion()
+        self._champion: _Champion[LiveModel] = _Champion()
+        self._uplift: _Champion[LiveUplift] = _Champion(
+            fault="the uplift model is still being loaded"
+        )
         self._made_of: tuple[object, ...] = ()
         self._keys: dict[bytes, KeyFacts] = {}
         self._keys_read = 0.0
@@ -142,7 +159,13 @@ class DecisionService:
 
     async def start(self) -> None:
         """Load what is live; goes on without the database or a model and comes back with them."""
-        steps = (self._read_keys, self._read_champion, self._read_catalogue, self._read_uses)
+        steps = (
+            self._read_keys,
+            self._read_champion,
+            self._read_uplift,
+            self._read_catalogue,
+            self._read_uses,
+        )
         first = [asyncio.Event() for _ in steps]
         self._watches = [
             asyncio.create_task(self._watch(step, tried))
@@ -177,6 +200,7 @@ class DecisionService:
         await self._read_keys()
         await self._read_catalogue()
         await self._read_champion()
+        await self._read_uplift()
 
     async def decide(self, request: DecisionRequest) -> DecisionAnswer:
         """Decide, write the record, then answer.
@@ -377,23 +401,43 @@ class DecisionService:
             self._known = replace(self._known, held=self._held)
 
     async def _read_champion(self) -> None:
-        """Load the champion once for each catalogue version, which moves when it changes."""
-        last, version = self._champion, self._catalogue and self._catalogue.version
+        def take(read: _Champion[LiveModel]) -> None:
+            self._champion = read
+            self._take_over()
+
+        await self._read_model(
+            self._champion, self._parts.champion, "champion model", "response", take
+        )
+
+    async def _read_uplift(self) -> None:
+        def take(read: _Champion[LiveUplift]) -> None:
+            self._uplift = read
+            self._take_over()
+
+        await self._read_model(self._uplift, self._parts.uplift, "uplift model", "uplift", take)
+
+    async def _read_model(
+        self,
+        last: "_Champion[Live]",
+        load: Callable[[], Live | None],
+        what: str,
+        name: str,
+        take: Callable[["_Champion[Live]"], None],
+    ) -> None:
+        """Load a champion once for each catalogue version, which moves when it changes."""
+        version = self._catalogue and self._catalogue.version
         if last.read_at == version and time.monotonic() < last.again:
             return
         try:
             # Loading a model reads files: off the event loop, so that requests go on.
-            live = await asyncio.to_thread(self._parts.champion)
+            live = await asyncio.to_thread(load)
         except Exception as error:
-            fault = f"the champion model cannot be loaded ({type(error).__name__})"
+            fault = f"the {what} cannot be loaded ({type(error).__name__})"
             # The one before stays; without one the answers are fallbacks and say so.
-            again = time.monotonic() + MODEL_SECONDS
-            self._champion = _Champion(last.live, fault, version, again)
-            self._take_over()
+            take(_Champion(last.live, fault, version, time.monotonic() + MODEL_SECONDS))
             raise
-        missing = None if live else "no champion model; run 'regulars train response'"
-        self._champion = _Champion(live, missing, version)
-        self._take_over()
+        missing = None if live else f"no {what}; run 'regulars train {name}'"
+        take(_Champion(live, missing, version))
 
     async def _read_catalogue(self) -> None:
         """Take over a newer catalogue or snapshot, if there is one."""
@@ -409,7 +453,14 @@ class DecisionService:
     def _take_over(self) -> None:
         """Decide from now on with what was last read, if any of it is new."""
         facts = self._parts.profiles.facts()
-        made_of = (self._catalogue, self._champion.live, self._champion.fault, facts)
+        made_of = (
+            self._catalogue,
+            self._champion.live,
+            self._champion.fault,
+            self._uplift.live,
+            self._uplift.fault,
+            facts,
+        )
         if self._catalogue is None or made_of == self._made_of:
             return
         known = self._knowledge(self._catalogue, facts)
@@ -419,6 +470,7 @@ class DecisionService:
             catalogue=known.catalogue.version,
             snapshot=known.snapshot,
             model=known.scorer.name if known.scorer else None,
+            uplift=known.uplift.name if known.uplift else None,
             causes=list(known.causes),
         )
 
@@ -435,6 +487,7 @@ class DecisionService:
                 scorer = Scorer(live.name, live.model, facts)
             except RegularsError as error:
                 causes.append(str(error))
+        uplift, fault = self._uplift_known(facts)
         compiled = catalogue.compiled(NOTHING_KNOWN if facts is None else facts.vocabulary)
         causes.extend(
             f"experiment {key!r} assigns nobody: its audience cannot be judged ({reason})"
@@ -451,14 +504,28 @@ class DecisionService:
             causes=tuple(causes),
             feature_hash=None if facts is None else facts.feature_hash,
             places={} if facts is None else facts.places,
+            uplift=uplift,
+            uplift_fault=fault or "",
         )
+
+    def _uplift_known(self, facts: SnapshotFacts | None) -> tuple[UpliftScorer | None, str | None]:
+        """Return the uplift model on this snapshot, or why it cannot decide."""
+        if facts is None:
+            return None, "no customer snapshot is published; run 'regulars segment'"
+        live = self._uplift.live
+        if live is None:
+            return None, self._uplift.fault
+        try:
+            return UpliftScorer(live.name, live.model, facts), None
+        except RegularsError as error:
+            return None, str(error)
 
 
 @dataclass(frozen=True)
-class _Champion:
-    """The champion as last read, or why there is none; under which catalogue version that was."""
+class _Champion(Generic[Live]):
+    """A champion as last read, or why there is none; under which catalogue version that was."""
 
-    live: LiveModel | None = None
+    live: Live | None = None
     fault: str | None = LOADING
     read_at: int | None = -1
     again: float = math.inf

@@ -14,7 +14,7 @@ from regulars.commands.telling import print_json, say
 
 def train(
     model: Annotated[
-        str, typer.Argument(help="Which model: response, clv, churn or complements.")
+        str, typer.Argument(help="Which model: response, uplift, clv, churn or complements.")
     ] = "response",
     test_from: Annotated[
         datetime | None, typer.Option(help="First day held out; the latest quarter by default.")
@@ -22,13 +22,15 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model beside its baseline, evaluate both on later days, register the better one."""
-    known(model, "response", "clv", "churn", "complements")
+    known(model, "response", "uplift", "clv", "churn", "complements")
     if test_from is not None and model != "response":
         raise RegularsError(f"--test-from is for the response model; train {model} without it")
     if model == "clv":
         _train_clv(as_json)
     elif model == "churn":
         _train_churn(as_json)
+    elif model == "uplift":
+        _train_uplift(as_json)
     elif model == "complements":
         _train_complements(as_json)
     else:
@@ -80,6 +82,45 @@ def _train_response(test_from: datetime | None, as_json: bool) -> None:
         )
     say(report.verdict())
     say(f"registered: response@{version} is the {trained.alias}")
+
+
+def _train_uplift(as_json: bool) -> None:
+    from regulars.jobs.train_uplift import train_uplift
+    from regulars.locks import only_one
+
+    house, progress = open_house(), progress_shown()
+    with administered(house) as admin:
+        with only_one(house.settings.lock_folder, "train"):
+            trained = train_uplift(
+                house.lake, house.uplift, admin.experiments(), house.settings, progress
+            )
+        if trained.champion:
+            admin.touch_catalogue()
+    report, found = trained.report, trained.report.evaluation
+    if as_json:
+        print_json(
+            {
+                "model": trained.name,
+                "alias": "champion" if trained.champion else None,
+                "chosen": found.choice.chosen,
+                "verdict": report.verdict(),
+                "values": asdict(found.values),
+                "drawn": {"by": report.drawn_by, **asdict(report.drawn)},
+                "best_single_offer": report.best_single,
+                "rate_p": found.rate_p,
+                "learner": report.model.model.best,
+                "rows": report.rows,
+                "customers": report.customers,
+                "response_rates": report.response_rates,
+                "days": report.model.days,
+                "decided_again": report.again,
+                "left_out": report.left_out,
+                "assumptions": trained.assumptions,
+            }
+        )
+        return
+    for line in trained.told(house.settings.currency):
+        say(line)
 
 
 def _train_churn(as_json: bool) -> None:

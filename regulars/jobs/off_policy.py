@@ -71,7 +71,7 @@ def policy_value(
         )
     window = timedelta(days=days)
     over = [record for record in records if record.at + window <= until]
-    offers = _offers(lake)
+    offers = offers_known(lake)
     redeemed = _redeemed(lake, until)
     first: list[_Row] = []
     slates: list[_Row] = []
@@ -107,7 +107,8 @@ def _records(lake: Lake, placement: str) -> list[DecisionRecord]:
     return [r for r in records if any(slate.placement == placement for slate in r.slates)]
 
 
-def _offers(lake: Lake) -> dict[str, tuple[Eligible, frozenset[str]]]:
+def offers_known(lake: Lake) -> dict[str, tuple[Eligible, frozenset[str]]]:
+    """Return the lake's offers, each with the placements it is for (none listed: all)."""
     table = lake.table("offers").select("offer_id", "priority", "exclusive_group", "placements")
     return {
         row["offer_id"]: (
@@ -146,7 +147,7 @@ def _rows(
             f"{record.policy.scored or 'none'}; evaluate on decisions of a policy that ranks alike"
         )
     limit = next(p.limit for p in record.placements if p.name == placement)
-    eligible = _eligible(record, placement, offers)
+    eligible = eligible_at(record, placement, offers)
     shown = [offer.offer_id for offer in slate.offers]
     logging, wanted = (
         slot_probabilities(policy, eligible, record.scores, limit, shown)
@@ -178,7 +179,7 @@ def _rows(
     return [top, *rows]
 
 
-def _eligible(
+def eligible_at(
     record: DecisionRecord, placement: str, offers: dict[str, tuple[Eligible, frozenset[str]]]
 ) -> list[Eligible]:
     """Return what was left for a placement below those that were filled before it."""

@@ -84,11 +84,17 @@ def _with_members(lake: Lake, unit: str, asked: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([asked, joined[list(asked.columns)]], ignore_index=True)
 
 
-def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFrame:
-    """Return one row a unit and variant with its metrics; a unit without purchases earns 0."""
+def with_metrics(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series") -> pd.DataFrame:
+    """Return one row a unit and variant with its metrics; a unit without purchases earns 0.
+
+    Args:
+        units: As of `assigned_units`.
+        until: Where all end, or where each row of `units` does.
+    """
     first = units.groupby(["unit_id", "variant"])["since"].transform("min")
     # Tills write minutes: what she bought because of the decision may bear its minute's start.
     first = pd.to_datetime(first, utc=True).dt.floor("min")
+    last = units["since"].map(lambda _: until) if isinstance(until, datetime) else until
     spine = lake.memory(
         arrow.table(
             {
@@ -96,11 +102,14 @@ def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFra
                 "variant": units["variant"].to_numpy(dtype=object),
                 "customer_id": units["customer_id"].to_numpy(dtype=object),
                 "since": arrow.array(first, type=arrow.timestamp("us", tz="UTC")),
+                "ends": arrow.array(
+                    pd.to_datetime(last, utc=True), type=arrow.timestamp("us", tz="UTC")
+                ),
             }
         )
     )
-    bought = _bought(lake, spine, until)
-    redeemed = _redeemed(lake, spine, until)
+    bought = _bought(lake, spine)
+    redeemed = _redeemed(lake, spine)
     keys = ["unit_id", "variant"]
     metrics = (
         units[keys]
@@ -114,8 +123,8 @@ def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFra
     return metrics[[*keys, *METRICS]]
 
 
-def _bought(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
-    lines = _during(spine, lake.table("purchases"), until)
+def _bought(lake: Lake, spine: ibis.Table) -> pd.DataFrame:
+    lines = _during(spine, lake.table("purchases"))
     rates = lake.table("products").select("product_id", "margin_rate")
     lines = lines.left_join(rates, "product_id")
     rate = lines.margin_rate.fill_null(margin_rate(lake))
@@ -133,21 +142,19 @@ def _bought(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
     )
 
 
-def _redeemed(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
+def _redeemed(lake: Lake, spine: ibis.Table) -> pd.DataFrame:
     keys = ["unit_id", "variant", "offer_id"]
     uses = lake.table("interactions").filter(lambda t: t.kind.isin(("redeem", "reverse")))
     used = _frame(
         lake,
-        _during(spine, uses, until)
+        _during(spine, uses)
         .group_by(keys)
         .aggregate(uses=lambda t: (t.kind == "redeem").sum() - (t.kind == "reverse").sum()),
     )
     lines = lake.table("purchases").filter(lambda t: t.offer_discount > 0)
     told = _frame(
         lake,
-        _during(spine, lines, until)
-        .group_by(keys)
-        .aggregate(told=lambda t: t.offer_discount.sum()),
+        _during(spine, lines).group_by(keys).aggregate(told=lambda t: t.offer_discount.sum()),
     )
     costs = _frame(lake, lake.table("offers").select("offer_id", "cost"))
     merged = used.merge(costs, on="offer_id", how="left").merge(told, on=keys, how="left")
@@ -164,10 +171,10 @@ def _redeemed(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
     return summed.astype({"uses": "float64", "cost": "float64"})
 
 
-def _during(spine: ibis.Table, events: ibis.Table, until: datetime) -> ibis.Table:
+def _during(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
     joined = spine.join(events, "customer_id")
     at = joined["at"]
-    return joined.filter((at >= joined.since) & (at < ibis.literal(until)))
+    return joined.filter((at >= joined.since) & (at < joined.ends))
 
 
 def _frame(lake: Lake, table: ibis.Table) -> pd.DataFrame:

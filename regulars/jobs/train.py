@@ -47,9 +47,9 @@ def training_frame(lake: Lake, settings: Settings) -> TrainingFrame:
         raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
     features, zone = registry(lake), settings.time_zone
     frame = exposures(lake, features, observed_until, zone, settings.publish_hour)
-    told_until = _told_until(lake)
-    if told_until is not None:
-        frame = frame.beside(recorded_exposures(lake, features, told_until, zone))
+    last = told_until(lake)
+    if last is not None:
+        frame = frame.beside(recorded_exposures(lake, features, last, zone))
     if frame.rows.empty:
         raise NothingToDo(
             f"no exposure to learn from ({frame.censored:,} are still open at "
@@ -77,7 +77,7 @@ def _observed_until(lake: Lake) -> datetime | None:
     return None
 
 
-def _told_until(lake: Lake) -> datetime | None:
+def told_until(lake: Lake) -> datetime | None:
     """Return the newest decision: outcomes are ingested together with decisions."""
     newest = lake.fetch(lake.table("decisions").aggregate(at=lambda t: t["at"].max()))
     return newest["at"][0].as_py()

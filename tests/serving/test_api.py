@@ -31,9 +31,12 @@ from experiments.assignment import variant_of
 from experiments.design import Experiment, Variant
 from foundation.access import SCOPES, hash_key
 from foundation.clock import SystemClock
+from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.decision import Policy, decode_record
 from foundation.profile import Profile
 from recommender.next_products import Complement, Known, NextProducts
+from recommender.offer_uplift import OfferUplift
+from recommender.uplift import UpliftModel
 from regulars.wiring import House
 from serving import service as service_module
 from serving.api import create_app
@@ -43,7 +46,7 @@ from serving.messages import (
     RecommendationAnswer,
     RecommendationRequest,
 )
-from serving.service import DecisionService, Parts
+from serving.service import DecisionService, LiveUplift, Parts
 from tests.deployment import LIVE_OFFERS
 
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -837,6 +840,9 @@ class TestOperation:
         assert client.get("/docs").status_code == 200
 
 
+RESPONSE = Policy("response", 0.1)
+
+
 class Failing:
     """A champion that cannot be loaded until it can."""
 
@@ -915,6 +921,51 @@ class TestTakingOver:
 
         asyncio.run(story())
 
+    def test_policy_uplift_waits_for_its_model_and_then_ranks_by_it(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service_module, "MODEL_SECONDS", 0.2)
+        facts = house.profiles().facts()
+        assert facts is not None
+        model = OfferUplift(
+            UpliftModel.of(
+                {
+                    "average": [70.0, -5.0], "average_error": [1.0, 1.0], "scale": {},
+                    "best": "same", "sharpest": "t",
+                    "n_features": len(facts.names) + len(CONTEXT_NAMES),
+                    "outcomes": [], "scores": [], "centre": {},
+                }
+            ),
+            ("live-coffee", "live-bakery"),
+            (*facts.names, *CONTEXT_NAMES),
+            facts.feature_hash,
+            14,
+        )  # fmt: skip
+        failing = Failing()
+
+        def uplift() -> LiveUplift:
+            failing()
+            return LiveUplift("uplift@4", model)
+
+        async def story() -> None:
+            chosen = Policy("uplift")
+            serving = in_process(house, house.profiles(), lambda: None, uplift, chosen)
+            async with serving as running:
+                answer = await running.decide(request("c-0050"))
+                assert "the uplift model cannot be loaded (OSError)" in answer.causes
+                assert answer.placements[0].fallback
+                failing.broken = False
+                for _ in range(100):
+                    answer = await running.decide(request("c-0050"))
+                    if not answer.placements[0].fallback:
+                        break
+                    await asyncio.sleep(0.05)
+                shown = [(o.offer_id, o.score) for o in answer.placements[0].offers]
+                assert shown == [("live-coffee", 70.0)]
+                assert (answer.versions.model, answer.versions.policy) == ("uplift@4", "uplift")
+
+        asyncio.run(story())
+
     def test_a_champion_that_hangs_delays_neither_keys_nor_experiments(
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -988,7 +1039,11 @@ def request(customer_id: str) -> DecisionRequest:
 
 @contextlib.asynccontextmanager
 async def in_process(
-    house: House, profiles: LmdbProfiles, champion: Callable[[], Any]
+    house: House,
+    profiles: LmdbProfiles,
+    champion: Callable[[], Any],
+    uplift: Callable[[], Any] = lambda: None,
+    policy: Policy = RESPONSE,
 ) -> AsyncGenerator[DecisionService]:
     pool = PostgresPool(str(house.settings.database_url))
     journal = PostgresJournal(pool)
@@ -1002,7 +1057,8 @@ async def in_process(
             keys=journal,
             profiles=profiles,
             champion=champion,
-            policy=Policy("response", 0.1),
+            uplift=uplift,
+            policy=policy,
             time_zone="America/New_York",
         )
     )

@@ -697,7 +697,7 @@ def test_a_rule_draws_as_itself_and_replays(scorer: Scorer) -> None:
 @pytest.mark.parametrize(
     ("policy", "cause"),
     [
-        (Policy("uplift", 0.1), "no uplift scores are served yet"),
+        (Policy("uplift", 0.1), "no uplift model; run 'regulars train uplift'"),
         (
             Policy("thompson", posteriors={"o-1": Posterior("beta", 1, 1)}),
             "no posterior for offer 'o-2'",

@@ -1,0 +1,69 @@
+"""What does showing an offer to a customer earn, by the uplift model that serves?
+
+Treatments of the model are offers, its control "no offer", its outcome the customer's money after
+the decision, net of what redeemed offers cost. Batch and service call the same function.
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from recommender.uplift import UpliftModel
+from recommender.value import Contact, net_of_contact
+
+FREE = Contact()
+
+
+@dataclass(frozen=True)
+class OfferUplift:
+    """An uplift model and what its numbers mean.
+
+    Attributes:
+        offers: Of the model's treatments from 1 on.
+        names: Of its inputs: the snapshot's features, then those of the moment.
+        feature_hash: Of the definitions that it learned from.
+        days: The window after a decision that its money counts.
+    """
+
+    model: UpliftModel
+    offers: tuple[str, ...]
+    names: tuple[str, ...]
+    feature_hash: str
+    days: int
+
+    def values(self, matrix: np.ndarray, contact: Contact = FREE) -> np.ndarray:
+        """Return each offer's expected incremental margin, minor units, shape (n, offers).
+
+        Args:
+            matrix: Shape (n, len(names)), NaN where unknown.
+        """
+        return net_of_contact(self.model.effects(matrix), contact)
+
+    def to_text(self) -> str:
+        """Return everything as JSON: no code is loaded with it."""
+        return json.dumps(
+            {
+                "offers": self.offers,
+                "names": self.names,
+                "feature_hash": self.feature_hash,
+                "days": self.days,
+                "model": self.model.document(),
+            }
+        )
+
+    @staticmethod
+    def from_text(text: str) -> "OfferUplift":
+        """Return what `to_text` wrote.
+
+        Raises:
+            KeyError, ValueError, TypeError, lightgbm.basic.LightGBMError: The text is none of it.
+        """
+        told = json.loads(text)
+        return OfferUplift(
+            UpliftModel.of(told["model"]),
+            tuple(told["offers"]),
+            tuple(told["names"]),
+            told["feature_hash"],
+            told["days"],
+        )

@@ -1,0 +1,153 @@
+"""Train uplift: learn from randomised decisions whom which offer makes spend more, and judge it.
+
+The model serves only if targeting by it beats both the best single offer for everyone and none, by
+cross-fitting; otherwise it is kept in the registry with the reason.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adapters.postgres_admin import StoredExperiment
+from foundation.errors import NothingToDo
+from foundation.lake import Lake
+from foundation.money import Currency
+from foundation.scores import Interval
+from foundation.settings import Settings
+from recommender.affinity import response_hash
+from recommender.offer_uplift import OfferUplift
+from recommender.policy_value import Price, mean_value
+from recommender.uplift import fit_uplift
+from recommender.uplift_evaluation import FITS, cross_fit
+from recommender.uplift_registry import UPLIFT, UpliftRegistry, UpliftReport
+from regulars.assumptions import statements
+from regulars.jobs.customers import SEED, registry
+from regulars.jobs.randomised_decisions import (
+    NO_OFFER,
+    WAY_OUT,
+    RandomisedDecisions,
+    randomised_decisions,
+)
+from regulars.jobs.train import TRAINED_ON, told_until
+from regulars.progress import Progress
+
+
+@dataclass(frozen=True)
+class TrainedUplift:
+    """What was trained, where it is registered, and whether it serves from now on."""
+
+    report: UpliftReport
+    version: int
+    champion: bool
+    assumptions: list[str]
+
+    @property
+    def name(self) -> str:
+        return f"{UPLIFT}@{self.version}"
+
+    def told(self, currency: Currency) -> list[str]:
+        """Return the result as people read it; money a decision."""
+        report, values = self.report, self.report.evaluation.values
+        drawn_by = " and ".join(report.drawn_by)
+        lines = [
+            f"trained on {report.rows:,} decisions drawn by chance, one a customer; money is that "
+            f"of the {report.model.days} days after"
+        ]
+        lines += [
+            f"  {name}: {n:,} customers, {report.response_rates.get(name, 0.0):.1%} redeemed"
+            for name, n in report.customers.items()
+        ]
+        lines += [f"left out: {n:,} decisions {why}" for why, n in report.left_out.items()]
+        if report.again:
+            lines.append(
+                f"{report.again:,} customers were decided for again in those days: what offers of "
+                "then caused is in the figures too"
+            )
+        lines += [
+            f"  {word:<28} {currency.show(one.value)} a decision "
+            f"[{currency.show(one.low)}, {currency.show(one.high)}]"
+            for word, one in (
+                ("each what uplift advises", values.policy),
+                (f"all {report.best_single}", values.best_single),
+                ("none", values.none),
+                (f"as {drawn_by} drew", report.drawn),
+                ("uplift over one for all", values.policy_over_best),
+                ("uplift over none", values.policy_over_none),
+            )
+        ]
+        if "response" not in report.drawn_by:
+            lines.append(
+                "what policy response would have earned on these decisions is not known: they do "
+                "not record its scores; give it a variant of an experiment of its own to compare"
+            )
+        served = (
+            "serves: name policy uplift in a variant of an experiment"
+            if self.champion
+            else "does not serve; what served before still does"
+        )
+        lines += [f"{report.verdict()} (minor units)", f"registered: {self.name} {served}"]
+        return [*lines, *(f"assumed: {statement}" for statement in self.assumptions)]
+
+
+def train_uplift(
+    lake: Lake,
+    models: UpliftRegistry,
+    experiments: Sequence[StoredExperiment],
+    settings: Settings,
+    progress: Progress,
+) -> TrainedUplift:
+    """Train and judge; the champion changes only where targeting pays.
+
+    Args:
+        experiments: All there were, with the holdout.
+
+    Raises:
+        NothingToDo: The lake holds no decisions.
+        TooLittleData: They do not say what offers cause; says why, and what to do.
+    """
+    with progress.step("train uplift") as step:
+        step.show("decisions drawn by chance")
+        until = told_until(lake)
+        if until is None:
+            raise NothingToDo(f"the lake holds no decisions; {WAY_OUT}")
+        features = registry(lake)
+        found = randomised_decisions(lake, features, experiments, until, settings.time_zone)
+        rows = found.trial()
+        step.show(f"{len(found.rows):,} decisions, {len(found.offers)} offers: cross-fitting")
+        step.expect(FITS)
+        # The outcome is money already, net of what offers cost.
+        evaluation = cross_fit(rows, Price(), SEED, fitted=step.advance)
+        model = OfferUplift(
+            fit_uplift(rows, SEED), found.offers, found.names, response_hash(features), found.days
+        )
+        report = UpliftReport(
+            model=model,
+            evaluation=evaluation,
+            drawn=_drawn(found),
+            drawn_by=found.policies,
+            rows=len(found.rows),
+            customers=found.shown,
+            response_rates=_response_rates(found),
+            again=found.again,
+            left_out=found.left_out,
+        )
+        step.show("tracking in MLflow")
+        version = models.register(report, lake.digest(TRAINED_ON))
+        if report.pays:
+            models.crown(version)
+        step.show(report.verdict())
+    return TrainedUplift(report, version, report.pays, statements(lake))
+
+
+def _drawn(found: RandomisedDecisions) -> Interval:
+    """Return what the policy that drew earned a decision: its own variant's mean."""
+    own = found.rows[found.rows["drawn"]]
+    unit = np.unique(own["unit"].to_numpy(dtype=object), return_inverse=True)[1]
+    money = own["outcome"].to_numpy(dtype=np.float64)[:, None]
+    return mean_value(money, np.zeros(len(own), dtype=np.int64), unit)
+
+
+def _response_rates(found: RandomisedDecisions) -> dict[str, float]:
+    means = found.rows.groupby(found.rows["offer_id"].fillna(NO_OFFER))["response"].mean()
+    return {str(name): float(value) for name, value in means.items()}
