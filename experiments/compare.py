@@ -6,6 +6,7 @@ units are at hand and outcomes differ enough; else a refusal that says what woul
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,14 +14,14 @@ from experiments.aggregates import Aggregates
 from experiments.confidence_sequence import always_valid_p, critical_value
 from experiments.contrast import Contrast, Figure, contrast
 from experiments.effect import Effect
-from experiments.near_normal import near_normal
+from experiments.near_normal import LEAST_UNITS, near_normal
 from experiments.proportion import (
     LEAST_EXPECTED,
     enough_responders,
     proportion_interval,
     proportion_p,
 )
-from experiments.randomisation import DEALS, randomisation
+from experiments.randomisation import affordable_deals, randomisation
 from experiments.welch import Moments, difference, relative
 from foundation.errors import TooLittleData
 
@@ -31,7 +32,7 @@ def compare(
     figure: Figure,
     treatment: Aggregates,
     control: Aggregates,
-    units: Units | None = None,
+    units: Units | Callable[[], Units] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Effect:
@@ -39,7 +40,8 @@ def compare(
 
     Args:
         figure, treatment, control: As for `contrast`.
-        units: The rows behind treatment and control, shapes (n, k), for randomisation.
+        units: The rows behind treatment and control, shapes (n, k), for randomisation; or what
+            fetches them, called only if they are needed.
         seed: Of the randomisation.
         confidence: Of the interval.
     """
@@ -47,8 +49,10 @@ def compare(
     normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
     if units is None or normal or _refused(found, confidence):
         return compare_contrast(found, confidence)
-    deals = randomisation(figure, *units, seed, confidence, DEALS)
-    if not deals.holds(confidence):
+    treated, controls = units() if callable(units) else units
+    deals = affordable_deals(treated, controls)
+    dealt = randomisation(figure, treated, controls, seed, confidence, deals)
+    if not dealt.holds(confidence):
         return _without(
             found,
             _told(found, "and outcomes repeat too often for randomisation; wait for more units"),
@@ -58,9 +62,9 @@ def compare(
     return _shown(
         found,
         confidence,
-        low=estimate - deals.upper * error,
-        high=estimate - deals.lower * error,
-        p=deals.p,
+        low=estimate - dealt.upper * error,
+        high=estimate - dealt.lower * error,
+        p=dealt.p,
         method="randomisation",
     )
 
@@ -165,6 +169,12 @@ def _refused(found: Contrast, confidence: float) -> Effect | None:
             control_mean=float("nan"),
             refused="a ratio has nothing to divide by in one variant; wait for more units",
         )
+    least = int(min(float(found.treatment_n), float(found.control_n)))
+    if least < 2:
+        return _without(
+            found,
+            f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more",
+        )
     try:
         difference(*moments_of(found), confidence)
     except TooLittleData as refusal:
@@ -174,6 +184,11 @@ def _refused(found: Contrast, confidence: float) -> Effect | None:
 
 def _told(found: Contrast, way_out: str) -> str:
     smaller = min(float(found.treatment_n), float(found.control_n))
+    if smaller < LEAST_UNITS:
+        return (
+            f"{smaller:,.0f} units in the smaller variant are too few for Welch's test, "
+            f"which needs {LEAST_UNITS}; {way_out}"
+        )
     return (
         f"values are too skewed (skewness {float(found.skewness):.3g}) for {smaller:,.0f} units in "
         f"the smaller variant of {float(found.treatment_n + found.control_n):,.0f}; {way_out}"

@@ -1,0 +1,283 @@
+"""Analysis: every variant against the control on every metric, from sums wherever sums will do.
+
+One query fetches the sums of all metrics. Single units are fetched only for what sums cannot say:
+quantiles, and differences too skewed for Student's tails, which chance judges. What neither can
+carry is refused, so that each comparison has an honest interval or a reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from experiments.aggregates import Aggregates
+from experiments.compare import compare, compare_always, compare_proportions
+from experiments.effect import Effect, in_words
+from experiments.health import SAMPLE_RATIO_ALARM, Health, SampleRatio, sample_ratio
+from experiments.metrics import Metric, Proportion, Quantile, figure_of, rows
+from experiments.multiplicity import Correction, adjusted
+from experiments.quantile import compare_quantiles
+from foundation.errors import RegularsError
+
+# Chance deals the same in every run, so that a report can be made again.
+SEED = 0
+CORRECTION: Correction = "holm"
+
+
+class InvalidAnalysis(RegularsError):
+    """The variants cannot be compared as asked."""
+
+
+class Units(Protocol):
+    """The units of an experiment, one row each, wherever they are kept."""
+
+    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
+        """Return each metric's sums by variant; none is a quantile."""
+        ...
+
+    def rows(self, metric: Metric, variant: str) -> np.ndarray:
+        """Return the metric's columns of one row a unit, shape (n, k)."""
+        ...
+
+
+class UnitFrame:
+    """Units in a frame: a column `variant`, and numeric ones."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+        self._variants = frame["variant"].to_numpy(dtype=object)
+
+    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
+        found: list[dict[str, Aggregates]] = []
+        names = list(dict.fromkeys(self._variants))
+        for metric in metrics:
+            values = rows(metric, self._frame)
+            plain = isinstance(metric, Proportion)
+            origin = np.zeros(values.shape[1]) if plain else np.median(values, axis=0)
+            found.append(
+                {
+                    name: Aggregates.from_rows(values[self._variants == name], origin)
+                    for name in names
+                }
+            )
+        return found
+
+    def rows(self, metric: Metric, variant: str) -> np.ndarray:
+        return rows(metric, self._frame[self._variants == variant])
+
+
+class Analysis(msgspec.Struct, frozen=True):
+    """What a file of units says; `metrics` is {metric: {variant: effect}}, empty when unhealthy.
+
+    `correction` is how p_adjusted was made of all p-values shown. `units` are those assigned: the
+    clusters where clusters were.
+    """
+
+    control: str
+    confidence: float
+    units: dict[str, int]
+    sample_ratio: SampleRatio
+    health: Health
+    metrics: dict[str, dict[str, Effect]]
+    correction: Correction = CORRECTION
+
+
+def analyse_units(
+    units: Units,
+    observed: Mapping[str, int],
+    metrics: Mapping[str, Metric],
+    control: str,
+    weights: Mapping[str, float] | None = None,
+    covariate: Metric | None = None,
+    faults: Sequence[str] = (),
+    confidence: float = 0.95,
+) -> Analysis:
+    """Compare every other variant with the control on every metric, if health allows.
+
+    Args:
+        units: Where sums and rows come from.
+        observed: Units by variant.
+        metrics: By name.
+        control: The variant to compare with.
+        weights: The planned share of each variant; None leaves the split unjudged.
+        covariate: What was before the experiment, as a metric: variants that differ in it were
+            not assigned by chance, or it is not from before.
+        faults: What is already known to be broken.
+        confidence: Of every interval.
+
+    Raises:
+        InvalidAnalysis: The control is no variant, or there is nothing to compare it with.
+        InvalidSplit: The observed variants are not those of the weights.
+    """
+    if control not in observed:
+        raise InvalidAnalysis(
+            f"control {control!r} is no variant of these units; choose one of {', '.join(observed)}"
+        )
+    treatments = [name for name in observed if name != control]
+    if not treatments:
+        raise InvalidAnalysis(
+            f"every unit is in variant {control!r}, so there is nothing to compare; "
+            "check the column of variants"
+        )
+    equal = dict.fromkeys(observed, 1 / len(observed))
+    split = sample_ratio(observed, equal if weights is None else weights)
+    found = list(faults)
+    if weights is not None and not split.holds:
+        found.append(split.reason)
+    if covariate is not None:
+        found += _unbalanced(effects(units, {"": covariate}, control, treatments, confidence)[""])
+    return Analysis(
+        control=control,
+        confidence=confidence,
+        units=dict(observed),
+        sample_ratio=split,
+        health=_health(found, split, weights is not None),
+        metrics={}
+        if found
+        else with_adjusted(effects(units, metrics, control, treatments, confidence)),
+    )
+
+
+def effects(
+    units: Units,
+    metrics: Mapping[str, Metric],
+    control: str,
+    treatments: Sequence[str],
+    confidence: float = 0.95,
+    planned_n: float | None = None,
+) -> dict[str, dict[str, Effect]]:
+    """Return {metric: {variant: effect}}.
+
+    Args:
+        units: Where sums and rows come from.
+        metrics: By name.
+        control: The variant to compare with.
+        treatments: The others.
+        confidence: Of every interval.
+        planned_n: Units of both variants in the plan, for intervals that stay right however often
+            one looks; None for intervals right at one look.
+    """
+    summed = {name: one for name, one in metrics.items() if not isinstance(one, Quantile)}
+    sums = dict(zip(summed, units.aggregates(list(summed.values())), strict=True))
+    return {
+        name: {
+            variant: _effect(units, metric, sums.get(name), variant, control, confidence, planned_n)
+            for variant in treatments
+        }
+        for name, metric in metrics.items()
+    }
+
+
+def with_adjusted(
+    found: Mapping[str, Mapping[str, Effect]], correction: Correction = CORRECTION
+) -> dict[str, dict[str, Effect]]:
+    """Return the effects with p-values adjusted for all comparisons that were made."""
+    made = [
+        (name, variant, effect.p)
+        for name, by_variant in found.items()
+        for variant, effect in by_variant.items()
+        if effect.p is not None
+    ]
+    values = adjusted([p for _, _, p in made], correction)
+    by_place = {
+        (name, variant): value for (name, variant, _), value in zip(made, values, strict=True)
+    }
+    return {
+        name: {
+            variant: msgspec.structs.replace(effect, p_adjusted=by_place.get((name, variant)))
+            for variant, effect in by_variant.items()
+        }
+        for name, by_variant in found.items()
+    }
+
+
+def analysis_lines(analysis: Analysis) -> list[str]:
+    """Return the analysis as people read it, a line a statement."""
+    counted = ", ".join(f"{count:,} in {name}" for name, count in analysis.units.items())
+    lines = [f"units {counted}", analysis.health.reason, *analysis.health.warnings]
+    for metric, by_variant in analysis.metrics.items():
+        for variant, effect in by_variant.items():
+            lines.append(
+                f"{metric}, {variant} {_number(effect.mean)} against {analysis.control} "
+                f"{_number(effect.control_mean)}: {in_words(effect, _number, analysis.confidence)}"
+            )
+    if sum(len(by_variant) for by_variant in analysis.metrics.values()) > 1:
+        lines.append(f"adjusted p-values are {analysis.correction.title()}'s over all comparisons")
+    return lines
+
+
+def _effect(
+    units: Units,
+    metric: Metric,
+    sums: Mapping[str, Aggregates] | None,
+    variant: str,
+    control: str,
+    confidence: float,
+    planned_n: float | None,
+) -> Effect:
+    def fetched() -> tuple[np.ndarray, np.ndarray]:
+        return _ordered(units.rows(metric, variant)), _ordered(units.rows(metric, control))
+
+    if sums is None or isinstance(metric, Quantile):
+        return _of_quantile(metric, fetched(), confidence, planned_n)
+    treated, controls = sums[variant], sums[control]
+    if planned_n is not None:
+        return compare_always(figure_of(metric), treated, controls, planned_n, confidence)
+    if isinstance(metric, Proportion):
+        counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]
+        return compare_proportions(counts[0], counts[1], counts[2], counts[3], confidence)
+    return compare(figure_of(metric), treated, controls, fetched, SEED, confidence)
+
+
+def _of_quantile(
+    metric: Metric,
+    units: tuple[np.ndarray, np.ndarray],
+    confidence: float,
+    planned_n: float | None,
+) -> Effect:
+    treated, controls = (one[:, 0] for one in units)
+    level = metric.level if isinstance(metric, Quantile) else 0.5
+    if planned_n is not None:
+        return Effect(
+            float(np.quantile(treated, level)),
+            float(np.quantile(controls, level)),
+            refused="a quantile has no interval that stays right at every look; plan one look",
+            method="always valid",
+        )
+    return compare_quantiles(treated, controls, level, SEED, confidence)
+
+
+def _ordered(units: np.ndarray) -> np.ndarray:
+    """Return the rows in an order of their own: chance must deal the same however a file lies."""
+    return units[np.lexsort(units.T[::-1])]
+
+
+def _unbalanced(before: Mapping[str, Effect]) -> list[str]:
+    """Say which variants differed before the experiment."""
+    told = with_adjusted({"": before})[""]
+    return [
+        f"variant {variant!r} differed before the experiment: the covariate is {effect.mean:.4g} "
+        f"against {effect.control_mean:.4g} (p {effect.p_adjusted:.2g}); assignment was not by "
+        "chance, or the covariate is not from before it"
+        for variant, effect in told.items()
+        if effect.p_adjusted is not None and effect.p_adjusted < SAMPLE_RATIO_ALARM
+    ]
+
+
+def _health(faults: list[str], split: SampleRatio, judged: bool) -> Health:
+    warnings: list[str] = []
+    if not judged:
+        warnings.append(
+            f"no weights were given, so the split is not judged; against equal shares it has "
+            f"{split.figures}: give the planned weights"
+        )
+    if faults:
+        return Health(False, "; ".join([*faults, "so no effect is shown"]), faults, warnings)
+    said = split.reason if judged else "nothing is known to be broken"
+    return Health(True, said, [], warnings)
+
+
+def _number(amount: float) -> str:
+    return f"{amount:,.4g}"
