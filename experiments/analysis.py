@@ -24,6 +24,8 @@ from foundation.errors import RegularsError
 # Chance deals the same in every run, so that a report can be made again.
 SEED = 0
 CORRECTION: Correction = "holm"
+# No column has an empty name.
+_COVARIATE = ""
 
 
 class InvalidAnalysis(RegularsError):
@@ -32,6 +34,10 @@ class InvalidAnalysis(RegularsError):
 
 class Units(Protocol):
     """The units of an experiment, one row each, wherever they are kept."""
+
+    def observed(self) -> dict[str, int]:
+        """Return how many units each variant has."""
+        ...
 
     def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
         """Return each metric's sums by variant; none is a quantile."""
@@ -48,6 +54,9 @@ class UnitFrame:
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
         self._variants = frame["variant"].to_numpy(dtype=object)
+
+    def observed(self) -> dict[str, int]:
+        return {name: int((self._variants == name).sum()) for name in set(self._variants)}
 
     def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
         found: list[dict[str, Aggregates]] = []
@@ -86,7 +95,6 @@ class Analysis(msgspec.Struct, frozen=True):
 
 def analyse_units(
     units: Units,
-    observed: Mapping[str, int],
     metrics: Mapping[str, Metric],
     control: str,
     weights: Mapping[str, float] | None = None,
@@ -98,7 +106,6 @@ def analyse_units(
 
     Args:
         units: Where sums and rows come from.
-        observed: Units by variant.
         metrics: By name.
         control: The variant to compare with.
         weights: The planned share of each variant; None leaves the split unjudged.
@@ -111,6 +118,9 @@ def analyse_units(
         InvalidAnalysis: The control is no variant, or there is nothing to compare it with.
         InvalidSplit: The observed variants are not those of the weights.
     """
+    before = {} if covariate is None else {_COVARIATE: covariate}
+    sums = summed(units, {**metrics, **before})
+    observed = _observed(units, sums)
     if control not in observed:
         raise InvalidAnalysis(
             f"control {control!r} is no variant of these units; choose one of {', '.join(observed)}"
@@ -126,8 +136,10 @@ def analyse_units(
     found = list(faults)
     if weights is not None and not split.holds:
         found.append(split.reason)
-    if covariate is not None:
-        found += _unbalanced(effects(units, {"": covariate}, control, treatments, confidence)[""])
+    if before:
+        found += _unbalanced(
+            effects(units, sums, before, control, treatments, confidence)[_COVARIATE]
+        )
     return Analysis(
         control=control,
         confidence=confidence,
@@ -136,12 +148,19 @@ def analyse_units(
         health=_health(found, split, weights is not None),
         metrics={}
         if found
-        else with_adjusted(effects(units, metrics, control, treatments, confidence)),
+        else with_adjusted(effects(units, sums, metrics, control, treatments, confidence)),
     )
+
+
+def summed(units: Units, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Aggregates]]:
+    """Return {metric: {variant: sums}}, by one query; quantiles have none."""
+    asked = {name: one for name, one in metrics.items() if not isinstance(one, Quantile)}
+    return dict(zip(asked, units.aggregates(list(asked.values())), strict=True))
 
 
 def effects(
     units: Units,
+    sums: Mapping[str, Mapping[str, Aggregates]],
     metrics: Mapping[str, Metric],
     control: str,
     treatments: Sequence[str],
@@ -151,7 +170,8 @@ def effects(
     """Return {metric: {variant: effect}}.
 
     Args:
-        units: Where sums and rows come from.
+        units: Where rows come from, if they are needed.
+        sums: As `summed` returned them.
         metrics: By name.
         control: The variant to compare with.
         treatments: The others.
@@ -159,11 +179,11 @@ def effects(
         planned_n: Units of both variants in the plan, for intervals that stay right however often
             one looks; None for intervals right at one look.
     """
-    summed = {name: one for name, one in metrics.items() if not isinstance(one, Quantile)}
-    sums = dict(zip(summed, units.aggregates(list(summed.values())), strict=True))
     return {
         name: {
-            variant: _effect(units, metric, sums.get(name), variant, control, confidence, planned_n)
+            variant: _effect(
+                units, metric, sums.get(name, {}), variant, control, confidence, planned_n
+            )
             for variant in treatments
         }
         for name, metric in metrics.items()
@@ -203,7 +223,8 @@ def analysis_lines(analysis: Analysis) -> list[str]:
                 f"{metric}, {variant} {_number(effect.mean)} against {analysis.control} "
                 f"{_number(effect.control_mean)}: {in_words(effect, _number, analysis.confidence)}"
             )
-    if sum(len(by_variant) for by_variant in analysis.metrics.values()) > 1:
+    judged = [one for by_variant in analysis.metrics.values() for one in by_variant.values()]
+    if sum(effect.p is not None for effect in judged) > 1:
         lines.append(f"adjusted p-values are {analysis.correction.title()}'s over all comparisons")
     return lines
 
@@ -211,7 +232,7 @@ def analysis_lines(analysis: Analysis) -> list[str]:
 def _effect(
     units: Units,
     metric: Metric,
-    sums: Mapping[str, Aggregates] | None,
+    sums: Mapping[str, Aggregates],
     variant: str,
     control: str,
     confidence: float,
@@ -220,7 +241,7 @@ def _effect(
     def fetched() -> tuple[np.ndarray, np.ndarray]:
         return _ordered(units.rows(metric, variant)), _ordered(units.rows(metric, control))
 
-    if sums is None or isinstance(metric, Quantile):
+    if isinstance(metric, Quantile):
         return _of_quantile(metric, fetched(), confidence, planned_n)
     treated, controls = sums[variant], sums[control]
     if planned_n is not None:
@@ -232,26 +253,38 @@ def _effect(
 
 
 def _of_quantile(
-    metric: Metric,
+    metric: Quantile,
     units: tuple[np.ndarray, np.ndarray],
     confidence: float,
     planned_n: float | None,
 ) -> Effect:
     treated, controls = (one[:, 0] for one in units)
-    level = metric.level if isinstance(metric, Quantile) else 0.5
+    least = min(len(treated), len(controls))
+    refused = None
     if planned_n is not None:
-        return Effect(
-            float(np.quantile(treated, level)),
-            float(np.quantile(controls, level)),
-            refused="a quantile has no interval that stays right at every look; plan one look",
-            method="always valid",
+        refused = "a quantile has no interval that stays right at every look; plan a single look"
+    elif least < 2:
+        refused = (
+            f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more"
         )
-    return compare_quantiles(treated, controls, level, SEED, confidence)
+    if refused is None:
+        return compare_quantiles(treated, controls, metric.level, SEED, confidence)
+    means = (float(np.quantile(values, metric.level)) for values in (treated, controls))
+    return Effect(*means, refused=refused, method="order statistics")
 
 
 def _ordered(units: np.ndarray) -> np.ndarray:
     """Return the rows in an order of their own: chance must deal the same however a file lies."""
     return units[np.lexsort(units.T[::-1])]
+
+
+def _observed(units: Units, sums: Mapping[str, Mapping[str, Aggregates]]) -> dict[str, int]:
+    """Return the units of each variant, from sums where there are some."""
+    counted = next(iter(sums.values()), None)
+    found = (
+        units.observed() if counted is None else {name: int(one.n) for name, one in counted.items()}
+    )
+    return dict(sorted(found.items()))
 
 
 def _unbalanced(before: Mapping[str, Effect]) -> list[str]:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import UnitFrame, effects, with_adjusted
+from experiments.analysis import UnitFrame, effects, summed, with_adjusted
 from experiments.design import Experiment, check, content_hash
 from experiments.effect import Effect, in_words
 from experiments.health import SampleRatio, sample_ratio
@@ -193,9 +193,12 @@ def _effects(
     metrics: Mapping[str, Metric],
     confidence: float,
 ) -> dict[str, dict[str, Effect]]:
+    frame = UnitFrame(units)
+    capped = {name: _capped(experiment, units, metric) for name, metric in metrics.items()}
     found = effects(
-        UnitFrame(units),
-        {name: _capped(experiment, units, metric) for name, metric in metrics.items()},
+        frame,
+        summed(frame, capped),
+        capped,
         experiment.control,
         [v.name for v in experiment.variants if v.name != experiment.control],
         confidence,

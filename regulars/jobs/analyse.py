@@ -53,9 +53,7 @@ def analyse_file(
             units = file.clusters(every)
             named = {name: of_clusters(metric) for name, metric in named.items()}
             before = None if before is None else of_clusters(before)
-        return analyse_units(
-            units, units.observed(), named, control, weights, before, _faults(found, cluster)
-        )
+        return analyse_units(units, named, control, weights, before, _faults(found, cluster))
 
 
 def _metric(file: UnitFile, asked: Asked, denominator: str | None, covariate: str | None) -> Metric:
