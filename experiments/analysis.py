@@ -13,8 +13,15 @@ import numpy as np
 import pandas as pd
 
 from experiments.aggregates import Aggregates
-from experiments.compare import compare, compare_always, compare_proportions
+from experiments.compare import (
+    compare,
+    compare_always,
+    compare_at_look,
+    compare_proportions,
+)
+from experiments.contrast import contrast
 from experiments.effect import Effect, in_words
+from experiments.group_sequential import Spending
 from experiments.health import SAMPLE_RATIO_ALARM, Health, SampleRatio, sample_ratio
 from experiments.metrics import Metric, Proportion, Quantile, figure_of, rows
 from experiments.multiplicity import Correction, adjusted
@@ -30,6 +37,28 @@ _COVARIATE = ""
 
 class InvalidAnalysis(RegularsError):
     """The variants cannot be compared as asked."""
+
+
+class Once(msgspec.Struct, frozen=True):
+    """One look, at the end."""
+
+
+class Always(msgspec.Struct, frozen=True):
+    """Any number of looks; `planned_n` units of both variants are what it is tuned for."""
+
+    planned_n: float
+
+
+class AtLook(msgspec.Struct, frozen=True):
+    """A planned look of several, equally spaced; 0 comes before the first."""
+
+    look: int
+    looks: int
+    spending: Spending
+
+
+Plan = Once | Always | AtLook
+_ONCE = Once()
 
 
 class Units(Protocol):
@@ -165,7 +194,7 @@ def effects(
     control: str,
     treatments: Sequence[str],
     confidence: float = 0.95,
-    planned_n: float | None = None,
+    plan: Plan = _ONCE,
 ) -> dict[str, dict[str, Effect]]:
     """Return {metric: {variant: effect}}.
 
@@ -176,14 +205,11 @@ def effects(
         control: The variant to compare with.
         treatments: The others.
         confidence: Of every interval.
-        planned_n: Units of both variants in the plan, for intervals that stay right however often
-            one looks; None for intervals right at one look.
+        plan: How often, and when, one looks.
     """
     return {
         name: {
-            variant: _effect(
-                units, metric, sums.get(name, {}), variant, control, confidence, planned_n
-            )
+            variant: _effect(units, metric, sums.get(name, {}), variant, control, confidence, plan)
             for variant in treatments
         }
         for name, metric in metrics.items()
@@ -236,33 +262,46 @@ def _effect(
     variant: str,
     control: str,
     confidence: float,
-    planned_n: float | None,
+    plan: Plan,
 ) -> Effect:
     def fetched() -> tuple[np.ndarray, np.ndarray]:
         return _ordered(units.rows(metric, variant)), _ordered(units.rows(metric, control))
 
     if isinstance(metric, Quantile):
-        return _of_quantile(metric, fetched(), confidence, planned_n)
+        return _of_quantile(metric, fetched(), confidence, isinstance(plan, Once))
     treated, controls = sums[variant], sums[control]
-    if planned_n is not None:
-        return compare_always(figure_of(metric), treated, controls, planned_n, confidence)
+    figure = figure_of(metric)
+    if isinstance(plan, Always):
+        return compare_always(figure, treated, controls, plan.planned_n, confidence)
+    if isinstance(plan, AtLook):
+        if plan.look < 1:
+            found = contrast(figure, treated, controls)
+            return Effect(
+                float(found.treatment),
+                float(found.control),
+                refused=f"the plan judges at {plan.looks} looks and the first has not come; wait",
+                method="group sequential",
+            )
+        return compare_at_look(
+            figure, treated, controls, plan.look, plan.looks, plan.spending, confidence
+        )
     if isinstance(metric, Proportion):
         counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]
         return compare_proportions(counts[0], counts[1], counts[2], counts[3], confidence)
-    return compare(figure_of(metric), treated, controls, fetched, SEED, confidence)
+    return compare(figure, treated, controls, fetched, SEED, confidence)
 
 
 def _of_quantile(
     metric: Quantile,
     units: tuple[np.ndarray, np.ndarray],
     confidence: float,
-    planned_n: float | None,
+    once: bool,
 ) -> Effect:
     treated, controls = (one[:, 0] for one in units)
     least = min(len(treated), len(controls))
     refused = None
-    if planned_n is not None:
-        refused = "a quantile has no interval that stays right at every look; plan a single look"
+    if not once:
+        refused = "a quantile has no interval that stays right at several looks; plan a single one"
     elif least < 2:
         refused = (
             f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more"

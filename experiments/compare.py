@@ -9,11 +9,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from scipy import optimize
 
 from experiments.aggregates import Aggregates
 from experiments.confidence_sequence import always_valid_p, critical_value
 from experiments.contrast import Contrast, Figure, contrast
 from experiments.effect import Effect
+from experiments.group_sequential import Spending, boundaries
 from experiments.near_normal import LEAST_UNITS, near_normal
 from experiments.proportion import (
     LEAST_EXPECTED,
@@ -26,6 +28,9 @@ from experiments.welch import Moments, difference, relative
 from foundation.errors import TooLittleData
 
 Units = tuple[np.ndarray, np.ndarray]
+
+# Between these levels boundaries are solved for; beyond, a p-value is told as the end's.
+_ALPHAS = (1e-12, 0.99)
 
 
 def compare(
@@ -105,6 +110,52 @@ def compare_always(
     reach = float(critical_value(n, planned_n, 1 - confidence)) * error
     p = float(always_valid_p(estimate / error, n, planned_n, 1 - confidence))
     return _shown(found, confidence, estimate - reach, estimate + reach, p, "always valid")
+
+
+def compare_at_look(
+    figure: Figure,
+    treatment: Aggregates,
+    control: Aggregates,
+    look: int,
+    looks: int,
+    spending: Spending,
+    confidence: float = 0.95,
+) -> Effect:
+    """Compare as `compare` at a planned look, with an interval that holds at all of them together.
+
+    Args:
+        figure, treatment, control: As for `contrast`.
+        look: Number of this look, from 1.
+        looks: Planned, equally spaced.
+        spending: How alpha is shared out over them.
+        confidence: That the truth is in the interval at all looks.
+
+    Source: repeated confidence intervals, Jennison and Turnbull 1989, by boundaries of Lan and
+    DeMets 1983; p is the level at which the interval just leaves zero out.
+    """
+    found = contrast(figure, treatment, control)
+    refused = _refused(found, confidence)
+    if refused:
+        return refused
+    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+        return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
+    fractions = [number / looks for number in range(1, look + 1)]
+
+    def bound(alpha: float) -> float:
+        return float(boundaries(fractions, alpha, spending)[-1])
+
+    error, estimate = math.sqrt(float(found.variance)), float(found.difference)
+    reach = bound(1 - confidence)
+    if math.isinf(reach):
+        return _without(found, f"look {look} of {looks} has no error to spend yet; wait for more")
+    z = abs(estimate / error)
+    p = 1.0 if z <= bound(_ALPHAS[1]) else _ALPHAS[0]
+    if bound(_ALPHAS[1]) < z < bound(_ALPHAS[0]):
+        p = float(
+            optimize.root_scalar(lambda alpha: bound(alpha) - z, bracket=_ALPHAS, rtol=1e-6).root
+        )
+    reach *= error
+    return _shown(found, confidence, estimate - reach, estimate + reach, p, "group sequential")
 
 
 def compare_proportions(

@@ -11,15 +11,26 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from experiments.analysis import UnitFrame, effects, summed, with_adjusted
+from experiments.analysis import (
+    Always,
+    AtLook,
+    Once,
+    Plan,
+    UnitFrame,
+    effects,
+    summed,
+    with_adjusted,
+)
 from experiments.design import Experiment, check, content_hash
 from experiments.effect import Effect, in_words
 from experiments.health import SampleRatio, sample_ratio
 from experiments.lock import exploratory_metrics
+from experiments.looks import Look
 from experiments.metrics import Column, Mean, Metric, columns
 from foundation.errors import RegularsError
 
-# What an always-valid sequence is tuned for where the plan names no number of units.
+# What an always-valid sequence is tuned for where the plan names no number of units; any number
+# will do that was fixed before the start.
 USUAL_UNITS = 10_000.0
 
 
@@ -51,6 +62,7 @@ def analyse(
     units: pd.DataFrame,
     metrics: Sequence[str] | Mapping[str, Metric],
     confidence: float = 0.95,
+    look: Look | None = None,
 ) -> Report:
     """Compare every other variant with the control on every metric, by the method of the plan.
 
@@ -64,6 +76,8 @@ def analyse(
         metrics: What to compare, by name; a name alone is the mean of its column. Means are capped
             as the plan says.
         confidence: Of every interval.
+        look: The look of a group sequential plan that the units are as of; None is before the
+            first.
 
     Raises:
         InvalidDesign: The experiment breaks a rule of `check`.
@@ -92,7 +106,7 @@ def analyse(
         sample_ratio=split,
         healthy=healthy,
         reason=split.reason if healthy else f"{split.reason}; until then no effect is shown",
-        metrics=_effects(experiment, units, metrics, confidence) if healthy else {},
+        metrics=_effects(experiment, units, metrics, confidence, look) if healthy else {},
         exploratory=exploratory_metrics(experiment, metrics) if healthy else [],
     )
 
@@ -192,6 +206,7 @@ def _effects(
     units: pd.DataFrame,
     metrics: Mapping[str, Metric],
     confidence: float,
+    look: Look | None,
 ) -> dict[str, dict[str, Effect]]:
     frame = UnitFrame(units)
     capped = {name: _capped(experiment, units, metric) for name, metric in metrics.items()}
@@ -202,7 +217,7 @@ def _effects(
         experiment.control,
         [v.name for v in experiment.variants if v.name != experiment.control],
         confidence,
-        planned_units(experiment),
+        _looked_at(experiment, look),
     )
     primary = {name: one for name, one in found.items() if name == experiment.primary_metric}
     others = {name: one for name, one in found.items() if name not in primary}
@@ -210,15 +225,16 @@ def _effects(
     return {name: told[name] for name in found}
 
 
-def planned_units(experiment: Experiment) -> float | None:
-    """Return the units an always-valid sequence is tuned for, None where the plan has another.
-
-    The plan's, or a usual number: any will do that was fixed before the start.
-    """
-    if experiment.method != "sequential":
-        return None
+def _looked_at(experiment: Experiment, look: Look | None) -> Plan:
     stop = experiment.stop
-    return USUAL_UNITS if stop is None or stop.units is None else float(stop.units)
+    if experiment.method == "sequential":
+        planned = None if stop is None else stop.units
+        return Always(USUAL_UNITS if planned is None else float(planned))
+    if experiment.method in ("obrien-fleming", "pocock"):
+        looks = 1 if stop is None or stop.looks is None else stop.looks
+        spending = "pocock" if experiment.method == "pocock" else "obrien_fleming"
+        return AtLook(0 if look is None else look.number, looks, spending)
+    return Once()
 
 
 def _capped(experiment: Experiment, units: pd.DataFrame, metric: Metric) -> Metric:

@@ -17,12 +17,22 @@ import pandas as pd
 import pyarrow as arrow
 
 from experiments.design import Experiment
+from experiments.looks import newest_look
+from experiments.metrics import Column, Mean, Metric, Proportion
 from experiments.report import Report, analyse
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from regulars.assumptions import margin_rate
 
-METRICS = ("margin", "orders", "redeemed")
+# What is measured, by name; the margin is adjusted by that of the days before (CUPED).
+MEASURED: dict[str, Metric] = {
+    "margin": Mean(Column("margin"), Column("margin_before")),
+    "orders": Mean(Column("orders")),
+    "redeemed": Proportion(Column("redeemed")),
+}
+METRICS = tuple(MEASURED)
+# Two purchase cycles of most customers.
+DAYS_BEFORE = 56
 MONEY = ("margin",)
 # Where a customer's unit stands in the customers table.
 UNIT_COLUMNS = {"customer": "customer_id", "household": "household_id", "store": "home_store_id"}
@@ -41,7 +51,13 @@ def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report
             f"experiment {design.key!r} has assigned nobody yet; run 'regulars ingest' after "
             "some decisions"
         )
-    return analyse(design, with_metrics(lake, units, until), METRICS)
+    first = pd.to_datetime(units.groupby(["unit_id", "variant"])["since"].min(), utc=True)
+    look = newest_look(design, first, until)
+    if look is not None:
+        # A look judges what was known at its instant.
+        until = look.at
+        units = units[pd.to_datetime(units["since"], utc=True) < until]
+    return analyse(design, with_metrics(lake, units, until), MEASURED, look=look)
 
 
 def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
@@ -85,7 +101,10 @@ def _with_members(lake: Lake, unit: str, asked: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFrame:
-    """Return one row a unit and variant with its metrics; a unit without purchases earns 0."""
+    """Return one row a unit and variant with its metrics; a unit without purchases earns 0.
+
+    `margin_before` is what she earned in the DAYS_BEFORE days before she was assigned.
+    """
     first = units.groupby(["unit_id", "variant"])["since"].transform("min")
     # Tills write minutes: what she bought because of the decision may bear its minute's start.
     first = pd.to_datetime(first, utc=True).dt.floor("min")
@@ -99,7 +118,9 @@ def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFra
             }
         )
     )
-    bought = _bought(lake, spine, until)
+    bought = _bought(lake, _during(spine, lake.table("purchases"), until))
+    before = _bought(lake, _before(spine, lake.table("purchases")))
+    before = before.rename(columns={"earned": "margin_before"}).drop(columns="orders")
     redeemed = _redeemed(lake, spine, until)
     keys = ["unit_id", "variant"]
     metrics = (
@@ -107,15 +128,15 @@ def with_metrics(lake: Lake, units: pd.DataFrame, until: datetime) -> pd.DataFra
         .drop_duplicates()
         .merge(bought, on=keys, how="left")
         .merge(redeemed, on=keys, how="left")
-        .fillna({"earned": 0.0, "orders": 0.0, "uses": 0.0, "cost": 0.0})
+        .merge(before, on=keys, how="left")
+        .fillna({"earned": 0.0, "orders": 0.0, "uses": 0.0, "cost": 0.0, "margin_before": 0.0})
     )
     metrics["margin"] = metrics["earned"] - metrics["cost"]
     metrics["redeemed"] = (metrics["uses"] > 0).astype(float)
-    return metrics[[*keys, *METRICS]]
+    return metrics[[*keys, *METRICS, "margin_before"]]
 
 
-def _bought(lake: Lake, spine: ibis.Table, until: datetime) -> pd.DataFrame:
-    lines = _during(spine, lake.table("purchases"), until)
+def _bought(lake: Lake, lines: ibis.Table) -> pd.DataFrame:
     rates = lake.table("products").select("product_id", "margin_rate")
     lines = lines.left_join(rates, "product_id")
     rate = lines.margin_rate.fill_null(margin_rate(lake))
@@ -168,6 +189,13 @@ def _during(spine: ibis.Table, events: ibis.Table, until: datetime) -> ibis.Tabl
     joined = spine.join(events, "customer_id")
     at = joined["at"]
     return joined.filter((at >= joined.since) & (at < ibis.literal(until)))
+
+
+def _before(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
+    joined = spine.join(events, "customer_id")
+    at = joined["at"]
+    start = joined.since - ibis.interval(days=DAYS_BEFORE)
+    return joined.filter((at < joined.since) & (at >= start))
 
 
 def _frame(lake: Lake, table: ibis.Table) -> pd.DataFrame:

@@ -98,7 +98,7 @@ def figures(lake: DuckDbLake, of: Experiment) -> dict[str, tuple[float, float, f
     """Each unit's margin, orders and redeemed."""
     table = with_metrics(lake, assigned_units(lake, of), UNTIL)
     assert not table["unit_id"].duplicated().any()
-    assert list(table.columns) == ["unit_id", "variant", *METRICS]
+    assert list(table.columns) == ["unit_id", "variant", *METRICS, "margin_before"]
     return {
         row["unit_id"]: (row["margin"], row["orders"], row["redeemed"])
         for row in table.to_dict("records")
