@@ -5,10 +5,12 @@ before anything happened: each says that assignment or logging is broken, and a 
 such a warning would be read all the same. So where health fails, the reason is all there is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
+import pandas as pd
 
+from experiments.multiplicity import adjusted
 from experiments.sample_ratio import (
     InvalidSplit,
     sample_ratio_deviation,
@@ -17,6 +19,8 @@ from experiments.sample_ratio import (
 
 # Stricter than 5 %: every experiment is checked, and a false alarm throws its result away.
 SAMPLE_RATIO_ALARM = 0.001
+# Units a variant should have in a place before its split is judged.
+_LEAST_EXPECTED = 5
 
 
 class SampleRatio(msgspec.Struct, frozen=True):
@@ -83,7 +87,47 @@ def sample_ratio(observed: Mapping[str, int], planned: Mapping[str, float]) -> S
                 f"nobody was seen in variant {name!r}, planned at {share:g}; the units are in "
                 f"{', '.join(observed)}: check its name, and that it runs"
             )
-    counts, shares = [observed.get(name, 0) for name in planned], list(planned.values())
+    return _split({name: observed.get(name, 0) for name in planned}, planned)
+
+
+def where_it_sits(
+    units: pd.DataFrame, places: Sequence[str], planned: Mapping[str, float]
+) -> str | None:
+    """Say in which channel, store or on which day a broken split is worst; None if in none.
+
+    Args:
+        units: One row a unit: variant, and a column for each place.
+        places: Columns such as channel or day.
+        planned: Shares by variant, summing to 1.
+
+    Source: Pearson's chi-square in each value of each place, adjusted by Holm for all of them.
+    """
+    names = list(planned)
+    found: list[tuple[str, object, SampleRatio]] = []
+    for place in places:
+        for value, inside in units.groupby(place)["variant"]:
+            counts = inside.value_counts()
+            observed = {name: int(counts.get(name, 0)) for name in names}
+            if min(planned.values()) * sum(observed.values()) >= _LEAST_EXPECTED:
+                found.append((place, value, _split(observed, planned)))
+    chances = adjusted([split.p for _, _, split in found], "holm")
+    broken = [
+        (chance, place, value, split)
+        for chance, (place, value, split) in zip(chances, found, strict=True)
+        if chance < SAMPLE_RATIO_ALARM
+    ]
+    if not broken:
+        return None
+    _, place, value, worst = min(broken, key=lambda one: one[0])
+    counts = units.loc[units[place] != value, "variant"].value_counts()
+    others = {name: int(counts.get(name, 0)) for name in names}
+    alone = sum(others.values()) > 0 and _split(others, planned).holds
+    also = "elsewhere the split is as planned" if alone else f"{len(broken)} places are broken"
+    return f"it is worst in {place} {str(value)!r} ({worst.figures}), {also}"
+
+
+def _split(observed: Mapping[str, int], planned: Mapping[str, float]) -> SampleRatio:
+    counts, shares = list(observed.values()), list(planned.values())
     return SampleRatio(
         p=sample_ratio_p_value(counts, shares),
         planned=dict(planned),

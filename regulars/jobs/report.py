@@ -13,10 +13,12 @@ import json
 from datetime import datetime
 
 import ibis
+import msgspec
 import pandas as pd
 import pyarrow as arrow
 
 from experiments.design import Experiment
+from experiments.health import where_it_sits
 from experiments.looks import newest_look
 from experiments.metrics import Column, Mean, Metric, Proportion
 from experiments.report import Report, analyse
@@ -57,7 +59,20 @@ def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report
         # A look judges what was known at its instant.
         until = look.at
         units = units[pd.to_datetime(units["since"], utc=True) < until]
-    return analyse(design, with_metrics(lake, units, until), MEASURED, look=look)
+    report = analyse(design, with_metrics(lake, units, until), MEASURED, look=look)
+    return report if report.healthy else _located(lake, design, report, until)
+
+
+def _located(lake: Lake, design: Experiment, report: Report, until: datetime) -> Report:
+    """Say where a broken split sits, by channel and day of each unit's first decision."""
+    decisions = assigned_decisions(lake, design)
+    seen = decisions[pd.to_datetime(decisions["at"], utc=True) < until].sort_values("at")
+    first = seen.drop_duplicates(["unit_id", "variant"])
+    first = first.assign(day=pd.to_datetime(first["at"], utc=True).dt.strftime("%Y-%m-%d"))
+    sits = where_it_sits(first, ("channel", "day"), report.sample_ratio.planned)
+    if sits is None:
+        return report
+    return msgspec.structs.replace(report, reason=f"{report.reason}; {sits}")
 
 
 def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
@@ -74,17 +89,29 @@ def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
 
 
 def assigned_decisions(lake: Lake, design: Experiment) -> pd.DataFrame:
-    """Return the decisions of an experiment: decision_id, unit_id, customer_id, variant, at."""
+    """Return the decisions of an experiment.
+
+    decision_id, unit_id, customer_id, variant, at and channel.
+    """
     decisions = lake.table("decisions")
     named = decisions.filter(decisions.experiments.contains(json.dumps(design.key)))
-    rows = lake.fetch(named.select("decision_id", "customer_id", "at", "experiments")).to_pylist()
+    rows = lake.fetch(
+        named.select("decision_id", "customer_id", "at", "channel", "experiments")
+    ).to_pylist()
     found = [
-        (row["decision_id"], assigned["unit"], row["customer_id"], assigned["variant"], row["at"])
+        (
+            row["decision_id"],
+            assigned["unit"],
+            row["customer_id"],
+            assigned["variant"],
+            row["at"],
+            row["channel"],
+        )
         for row in rows
         for assigned in json.loads(row["experiments"])
         if assigned["key"] == design.key
     ]
-    names = ["decision_id", "unit_id", "customer_id", "variant", "at"]
+    names = ["decision_id", "unit_id", "customer_id", "variant", "at", "channel"]
     return pd.DataFrame(found, columns=names)
 
 

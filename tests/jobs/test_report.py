@@ -402,6 +402,24 @@ def test_the_margin_is_adjusted_by_that_of_the_weeks_before(shop: DuckDbLake) ->
     assert effect.high - effect.low < 0.5 * (plain.high - plain.low)
 
 
+def test_a_broken_split_is_told_with_where_it_sits(shop: DuckDbLake) -> None:
+    people = [
+        (v, f"c-{channel}-{v}-{n}", channel)
+        for channel, counts in (("app", (60, 60)), ("email", (60, 5)))
+        for v, count in zip(("off", "on"), counts, strict=True)
+        for n in range(count)
+    ]
+    put(
+        shop,
+        "decisions",
+        *({**decided(f"d-{c}", c, v), "channel": where} for v, c, where in people),
+    )
+    report = experiment_report(shop, design(), UNTIL)
+    assert not report.healthy
+    assert report.metrics == {}
+    assert "worst in channel 'email'" in report.reason
+
+
 def test_a_planned_look_judges_what_was_known_at_its_instant(shop: DuckDbLake) -> None:
     plan = design(method="pocock", stop=StopRule(days=20, looks=2))
     draw = np.random.default_rng(13)
