@@ -53,12 +53,13 @@ def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report
             f"experiment {design.key!r} has assigned nobody yet; run 'regulars ingest' after "
             "some decisions"
         )
-    first = pd.to_datetime(units.groupby(["unit_id", "variant"])["since"].min(), utc=True)
-    look = newest_look(design, first, until)
+    keys = ["unit_id", "variant"]
+    first = pd.to_datetime(units.groupby(keys)["since"].transform("min"), utc=True)
+    look = newest_look(design, first[~units.duplicated(keys)], until)
     if look is not None:
         # A look judges what was known at its instant.
         until = look.at
-        units = units[pd.to_datetime(units["since"], utc=True) < until]
+        units = units[first < until]
     report = analyse(design, with_metrics(lake, units, until), MEASURED, look=look)
     return report if report.healthy else _located(lake, design, report, until)
 
