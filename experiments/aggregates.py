@@ -22,6 +22,10 @@ from foundation.errors import RegularsError
 Product = tuple[str, ...]
 
 
+# A spread below this share of the squares is what rounding leaves of none.
+_NOISE = 1e-13
+
+
 class InvalidAggregates(RegularsError):
     """Sums no statistic can be made from."""
 
@@ -44,16 +48,29 @@ class Aggregates:
         first: Sums, shape (..., k).
         second: Sums of products of two, shape (..., k, k).
         third: Sums of products of three, shape (..., k, k, k).
+        origin: What was taken off every value before summing, shape (k,). Near the values' middle
+            it keeps digits that squares and cubes of large values would lose.
     """
 
     n: np.ndarray
     first: np.ndarray
     second: np.ndarray
     third: np.ndarray
+    origin: np.ndarray | float = 0.0
 
     @classmethod
-    def from_sums(cls, columns: Sequence[str], sums: Mapping[Product, float]) -> Self:
+    def from_sums(
+        cls,
+        columns: Sequence[str],
+        sums: Mapping[Product, float],
+        origin: Mapping[str, float] | None = None,
+    ) -> Self:
         """Put the sums a query brought back in order.
+
+        Args:
+            columns: Their labels.
+            sums: Of products of (value - origin).
+            origin: Of each column; 0 where there is none.
 
         Raises:
             InvalidAggregates: A sum is missing, not finite, or there is no unit.
@@ -76,14 +93,24 @@ class Aggregates:
             first=np.array([of(a) for a in columns]),
             second=np.array([[of(a, b) for b in columns] for a in columns]),
             third=np.array([[[of(a, b, c) for c in columns] for b in columns] for a in columns]),
+            origin=np.array([(origin or {}).get(a, 0.0) for a in columns]),
         )
 
     @classmethod
-    def from_rows(cls, rows: ArrayLike) -> Self:
+    def of_responders(cls, n: float, responders: float) -> Self:
+        """Return the sums of a column that is 1 for so many of n units and 0 for the others."""
+        if not n >= 1:
+            raise InvalidAggregates("a variant has no unit; wait for the first one")
+        some = float(responders)
+        return cls(np.asarray(float(n)), np.array([some]), np.array([[some]]), np.array([[[some]]]))
+
+    @classmethod
+    def from_rows(cls, rows: ArrayLike, origin: ArrayLike = 0.0) -> Self:
         """Sum up one row a unit.
 
         Args:
             rows: Shape (..., n, k); leading dimensions stay.
+            origin: Taken off every value, shape (k,).
 
         Raises:
             InvalidAggregates: A value is missing or infinite.
@@ -93,6 +120,9 @@ class Aggregates:
             raise InvalidAggregates(
                 "a value is missing or infinite; write 0 where nothing happened"
             )
+        start = np.asarray(origin, dtype=np.float64)
+        if start.any():
+            values = values - start
         n = np.full(values.shape[:-2], values.shape[-2], dtype=np.float64)
         turned = values.swapaxes(-1, -2)
         second = turned @ values
@@ -100,7 +130,7 @@ class Aggregates:
         third = np.empty((*values.shape[:-2], k, k, k))
         for place in range(k):
             third[..., place, :, :] = turned @ (values * values[..., place, None])
-        return cls(n, values.sum(axis=-2), second, third)
+        return cls(n, values.sum(axis=-2), second, third, start if start.any() else 0.0)
 
     def __add__(self, other: "Aggregates") -> "Aggregates":
         return Aggregates(
@@ -108,6 +138,7 @@ class Aggregates:
             self.first + other.first,
             self.second + other.second,
             self.third + other.third,
+            self._same_origin(other),
         )
 
     def __sub__(self, other: "Aggregates") -> "Aggregates":
@@ -116,24 +147,43 @@ class Aggregates:
             self.first - other.first,
             self.second - other.second,
             self.third - other.third,
+            self._same_origin(other),
         )
 
     def total(self) -> "Aggregates":
         """Add up the first dimension: strata, or days."""
-        parts = (self.n, self.first, self.second, self.third)
-        return Aggregates(*(part.sum(axis=0) for part in parts))
+        n, first, second, third = (
+            part.sum(axis=0) for part in (self.n, self.first, self.second, self.third)
+        )
+        return Aggregates(n, first, second, third, self.origin)
 
     @property
     def mean(self) -> np.ndarray:
         """Means, shape (..., k)."""
-        return self.first / self.n[..., None]
+        return self.origin + self._shifted
 
     @property
     def covariance(self) -> np.ndarray:
         """Covariances with n - 1, shape (..., k, k); NaN for a single unit."""
-        outer = self.first[..., :, None] * self.mean[..., None, :]
+        outer = self.first[..., :, None] * self._shifted[..., None, :]
+        square = np.sqrt(np.einsum("...ii->...i", self.second))
+        spread = self.second - outer
+        # Equal values leave rounding noise, which would pass for information.
+        noise = _NOISE * square[..., :, None] * square[..., None, :]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (self.second - outer) / (self.n - 1)[..., None, None]
+            return np.where(np.abs(spread) > noise, spread, 0.0) / (self.n - 1)[..., None, None]
+
+    @property
+    def _shifted(self) -> np.ndarray:
+        return self.first / self.n[..., None]
+
+    def _same_origin(self, other: "Aggregates") -> np.ndarray | float:
+        if not np.array_equal(self.origin, other.origin):
+            raise InvalidAggregates(
+                f"sums from the origins {self.origin} and {other.origin} do not add up; sum both "
+                "from one origin"
+            )
+        return self.origin
 
     def skewness(self, weights: np.ndarray) -> np.ndarray:
         """Return the skewness of a weighted sum of the columns, shape (...).
@@ -144,7 +194,7 @@ class Aggregates:
         Returns:
             NaN where the sum does not vary.
         """
-        mean = np.einsum("...i,...i->...", weights, self.mean)
+        mean = np.einsum("...i,...i->...", weights, self._shifted)
         square = np.einsum("...i,...j,...ij->...", weights, weights, self.second) / self.n
         cube = np.einsum("...i,...j,...k,...ijk->...", weights, weights, weights, self.third)
         variance = square - mean**2

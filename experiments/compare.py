@@ -6,32 +6,38 @@ units are at hand and outcomes differ enough; else a refusal that says what woul
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
+from scipy import optimize
 
 from experiments.aggregates import Aggregates
 from experiments.confidence_sequence import always_valid_p, critical_value
 from experiments.contrast import Contrast, Figure, contrast
 from experiments.effect import Effect
-from experiments.near_normal import near_normal
+from experiments.group_sequential import Spending, boundaries
+from experiments.near_normal import LEAST_UNITS, near_normal
 from experiments.proportion import (
     LEAST_EXPECTED,
     enough_responders,
     proportion_interval,
     proportion_p,
 )
-from experiments.randomisation import DEALS, randomisation
+from experiments.randomisation import affordable_deals, randomisation
 from experiments.welch import Moments, difference, relative
 from foundation.errors import TooLittleData
 
 Units = tuple[np.ndarray, np.ndarray]
+
+# Between these levels boundaries are solved for; beyond, a p-value is told as the end's.
+_ALPHAS = (1e-12, 0.99)
 
 
 def compare(
     figure: Figure,
     treatment: Aggregates,
     control: Aggregates,
-    units: Units | None = None,
+    units: Units | Callable[[], Units] | None = None,
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Effect:
@@ -39,7 +45,8 @@ def compare(
 
     Args:
         figure, treatment, control: As for `contrast`.
-        units: The rows behind treatment and control, shapes (n, k), for randomisation.
+        units: The rows behind treatment and control, shapes (n, k), for randomisation; or what
+            fetches them, called only if they are needed.
         seed: Of the randomisation.
         confidence: Of the interval.
     """
@@ -47,8 +54,10 @@ def compare(
     normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
     if units is None or normal or _refused(found, confidence):
         return compare_contrast(found, confidence)
-    deals = randomisation(figure, *units, seed, confidence, DEALS)
-    if not deals.holds(confidence):
+    treated, controls = units() if callable(units) else units
+    deals = affordable_deals(treated, controls)
+    dealt = randomisation(figure, treated, controls, seed, confidence, deals)
+    if not dealt.holds(confidence):
         return _without(
             found,
             _told(found, "and outcomes repeat too often for randomisation; wait for more units"),
@@ -58,9 +67,9 @@ def compare(
     return _shown(
         found,
         confidence,
-        low=estimate - deals.upper * error,
-        high=estimate - deals.lower * error,
-        p=deals.p,
+        low=estimate - dealt.upper * error,
+        high=estimate - dealt.lower * error,
+        p=dealt.p,
         method="randomisation",
     )
 
@@ -101,6 +110,52 @@ def compare_always(
     reach = float(critical_value(n, planned_n, 1 - confidence)) * error
     p = float(always_valid_p(estimate / error, n, planned_n, 1 - confidence))
     return _shown(found, confidence, estimate - reach, estimate + reach, p, "always valid")
+
+
+def compare_at_look(
+    figure: Figure,
+    treatment: Aggregates,
+    control: Aggregates,
+    look: int,
+    looks: int,
+    spending: Spending,
+    confidence: float = 0.95,
+) -> Effect:
+    """Compare as `compare` at a planned look, with an interval that holds at all of them together.
+
+    Args:
+        figure, treatment, control: As for `contrast`.
+        look: Number of this look, from 1.
+        looks: Planned, equally spaced.
+        spending: How alpha is shared out over them.
+        confidence: That the truth is in the interval at all looks.
+
+    Source: repeated confidence intervals, Jennison and Turnbull 1989, by boundaries of Lan and
+    DeMets 1983; p is the level at which the interval just leaves zero out.
+    """
+    found = contrast(figure, treatment, control)
+    refused = _refused(found, confidence)
+    if refused:
+        return refused
+    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+        return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
+    fractions = [number / looks for number in range(1, look + 1)]
+
+    def bound(alpha: float) -> float:
+        return float(boundaries(fractions, alpha, spending)[-1])
+
+    error, estimate = math.sqrt(float(found.variance)), float(found.difference)
+    reach = bound(1 - confidence)
+    if math.isinf(reach):
+        return _without(found, f"look {look} of {looks} has no error to spend yet; wait for more")
+    z = abs(estimate / error)
+    p = 1.0 if z <= bound(_ALPHAS[1]) else _ALPHAS[0]
+    if bound(_ALPHAS[1]) < z < bound(_ALPHAS[0]):
+        p = float(
+            optimize.root_scalar(lambda alpha: bound(alpha) - z, bracket=_ALPHAS, rtol=1e-6).root
+        )
+    reach *= error
+    return _shown(found, confidence, estimate - reach, estimate + reach, p, "group sequential")
 
 
 def compare_proportions(
@@ -165,6 +220,12 @@ def _refused(found: Contrast, confidence: float) -> Effect | None:
             control_mean=float("nan"),
             refused="a ratio has nothing to divide by in one variant; wait for more units",
         )
+    least = int(min(float(found.treatment_n), float(found.control_n)))
+    if least < 2:
+        return _without(
+            found,
+            f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more",
+        )
     try:
         difference(*moments_of(found), confidence)
     except TooLittleData as refusal:
@@ -174,6 +235,11 @@ def _refused(found: Contrast, confidence: float) -> Effect | None:
 
 def _told(found: Contrast, way_out: str) -> str:
     smaller = min(float(found.treatment_n), float(found.control_n))
+    if smaller < LEAST_UNITS:
+        return (
+            f"{smaller:,.0f} units in the smaller variant are too few for Welch's test, "
+            f"which needs {LEAST_UNITS}; {way_out}"
+        )
     return (
         f"values are too skewed (skewness {float(found.skewness):.3g}) for {smaller:,.0f} units in "
         f"the smaller variant of {float(found.treatment_n + found.control_n):,.0f}; {way_out}"

@@ -52,8 +52,9 @@ def contrast(
     """Return the contrast of two variants.
 
     Args:
-        figure: "mean" of the first column, or "ratio" of the first to the second. As many columns
-            again, from before the experiment, are the covariate (CUPED): its mean or its ratio.
+        figure: "mean" of the first column, or "ratio" of the first to the second. What columns
+            follow are from before the experiment, the covariate (CUPED): the mean of one, the
+            ratio of two.
         treatment, control: Sums of these columns.
         pooled: Both together, if at hand.
 
@@ -63,17 +64,18 @@ def contrast(
     both = treatment + control if pooled is None else pooled
     k = both.first.shape[-1]
     width = 1 if figure == "mean" else 2
-    adjusted = k == 2 * width
-    slope = _slope(figure, both, width) if adjusted else np.zeros(both.n.shape)
-    centre = _value(figure, both.mean[..., width:]) if adjusted else None
+    adjusted = k > width
+    covariate: Figure = "mean" if k - width == 1 else "ratio"
+    slope = _slope(figure, covariate, both, width) if adjusted else np.zeros(both.n.shape)
+    centre = _value(covariate, both.mean[..., width:]) if adjusted else None
     arms: list[tuple[np.ndarray, np.ndarray]] = []
     for arm in (treatment, control):
         mean = arm.mean
         value = _value(figure, mean[..., :width])
         weights = _gradient(figure, mean[..., :width])
         if centre is not None:
-            value = value - slope * (_value(figure, mean[..., width:]) - centre)
-            before = -slope[..., None] * _gradient(figure, mean[..., width:])
+            value = value - slope * (_value(covariate, mean[..., width:]) - centre)
+            before = -slope[..., None] * _gradient(covariate, mean[..., width:])
             weights = np.concatenate([weights, before], axis=-1)
         arms.append((value, _quadratic(weights, arm.covariance)))
     (up, up_variance), (down, down_variance) = arms
@@ -84,7 +86,7 @@ def contrast(
         control_variance=down_variance,
         treatment_n=treatment.n,
         control_n=control.n,
-        skewness=_skewness(figure, both, width, slope, adjusted),
+        skewness=_skewness(figure, covariate, both, width, slope),
     )
 
 
@@ -101,10 +103,10 @@ def _gradient(figure: Figure, mean: np.ndarray) -> np.ndarray:
         return np.stack([inverse, -mean[..., 0] * inverse**2], axis=-1)
 
 
-def _slope(figure: Figure, both: Aggregates, width: int) -> np.ndarray:
+def _slope(figure: Figure, covariate: Figure, both: Aggregates, width: int) -> np.ndarray:
     """Return CUPED's coefficient; 0 where the covariate does not vary and so tells nothing."""
     now = _gradient(figure, both.mean[..., :width])
-    before = _gradient(figure, both.mean[..., width:])
+    before = _gradient(covariate, both.mean[..., width:])
     covariance = both.covariance
     shared = np.einsum("...i,...j,...ij->...", now, before, covariance[..., :width, width:])
     own = _quadratic(before, covariance[..., width:, width:])
@@ -113,16 +115,18 @@ def _slope(figure: Figure, both: Aggregates, width: int) -> np.ndarray:
 
 
 def _skewness(
-    figure: Figure, both: Aggregates, width: int, slope: np.ndarray, adjusted: bool
+    figure: Figure, covariate: Figure, both: Aggregates, width: int, slope: np.ndarray
 ) -> np.ndarray:
     weights = _gradient(figure, both.mean[..., :width])
-    if adjusted:
-        before = -slope[..., None] * _gradient(figure, both.mean[..., width:])
+    if both.first.shape[-1] > width:
+        before = -slope[..., None] * _gradient(covariate, both.mean[..., width:])
         weights = np.concatenate([weights, before], axis=-1)
     return both.skewness(weights)
 
 
 def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     value = np.einsum("...i,...j,...ij->...", weights, weights, matrix)
-    # Rounding may leave a trace below zero where nothing varies.
-    return np.maximum(value, 0.0)
+    # Where parts cancel (a covariate that is the metric itself) rounding leaves a trace, of either
+    # sign, that would pass for information.
+    whole = np.einsum("...i,...i,...ii->...", weights, weights, matrix)
+    return np.where(value > 1e-13 * whole, value, 0.0)

@@ -1,5 +1,7 @@
 """The effect on one metric: what a variant changed against the control, or why that is not said."""
 
+from collections.abc import Callable
+
 import msgspec
 
 
@@ -8,7 +10,8 @@ class Effect(msgspec.Struct, frozen=True):
 
     The difference is what to decide on; `method` says how its interval and p-value were made:
     welch, randomisation, score, order statistics, always valid, group sequential. Where the data
-    cannot carry them there is none, and `refused` says why.
+    cannot carry them there is none, and `refused` says why. Among several comparisons judge by
+    `p_adjusted`, see multiplicity.py.
     """
 
     mean: float
@@ -22,3 +25,36 @@ class Effect(msgspec.Struct, frozen=True):
     relative_high: float | None = None
     refused: str | None = None
     method: str = "welch"
+    p_adjusted: float | None = None
+
+
+def in_words(effect: Effect, show: Callable[[float], str], confidence: float) -> str:
+    """Return the difference, its interval and how it was judged; or why there is none.
+
+    Args:
+        effect: As analysed.
+        show: Says a value of the metric, for example `Currency.show` where it is money.
+        confidence: Of its interval.
+    """
+    if effect.difference is None or effect.low is None or effect.high is None or effect.p is None:
+        return f"no comparison, {effect.refused}"
+    adjusted = effect.p_adjusted
+    also = "" if adjusted is None or adjusted == effect.p else f", adjusted {adjusted:.2g}"
+    words = (
+        f"{_signed(effect.difference, show)} ({confidence * 100:.4g} % interval "
+        f"{_signed(effect.low, show)} to {_signed(effect.high, show)}, p {effect.p:.2g}{also}, "
+        f"{effect.method})"
+    )
+    if effect.relative is not None:
+        words += f", {effect.relative:+.1%}"
+        if effect.relative_low is None or effect.relative_high is None:
+            words += " with no bound to give: the control's mean may be zero"
+        else:
+            words += f" ({effect.relative_low:+.1%} to {effect.relative_high:+.1%})"
+    if effect.low <= 0 <= effect.high:
+        words += "; chance alone can explain this difference"
+    return words
+
+
+def _signed(amount: float, show: Callable[[float], str]) -> str:
+    return f"+{show(amount)}" if amount > 0 else show(amount)

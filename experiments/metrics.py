@@ -35,6 +35,10 @@ class Column(msgspec.Struct, frozen=True):
         return self.name if self.cap is None else f"least({self.name}, {self.cap!r})"
 
 
+# How many rows were summed to a cluster's.
+SIZE = Column("rows of the cluster")
+
+
 class Mean(msgspec.Struct, frozen=True, tag="mean"):
     """The mean a unit; `before` is what the unit did before the experiment (CUPED)."""
 
@@ -45,12 +49,12 @@ class Mean(msgspec.Struct, frozen=True, tag="mean"):
 class Ratio(msgspec.Struct, frozen=True, tag="ratio"):
     """The sum of one column over that of another, such as margin a visit.
 
-    `before` is the same pair from before the experiment (CUPED).
+    `before` is the same pair, or one column, from before the experiment (CUPED).
     """
 
     numerator: Column
     denominator: Column
-    before: tuple[Column, Column] | None = None
+    before: tuple[Column, Column] | Column | None = None
 
 
 class Proportion(msgspec.Struct, frozen=True, tag="proportion"):
@@ -79,7 +83,8 @@ Metric = Mean | Ratio | Proportion | Quantile
 def columns(metric: Metric) -> list[Column]:
     """Return the metric's columns in the order its statistics expect."""
     if isinstance(metric, Ratio):
-        return [metric.numerator, metric.denominator, *(metric.before or ())]
+        before = (metric.before,) if isinstance(metric.before, Column) else metric.before
+        return [metric.numerator, metric.denominator, *(before or ())]
     if isinstance(metric, Mean) and metric.before is not None:
         return [metric.column, metric.before]
     return [metric.column]
@@ -131,6 +136,28 @@ def rows(metric: Metric, units: pd.DataFrame) -> np.ndarray:
             "measure its mean instead"
         )
     return np.column_stack(found)
+
+
+def of_clusters(metric: Metric) -> Metric:
+    """Return the metric of rows that are sums of whole clusters, named by their columns' labels.
+
+    What was a mean a customer is the ratio of a cluster's sum to its size, as in `clustered`.
+
+    Raises:
+        InvalidMetric: It is a quantile, whose clusters cannot be summed.
+    """
+    if isinstance(metric, Quantile):
+        raise InvalidMetric(
+            f"the quantile of {metric.column.name!r} has no interval where whole clusters were "
+            "assigned; compare the mean, or a proportion above a value"
+        )
+    summed = [Column(column.label) for column in columns(metric)]
+    # A mean, of now or of before, is a ratio to the size.
+    if not isinstance(metric, Ratio):
+        summed = [part for column in summed for part in (column, SIZE)]
+    elif len(summed) == 3:
+        summed.append(SIZE)
+    return Ratio(summed[0], summed[1], (summed[2], summed[3]) if len(summed) == 4 else None)
 
 
 def clustered(metric: Mean | Ratio, unit_rows: np.ndarray, cluster: np.ndarray) -> np.ndarray:

@@ -6,7 +6,8 @@ from textwrap import fill
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.report import Report, SampleRatio
+from experiments.health import SampleRatio
+from experiments.report import Report
 from foundation.errors import RegularsError
 
 ROW = 0.6

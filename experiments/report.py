@@ -5,34 +5,37 @@ treat). An unhealthy report says why and shows no effect: a figure from a broken
 read all the same. A comparison with too little data says so in `refused` and has no figures.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 import numpy as np
 import pandas as pd
 
+from experiments.analysis import (
+    Always,
+    AtLook,
+    Once,
+    Plan,
+    UnitFrame,
+    effects,
+    summed,
+    with_adjusted,
+)
 from experiments.design import Experiment, check, content_hash
-from experiments.effect import Effect
+from experiments.effect import Effect, in_words
+from experiments.health import SampleRatio, sample_ratio
 from experiments.lock import exploratory_metrics
-from experiments.sample_ratio import sample_ratio_deviation, sample_ratio_p_value
-from experiments.welch import Moments, difference, relative
-from foundation.errors import RegularsError, TooLittleData
+from experiments.looks import Look
+from experiments.metrics import Column, Mean, Metric, columns
+from foundation.errors import RegularsError
 
-# Stricter than 5 %: every experiment is checked, and a false alarm throws its result away.
-SAMPLE_RATIO_ALARM = 0.001
+# What an always-valid sequence is tuned for where the plan names no number of units; any number
+# will do that was fixed before the start.
+USUAL_UNITS = 10_000.0
 
 
 class InvalidUnits(RegularsError):
     """The units do not fit the experiment, or a metric has gaps."""
-
-
-class SampleRatio(msgspec.Struct, frozen=True):
-    """The split as planned (shares) and observed (units); deviation as in sample_ratio.py."""
-
-    p: float
-    planned: dict[str, float]
-    observed: dict[str, int]
-    deviation: float
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -57,17 +60,24 @@ class Report(msgspec.Struct, frozen=True):
 def analyse(
     experiment: Experiment,
     units: pd.DataFrame,
-    metrics: Sequence[str],
+    metrics: Sequence[str] | Mapping[str, Metric],
     confidence: float = 0.95,
+    look: Look | None = None,
 ) -> Report:
-    """Compare every other variant with the control on every metric.
+    """Compare every other variant with the control on every metric, by the method of the plan.
+
+    p-values are adjusted by Holm over the variants of the primary metric, which decides, and by
+    Benjamini and Hochberg over all comparisons of the others.
 
     Args:
         experiment: The design the units were assigned by.
         units: One row per assigned unit: unit_id, variant, and one numeric column a metric, 0
             where a unit did nothing.
-        metrics: Names of the columns to compare.
+        metrics: What to compare, by name; a name alone is the mean of its column. Means are capped
+            as the plan says.
         confidence: Of every interval.
+        look: The look of a group sequential plan that the units are as of; None is before the
+            first.
 
     Raises:
         InvalidDesign: The experiment breaks a rule of `check`.
@@ -75,13 +85,17 @@ def analyse(
             by nobody, or a metric has gaps or is not numeric.
     """
     check(experiment)
+    if not isinstance(metrics, Mapping):
+        metrics = {name: Mean(Column(name)) for name in metrics}
     _check_units(experiment, units, metrics)
     observed = {
         variant.name: int(np.count_nonzero(units["variant"] == variant.name))
         for variant in experiment.variants
     }
-    split = _sample_ratio(experiment, observed)
-    healthy = split.p >= SAMPLE_RATIO_ALARM
+    split = sample_ratio(
+        observed, {variant.name: variant.weight for variant in experiment.variants}
+    )
+    healthy = split.holds
     return Report(
         key=experiment.key,
         design=content_hash(experiment),
@@ -91,8 +105,8 @@ def analyse(
         units=observed,
         sample_ratio=split,
         healthy=healthy,
-        reason=_reason(split, healthy),
-        metrics=_effects(experiment, units, metrics, confidence) if healthy else {},
+        reason=split.reason if healthy else f"{split.reason}; until then no effect is shown",
+        metrics=_effects(experiment, units, metrics, confidence, look) if healthy else {},
         exploratory=exploratory_metrics(experiment, metrics) if healthy else [],
     )
 
@@ -111,21 +125,24 @@ def summary_lines(
     """
     counted = ", ".join(f"{count:,} in {name}" for name, count in report.units.items())
     lines = [f"experiment {report.key}: {report.unit}s {counted}", report.reason]
-    for metric, effects in report.metrics.items():
+    for metric, by_variant in report.metrics.items():
         show = currency_show if metric in money_metrics else _number
         stamp = " (exploratory, not in the plan)" if metric in report.exploratory else ""
-        for variant, effect in effects.items():
+        for variant, effect in by_variant.items():
             lines.append(
                 f"{metric} per {report.unit}{stamp}, {variant} {show(effect.mean)} against "
                 f"{report.control} {show(effect.control_mean)}: "
-                f"{_in_words(effect, show, report.confidence)}"
+                f"{in_words(effect, show, report.confidence)}"
             )
     return lines
 
 
-def _check_units(experiment: Experiment, units: pd.DataFrame, metrics: Sequence[str]) -> None:
+def _check_units(
+    experiment: Experiment, units: pd.DataFrame, metrics: Mapping[str, Metric]
+) -> None:
     subject = f"experiment {experiment.key!r}"
-    missing = [name for name in ("unit_id", "variant", *metrics) if name not in units.columns]
+    measured = list(dict.fromkeys(c.name for metric in metrics.values() for c in columns(metric)))
+    missing = [name for name in ("unit_id", "variant", *measured) if name not in units.columns]
     if missing:
         raise InvalidUnits(
             f"{subject}: column {missing[0]!r} is missing, the units have "
@@ -147,8 +164,8 @@ def _check_units(experiment: Experiment, units: pd.DataFrame, metrics: Sequence[
             f"{subject}: nobody was assigned variant {unseen[0]!r}, so there is nothing to "
             "compare; check that the experiment runs, or wait"
         )
-    for metric in metrics:
-        _check_metric(subject, units, metric)
+    for name in measured:
+        _check_metric(subject, units, name)
 
 
 def _check_once(subject: str, units: pd.DataFrame) -> None:
@@ -184,91 +201,49 @@ def _check_metric(subject: str, units: pd.DataFrame, metric: str) -> None:
         )
 
 
-def _sample_ratio(experiment: Experiment, observed: dict[str, int]) -> SampleRatio:
-    planned = {variant.name: variant.weight for variant in experiment.variants}
-    counts, shares = list(observed.values()), list(planned.values())
-    return SampleRatio(
-        p=sample_ratio_p_value(counts, shares),
-        planned=planned,
-        observed=observed,
-        deviation=sample_ratio_deviation(counts, shares),
-    )
-
-
-def _reason(split: SampleRatio, healthy: bool) -> str:
-    figures = f"p {split.p:.2g}, largest deviation {split.deviation:.2%} of a variant's plan"
-    if healthy:
-        return f"sample ratio as planned ({figures})"
-    total = sum(split.observed.values())
-    seen = ", ".join(
-        f"{name} {count:,} of {split.planned[name] * total:,.0f} planned"
-        for name, count in split.observed.items()
-    )
-    return (
-        f"sample ratio broken: {seen} ({figures}); assignment or logging is at fault, so no effect "
-        "is shown; find which units are missing before reading any metric"
-    )
-
-
 def _effects(
-    experiment: Experiment, units: pd.DataFrame, metrics: Sequence[str], confidence: float
+    experiment: Experiment,
+    units: pd.DataFrame,
+    metrics: Mapping[str, Metric],
+    confidence: float,
+    look: Look | None,
 ) -> dict[str, dict[str, Effect]]:
-    members = {
-        variant.name: (units["variant"] == variant.name).to_numpy()
-        for variant in experiment.variants
-    }
-    effects: dict[str, dict[str, Effect]] = {}
-    for metric in metrics:
-        values = units[metric].to_numpy(dtype=np.float64)
-        arms = {name: Moments.from_values(values[member]) for name, member in members.items()}
-        control = arms[experiment.control]
-        effects[metric] = {
-            name: _effect(arm, control, confidence)
-            for name, arm in arms.items()
-            if name != experiment.control
-        }
-    return effects
-
-
-def _effect(treatment: Moments, control: Moments, confidence: float) -> Effect:
-    try:
-        absolute = difference(treatment, control, confidence)
-        share = relative(treatment, control, confidence)
-    except TooLittleData as refusal:
-        return Effect(mean=treatment.mean, control_mean=control.mean, refused=str(refusal))
-    return Effect(
-        mean=treatment.mean,
-        control_mean=control.mean,
-        difference=absolute.estimate,
-        low=absolute.low,
-        high=absolute.high,
-        p=absolute.p,
-        relative=share.estimate,
-        relative_low=share.low,
-        relative_high=share.high,
+    frame = UnitFrame(units)
+    capped = {name: _capped(experiment, units, metric) for name, metric in metrics.items()}
+    found = effects(
+        frame,
+        summed(frame, capped),
+        capped,
+        experiment.control,
+        [v.name for v in experiment.variants if v.name != experiment.control],
+        confidence,
+        _looked_at(experiment, look),
     )
+    primary = {name: one for name, one in found.items() if name == experiment.primary_metric}
+    others = {name: one for name, one in found.items() if name not in primary}
+    told = with_adjusted(primary, "holm") | with_adjusted(others, "benjamini_hochberg")
+    return {name: told[name] for name in found}
 
 
-def _in_words(effect: Effect, show: Callable[[float], str], confidence: float) -> str:
-    if effect.difference is None or effect.low is None or effect.high is None or effect.p is None:
-        return f"no comparison, {effect.refused}"
-    words = (
-        f"{_signed(effect.difference, show)} ({confidence * 100:.4g} % interval "
-        f"{_signed(effect.low, show)} to {_signed(effect.high, show)}, p {effect.p:.2g})"
-    )
-    if effect.relative is not None:
-        words += f", {effect.relative:+.1%}"
-        if effect.relative_low is None or effect.relative_high is None:
-            words += " with no bound to give: the control's mean may be zero"
-        else:
-            words += f" ({effect.relative_low:+.1%} to {effect.relative_high:+.1%})"
-    if effect.low <= 0 <= effect.high:
-        words += "; chance alone can explain this difference"
-    return words
+def _looked_at(experiment: Experiment, look: Look | None) -> Plan:
+    stop = experiment.stop
+    if experiment.method == "sequential":
+        planned = None if stop is None else stop.units
+        return Always(USUAL_UNITS if planned is None else float(planned))
+    if experiment.method in ("obrien-fleming", "pocock"):
+        looks = 1 if stop is None or stop.looks is None else stop.looks
+        spending = "pocock" if experiment.method == "pocock" else "obrien_fleming"
+        return AtLook(0 if look is None else look.number, looks, spending)
+    return Once()
 
 
-def _signed(amount: float, show: Callable[[float], str]) -> str:
-    return f"+{show(amount)}" if amount > 0 else show(amount)
+def _capped(experiment: Experiment, units: pd.DataFrame, metric: Metric) -> Metric:
+    level = experiment.outlier_cap
+    if level is None or not isinstance(metric, Mean) or metric.column.cap is not None:
+        return metric
+    values = units[metric.column.name].to_numpy(dtype=np.float64)
+    column = Column(metric.column.name, cap=float(np.quantile(values, level)))
+    return msgspec.structs.replace(metric, column=column)
 
 
 def _number(amount: float) -> str:

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from regulars.commands.house import administered, open_house, progress_shown
-from regulars.commands.options import Json
+from regulars.commands.options import Json, shares
 from regulars.commands.telling import print_json, say
 
-experiment = typer.Typer(help="A/B tests: start, ramp up, stop, list, report, holdout.")
+experiment = typer.Typer(
+    help="A/B tests: start, ramp up, stop, list, report, analyse a file, holdout."
+)
 
 
 @experiment.command("start")
@@ -166,3 +168,50 @@ def experiment_report(
         say(line)
     for statement in assumed:
         say(f"assumed: {statement}")
+
+
+@experiment.command("analyse")
+def experiment_analyse(
+    data: Annotated[Path, typer.Option("--data", help="CSV or Parquet file, one row a unit.")],
+    variant: Annotated[str, typer.Option("--variant", help="Column that says who got what.")],
+    metric: Annotated[
+        list[str],
+        typer.Option(
+            "--metric",
+            help="COLUMN or COLUMN:KIND; mean, proportion, ratio, median, p90, winsorised99. "
+            "Repeat it for more.",
+        ),
+    ],
+    control: Annotated[str, typer.Option("--control", help="Variant to compare with.")],
+    covariate: Annotated[
+        str | None, typer.Option("--covariate", help="Column from before the experiment (CUPED).")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="Column of what was assigned as a whole.")
+    ] = None,
+    denominator: Annotated[
+        str | None, typer.Option("--denominator", help="Column that ratios divide by.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option("--weights", help="Planned shares, like A=.5,B=.5.")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option("--unit", help="Column of who a row is (customer_id, if any).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the variants of any file with the code that reports on our own experiments."""
+    import msgspec
+
+    from experiments.analysis import analysis_lines
+    from regulars.jobs.analyse import analyse_file
+
+    planned = None if weights is None else shares(weights)
+    analysis = analyse_file(
+        data, variant, metric, control, covariate, denominator, cluster, unit, planned
+    )
+    if as_json:
+        print_json(msgspec.to_builtins(analysis))
+        return
+    for line in analysis_lines(analysis):
+        say(line)

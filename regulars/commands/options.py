@@ -1,5 +1,6 @@
 """Options that several commands share, and what they are checked for."""
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,3 +37,22 @@ def past(house: Any, as_of: datetime | None, now: datetime) -> datetime:
             "name a past time, or leave it out for now"
         )
     return instant
+
+
+def shares(text: str) -> dict[str, float]:
+    """Read planned shares, like A=.5,B=.5."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, number = part.strip().rpartition("=")
+        try:
+            share = float(number)
+        except ValueError:
+            share = math.nan
+        if not (equals and name and math.isfinite(share)):
+            raise RegularsError(
+                f"weight {part.strip()!r} is no variant with its share; write A=.5,B=.5"
+            )
+        if name in found:
+            raise RegularsError(f"weights name variant {name!r} twice; name it once")
+        found[name] = share
+    return found

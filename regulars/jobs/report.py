@@ -13,16 +13,28 @@ import json
 from datetime import datetime
 
 import ibis
+import msgspec
 import pandas as pd
 import pyarrow as arrow
 
 from experiments.design import Experiment
+from experiments.health import where_it_sits
+from experiments.looks import newest_look
+from experiments.metrics import Column, Mean, Metric, Proportion
 from experiments.report import Report, analyse
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from regulars.assumptions import margin_rate
 
-METRICS = ("margin", "orders", "redeemed")
+# What is measured, by name; the margin is adjusted by that of the days before (CUPED).
+MEASURED: dict[str, Metric] = {
+    "margin": Mean(Column("margin"), Column("margin_before")),
+    "orders": Mean(Column("orders")),
+    "redeemed": Proportion(Column("redeemed")),
+}
+METRICS = tuple(MEASURED)
+# Two purchase cycles of most customers.
+DAYS_BEFORE = 56
 MONEY = ("margin",)
 # Where a customer's unit stands in the customers table.
 UNIT_COLUMNS = {"customer": "customer_id", "household": "household_id", "store": "home_store_id"}
@@ -41,7 +53,27 @@ def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report
             f"experiment {design.key!r} has assigned nobody yet; run 'regulars ingest' after "
             "some decisions"
         )
-    return analyse(design, with_metrics(lake, units, until), METRICS)
+    keys = ["unit_id", "variant"]
+    first = pd.to_datetime(units.groupby(keys)["since"].transform("min"), utc=True)
+    look = newest_look(design, first[~units.duplicated(keys)], until)
+    if look is not None:
+        # A look judges what was known at its instant.
+        until = look.at
+        units = units[first < until]
+    report = analyse(design, with_metrics(lake, units, until), MEASURED, look=look)
+    return report if report.healthy else _located(lake, design, report, until)
+
+
+def _located(lake: Lake, design: Experiment, report: Report, until: datetime) -> Report:
+    """Say where a broken split sits, by channel and day of each unit's first decision."""
+    decisions = assigned_decisions(lake, design)
+    seen = decisions[pd.to_datetime(decisions["at"], utc=True) < until].sort_values("at")
+    first = seen.drop_duplicates(["unit_id", "variant"])
+    first = first.assign(day=pd.to_datetime(first["at"], utc=True).dt.strftime("%Y-%m-%d"))
+    sits = where_it_sits(first, ("channel", "day"), report.sample_ratio.planned)
+    if sits is None:
+        return report
+    return msgspec.structs.replace(report, reason=f"{report.reason}; {sits}")
 
 
 def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
@@ -58,17 +90,29 @@ def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
 
 
 def assigned_decisions(lake: Lake, design: Experiment) -> pd.DataFrame:
-    """Return the decisions of an experiment: decision_id, unit_id, customer_id, variant, at."""
+    """Return the decisions of an experiment.
+
+    decision_id, unit_id, customer_id, variant, at and channel.
+    """
     decisions = lake.table("decisions")
     named = decisions.filter(decisions.experiments.contains(json.dumps(design.key)))
-    rows = lake.fetch(named.select("decision_id", "customer_id", "at", "experiments")).to_pylist()
+    rows = lake.fetch(
+        named.select("decision_id", "customer_id", "at", "channel", "experiments")
+    ).to_pylist()
     found = [
-        (row["decision_id"], assigned["unit"], row["customer_id"], assigned["variant"], row["at"])
+        (
+            row["decision_id"],
+            assigned["unit"],
+            row["customer_id"],
+            assigned["variant"],
+            row["at"],
+            row["channel"],
+        )
         for row in rows
         for assigned in json.loads(row["experiments"])
         if assigned["key"] == design.key
     ]
-    names = ["decision_id", "unit_id", "customer_id", "variant", "at"]
+    names = ["decision_id", "unit_id", "customer_id", "variant", "at", "channel"]
     return pd.DataFrame(found, columns=names)
 
 
@@ -86,6 +130,8 @@ def _with_members(lake: Lake, unit: str, asked: pd.DataFrame) -> pd.DataFrame:
 
 def with_metrics(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series") -> pd.DataFrame:
     """Return one row a unit and variant with its metrics; a unit without purchases earns 0.
+
+    `margin_before` is what she earned in the DAYS_BEFORE days before she was assigned.
 
     Args:
         units: As of `assigned_units`.
@@ -108,7 +154,9 @@ def with_metrics(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series")
             }
         )
     )
-    bought = _bought(lake, spine)
+    bought = _bought(lake, _during(spine, lake.table("purchases")))
+    before = _bought(lake, _before(spine, lake.table("purchases")))
+    before = before.rename(columns={"earned": "margin_before"}).drop(columns="orders")
     redeemed = _redeemed(lake, spine)
     keys = ["unit_id", "variant"]
     metrics = (
@@ -116,15 +164,15 @@ def with_metrics(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series")
         .drop_duplicates()
         .merge(bought, on=keys, how="left")
         .merge(redeemed, on=keys, how="left")
-        .fillna({"earned": 0.0, "orders": 0.0, "uses": 0.0, "cost": 0.0})
+        .merge(before, on=keys, how="left")
+        .fillna({"earned": 0.0, "orders": 0.0, "uses": 0.0, "cost": 0.0, "margin_before": 0.0})
     )
     metrics["margin"] = metrics["earned"] - metrics["cost"]
     metrics["redeemed"] = (metrics["uses"] > 0).astype(float)
-    return metrics[[*keys, *METRICS]]
+    return metrics[[*keys, *METRICS, "margin_before"]]
 
 
-def _bought(lake: Lake, spine: ibis.Table) -> pd.DataFrame:
-    lines = _during(spine, lake.table("purchases"))
+def _bought(lake: Lake, lines: ibis.Table) -> pd.DataFrame:
     rates = lake.table("products").select("product_id", "margin_rate")
     lines = lines.left_join(rates, "product_id")
     rate = lines.margin_rate.fill_null(margin_rate(lake))
@@ -175,6 +223,13 @@ def _during(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
     joined = spine.join(events, "customer_id")
     at = joined["at"]
     return joined.filter((at >= joined.since) & (at < joined.ends))
+
+
+def _before(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
+    joined = spine.join(events, "customer_id")
+    at = joined["at"]
+    start = joined.since - ibis.interval(days=DAYS_BEFORE)
+    return joined.filter((at < joined.since) & (at >= start))
 
 
 def _frame(lake: Lake, table: ibis.Table) -> pd.DataFrame:

@@ -18,9 +18,9 @@ import pyarrow as arrow
 from adapters.postgres_admin import StoredExperiment
 from experiments.assignment import assigned_variant
 from experiments.design import Experiment, Variant
+from experiments.health import SAMPLE_RATIO_ALARM
 from experiments.holdout import HOLDOUT, is_held_out
 from experiments.natural_return import NaturalReturn, Returned, natural_return, returned
-from experiments.report import SAMPLE_RATIO_ALARM
 from experiments.sample_ratio import sample_ratio_p_value
 from foundation.errors import NothingToDo, RegularsError, TooLittleData
 from foundation.lake import Lake

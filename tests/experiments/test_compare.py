@@ -11,6 +11,7 @@ from experiments.aggregates import Aggregates, InvalidAggregates
 from experiments.compare import (
     compare,
     compare_always,
+    compare_at_look,
     compare_contrast,
     compare_proportions,
     moments_of,
@@ -32,6 +33,7 @@ from experiments.metrics import (
 )
 from experiments.near_normal import near_normal
 from experiments.post_stratification import post_stratified
+from experiments.randomisation import affordable_deals
 from experiments.welch import difference
 from foundation.errors import TooLittleData
 
@@ -319,3 +321,54 @@ def test_proportions_agree_with_their_p_value_and_are_refused_where_counts_are_f
     few = compare_proportions(1, 25, 30, 475)
     assert few.difference is None
     assert "a share needs 10 of both" in str(few.refused)
+
+
+def test_a_planned_look_reaches_as_far_as_its_boundary():
+    # Source: Lan and DeMets 1983, O'Brien-Fleming, two-sided .05, five looks: 4.8769, 3.3570, ...
+    sums = arms(Mean(VISITS))
+    found = contrast("mean", *sums)
+    error = float(np.sqrt(found.variance))
+    for look, bound in ((1, 4.8769), (2, 3.3570), (5, 2.0310)):
+        effect = compare_at_look("mean", *sums, look, 5, "obrien_fleming")
+        assert (effect.high - effect.low) / 2 / error == pytest.approx(bound, abs=1e-4)
+        assert effect.method == "group sequential"
+        assert (effect.p <= 0.05) == (effect.low > 0 or effect.high < 0)
+
+
+def test_one_look_is_the_normal_test():
+    sums = arms(Mean(VISITS))
+    found = contrast("mean", *sums)
+    z = float(found.difference / np.sqrt(found.variance))
+    effect = compare_at_look("mean", *sums, 1, 1, "pocock")
+    assert effect.p == pytest.approx(2 * stats.norm.sf(abs(z)), rel=1e-3)
+
+
+def test_sums_from_another_origin_say_the_same():
+    values = rows(CASES["cuped ratio"][0], UNITS)
+    for figure, columns_taken in (("mean", 2), ("ratio", 3), ("ratio", 4)):
+        taken = values[:, :columns_taken]
+        plain = [Aggregates.from_rows(taken[part]) for part in (TREATED, ~TREATED)]
+        moved = [Aggregates.from_rows(taken[part], taken[7]) for part in (TREATED, ~TREATED)]
+        here, there = contrast(figure, *plain), contrast(figure, *moved)
+        for part in ("difference", "variance", "skewness", "control"):
+            assert float(getattr(here, part)) == pytest.approx(float(getattr(there, part)))
+    with pytest.raises(InvalidAggregates, match="one origin"):
+        plain[0] + moved[1]
+
+
+def test_a_covariate_that_is_the_metric_leaves_nothing_to_judge():
+    values = np.column_stack([UNITS["spend"], UNITS["spend"]])
+    effect = compare(
+        "mean", Aggregates.from_rows(values[TREATED]), Aggregates.from_rows(values[~TREATED])
+    )
+    assert effect.p is None
+
+
+def test_many_units_are_dealt_less_often():
+    some = np.ones((1_000, 1))
+    assert affordable_deals(some, some) == 9_999
+    many = np.ones((200_000, 1))
+    assert affordable_deals(many, many) == 1_999
+    # Idle units cost nothing.
+    many[:190_000] = 0
+    assert affordable_deals(many, many) == 9_999

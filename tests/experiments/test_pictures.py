@@ -8,8 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from experiments.effect import Effect
+from experiments.health import SampleRatio
 from experiments.pictures import intervals_picture, sample_ratio_picture
-from experiments.report import Report, SampleRatio
+from experiments.report import Report
 from foundation.errors import RegularsError
 from foundation.money import Currency
 

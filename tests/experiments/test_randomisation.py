@@ -142,3 +142,11 @@ def test_price_points_are_refused():
     effect = compare_quantiles(prices[0], prices[1], 0.5, seed=1)
     assert effect.difference is None
     assert "have the value" in str(effect.refused)
+
+
+def test_large_values_are_dealt_as_small_ones_are():
+    values = np.random.default_rng(5).gamma(4, 1, (30, 1)).round(6)
+    here = randomisation("mean", values[:12], values[12:], seed=1)
+    there = randomisation("mean", values[:12] + 1e9, values[12:] + 1e9, seed=1)
+    assert there.p == pytest.approx(here.p, abs=1e-3)
+    assert there.upper == pytest.approx(here.upper, rel=1e-3)

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from experiments.assignment import variant_of
 from experiments.design import Experiment, InvalidDesign, Variant, content_hash
+from experiments.looks import Look
+from experiments.plan import StopRule
 from experiments.report import InvalidUnits, Report, analyse, summary_lines
 from experiments.welch import Moments, difference, relative
 from foundation.errors import RegularsError
@@ -22,6 +25,7 @@ EXPERIMENT = Experiment(
     control="control",
 )
 SHOW = Currency("USD").show
+NOW = datetime(2026, 5, 4, tzinfo=UTC)
 
 
 def make_units(n=3_000, seed=1):
@@ -29,7 +33,8 @@ def make_units(n=3_000, seed=1):
     rng = np.random.default_rng(seed)
     ids = [f"c-{number}" for number in range(n)]
     variants = np.array([variant_of(EXPERIMENT, one).name for one in ids])
-    margin = np.round(rng.exponential(1_000, n)).astype(np.int64)
+    # Near enough to normal for Welch's test at this split.
+    margin = np.round(rng.gamma(9, 1_000 / 9, n)).astype(np.int64)
     return pd.DataFrame(
         {
             "unit_id": ids,
@@ -210,22 +215,22 @@ def test_the_summary_reads_like_a_sentence():
     )
     units = pd.DataFrame(
         {
-            "unit_id": [str(number) for number in range(8)],
-            "variant": ["control", "treatment"] * 4,
-            "margin": [100, 200, 110, 210, 90, 190, 100, 200],
-            "visits": [1, 0, 2, 3, 1, 2, 2, 1],
+            "unit_id": [str(number) for number in range(120)],
+            "variant": ["control", "treatment"] * 60,
+            "margin": [100, 200, 110, 210, 90, 190, 100, 200] * 15,
+            "visits": [1, 0, 2, 3, 1, 2, 2, 1] * 15,
         }
     )
     lines = summary_lines(analyse(design, units, ["margin", "visits"]), SHOW)
     # Source of the figures: scipy.stats.ttest_ind on the columns above, and the roots of
     # Fieller's definition found by scipy.optimize.brentq.
     assert lines == [
-        "experiment latte: customers 4 in control, 4 in treatment",
+        "experiment latte: customers 60 in control, 60 in treatment",
         "sample ratio as planned (p 1, largest deviation 0.00% of a variant's plan)",
         "margin per customer, treatment 2.00 USD against control 1.00 USD: +1.00 USD "
-        "(95 % interval +0.86 USD to +1.14 USD, p 2.4e-06), +100.0% (+79.5% to +124.6%)",
+        "(95 % interval +0.97 USD to +1.03 USD, p 1.3e-102, welch), +100.0% (+96.0% to +104.1%)",
         "visits per customer (exploratory, not in the plan), treatment 1.5 against control 1.5: 0 "
-        "(95 % interval -1.935 to +1.935, p 1), +0.0% (-118.1% to +194.9%); "
+        "(95 % interval -0.3172 to +0.3172, p 1, welch), +0.0% (-20.5% to +22.0%); "
         "chance alone can explain this difference",
     ]
 
@@ -236,3 +241,46 @@ def test_money_is_what_the_caller_says_is_money():
     assert not any("USD" in line for line in plain)
     both = summary_lines(report, SHOW, money_metrics=("margin", "visits"))
     assert all("USD" in line for line in both[2:])
+
+
+def planned(**changed):
+    return msgspec.structs.replace(EXPERIMENT, **changed)
+
+
+def test_the_plan_says_the_method():
+    every_look = analyse(planned(method="sequential"), UNITS, ["margin"])
+    once = analyse(EXPERIMENT, UNITS, ["margin"]).metrics["margin"]["treatment"]
+    always = every_look.metrics["margin"]["treatment"]
+    assert (once.method, always.method) == ("welch", "always valid")
+    assert always.high - always.low > 1.3 * (once.high - once.low)
+    assert always.difference == pytest.approx(once.difference)
+    assert any("always valid" in line for line in summary_lines(every_look, SHOW))
+
+
+def test_a_group_sequential_plan_is_judged_at_its_looks_alone():
+    looks = planned(method="obrien-fleming", stop=StopRule(days=28, looks=4))
+    early = analyse(looks, UNITS, ["margin"]).metrics["margin"]["treatment"]
+    assert (early.difference, early.p) == (None, None)
+    assert "first has not come" in early.refused
+    last = analyse(looks, UNITS, ["margin"], look=Look(4, 4, NOW)).metrics["margin"]["treatment"]
+    assert last.method == "group sequential"
+    assert last.low < last.difference < last.high
+
+
+def test_large_values_are_capped_as_planned():
+    # Source: numpy's quantile over all units together.
+    wild = UNITS.assign(margin=UNITS["margin"].where(UNITS.index != 5, 10**9))
+    cap = np.quantile(wild["margin"], 0.99)
+    effect = analyse(planned(outlier_cap=0.99), wild, ["margin"]).metrics["margin"]["treatment"]
+    capped = np.minimum(wild["margin"], cap)
+    assert effect.mean == pytest.approx(capped[wild["variant"] == "treatment"].mean())
+
+
+def test_the_primary_metric_is_adjusted_for_its_variants_alone():
+    report = analyse(EXPERIMENT, UNITS, ["margin", "visits"])
+    bold, treatment = (report.metrics["margin"][name] for name in ("bold", "treatment"))
+    small, large = sorted((bold.p, treatment.p))
+    # Source: Holm 1979, two comparisons.
+    assert sorted((bold.p_adjusted, treatment.p_adjusted)) == pytest.approx(
+        [min(1, 2 * small), max(large, min(1, 2 * small))]
+    )

@@ -94,7 +94,7 @@ def test_a_real_visit_plants_nothing(lake: DuckDbLake) -> None:
 
 def test_figures_and_lines_name_every_variant_with_its_truth(lake: DuckDbLake) -> None:
     of = design("control", "few", "many")
-    visits = [(f"{v}-{n}", f"{v}-{n}", v, p) for v, p in PLANTED.items() for n in range(4)]
+    visits = [(f"{v}-{n}", f"{v}-{n}", v, p) for v, p in PLANTED.items() for n in range(50)]
     visited(lake, *visits)
     lines = [
         {

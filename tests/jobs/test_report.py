@@ -14,6 +14,7 @@ from adapters.duckdb_lake import DuckDbLake
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, InvalidDesign, Variant
+from experiments.plan import StopRule
 from experiments.report import InvalidUnits
 from foundation.contracts import TABLES
 from foundation.errors import NothingToDo, RegularsError
@@ -98,7 +99,7 @@ def figures(lake: DuckDbLake, of: Experiment) -> dict[str, tuple[float, float, f
     """Each unit's margin, orders and redeemed."""
     table = with_metrics(lake, assigned_units(lake, of), UNTIL)
     assert not table["unit_id"].duplicated().any()
-    assert list(table.columns) == ["unit_id", "variant", *METRICS]
+    assert list(table.columns) == ["unit_id", "variant", *METRICS, "margin_before"]
     return {
         row["unit_id"]: (row["margin"], row["orders"], row["redeemed"])
         for row in table.to_dict("records")
@@ -368,6 +369,78 @@ def test_a_report_has_the_figures_that_scipy_computes_from_the_same_units(
     assert "no spread" in str(report.metrics["orders"]["on"].refused)
     assert report.units == {"off": 60, "on": 60}
     assert report.sample_ratio.p == 1.0
+
+
+def test_the_margin_is_adjusted_by_that_of_the_weeks_before(shop: DuckDbLake) -> None:
+    """Source: least squares of what she earned since on variant and weeks before, by numpy."""
+    draw = np.random.default_rng(12)
+    before, later = draw.integers(100, 900, (2, 60)) * 4
+    after = {
+        "off": before + draw.integers(0, 90, 60) * 4,
+        "on": later + draw.integers(0, 90, 60) * 4,
+    }
+    earlier = {"off": before, "on": later}
+    people = [(v, n, f"c-{v}-{n}") for v in after for n in range(60)]
+    put(shop, "decisions", *(decided(f"d-{c}", c, v) for v, _, c in people))
+    put(
+        shop,
+        "purchases",
+        *(line(f"l-{c}", c, int(after[v][n])) for v, n, c in people),
+        *(line(f"b-{c}", c, int(earlier[v][n]), at=START - 24 * HOUR) for v, n, c in people),
+        # Longer ago than is looked back, so no covariate.
+        *(line(f"o-{c}", c, 40_000, at=START - 60 * 24 * HOUR) for _, n, c in people if n < 9),
+    )
+    effect = experiment_report(shop, design(), UNTIL).metrics["margin"]["on"]
+    x = np.concatenate([before, later]) * 0.25
+    y = np.concatenate([after["off"], after["on"]]) * 0.25
+    slope = np.cov(x, y)[0, 1] / x.var(ddof=1)
+    adjusted = y - slope * (x - x.mean())
+    oracle = stats.ttest_ind(adjusted[60:], adjusted[:60], equal_var=False)
+    assert effect.difference == pytest.approx(adjusted[60:].mean() - adjusted[:60].mean())
+    assert effect.p == pytest.approx(oracle.pvalue, rel=1e-6)
+    plain = stats.ttest_ind(y[60:], y[:60], equal_var=False).confidence_interval()
+    assert effect.high - effect.low < 0.5 * (plain.high - plain.low)
+
+
+def test_a_broken_split_is_told_with_where_it_sits(shop: DuckDbLake) -> None:
+    people = [
+        (v, f"c-{channel}-{v}-{n}", channel)
+        for channel, counts in (("app", (60, 60)), ("email", (60, 5)))
+        for v, count in zip(("off", "on"), counts, strict=True)
+        for n in range(count)
+    ]
+    put(
+        shop,
+        "decisions",
+        *({**decided(f"d-{c}", c, v), "channel": where} for v, c, where in people),
+    )
+    report = experiment_report(shop, design(), UNTIL)
+    assert not report.healthy
+    assert report.metrics == {}
+    assert "worst in channel 'email'" in report.reason
+
+
+def test_a_planned_look_judges_what_was_known_at_its_instant(shop: DuckDbLake) -> None:
+    plan = design(method="pocock", stop=StopRule(days=20, looks=2))
+    draw = np.random.default_rng(13)
+    people = [(v, f"c-{v}-{n}") for v in ("off", "on") for n in range(60)]
+    put(shop, "decisions", *(decided(f"d-{c}", c, v) for v, c in people))
+    put(
+        shop,
+        "purchases",
+        *(line(f"l-{c}", c, int(draw.integers(100, 900)) * 4) for _, c in people),
+        *(line(f"m-{c}", c, 40_000, at=START + 15 * 24 * HOUR) for v, c in people if v == "on"),
+    )
+    day = 24 * HOUR
+    early = experiment_report(shop, plan, START + 9 * day).metrics["margin"]["on"]
+    assert "first has not come" in str(early.refused)
+    first, again, last = (
+        experiment_report(shop, plan, START + days * day).metrics["margin"]["on"]
+        for days in (10, 19, 20)
+    )
+    assert first == again
+    assert first.method == "group sequential"
+    assert (last.difference or 0) > (first.difference or 0) + 9_000
 
 
 @pytest.fixture(scope="module")

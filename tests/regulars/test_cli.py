@@ -337,6 +337,48 @@ class TestJson:
         assert capsys.readouterr().out == '{"p":null,"path":"/x"}\n'
 
 
+class TestAnalyse:
+    @pytest.fixture
+    def units(self, tmp_path: Path) -> Path:
+        path = tmp_path / "units.csv"
+        rows = [f"c-{n},{'AB'[n % 2]},{n % 7 + n % 2},{n % 5}" for n in range(400)]
+        path.write_text("\n".join(["customer_id,arm,spend,before", *rows]))
+        return path
+
+    def test_of_a_file_has_the_figures_in_json_and_in_words(self, run: Run, units: Path) -> None:
+        asked = ("--data", units, "--variant", "arm", "--control", "A", "--metric", "spend")
+        asked = (*asked, "--covariate", "before", "--weights", "A=.5,B=.5")
+        answer = run("experiment", "analyse", *asked, "--json").answer
+        assert answer["sample_ratio"]["p"] == 1.0
+        assert answer["sample_ratio"]["deviation"] == 0.0
+        assert answer["health"]["healthy"] is True
+        effect = answer["metrics"]["spend"]["B"]
+        assert effect["low"] < effect["difference"] < effect["high"]
+        assert effect["relative_low"] < effect["relative"] < effect["relative_high"]
+        assert 0 <= effect["p"] <= effect["p_adjusted"] <= 1
+        said = run("experiment", "analyse", *asked)
+        assert said.code == 0
+        assert "welch" in said.out
+
+    @pytest.mark.parametrize(
+        ("changed", "told"),
+        [
+            ({"--metric": "spnd"}, "no column 'spnd'; its columns are customer_id, arm"),
+            ({"--metric": "spend:avg"}, "choose one of mean"),
+            ({"--weights": "A=.5,B"}, "weight 'B' is no variant with its share"),
+            ({"--weights": "A=1,B=0"}, "variant 'B' was planned at 0 and got 200 units"),
+            ({"--control": "C"}, "control 'C' is no variant"),
+            ({"--data": "nothing.csv"}, "nothing.csv is no file"),
+        ],
+    )
+    def test_of_what_cannot_be_is_one_line(
+        self, run: Run, units: Path, changed: dict[str, str], told: str
+    ) -> None:
+        asked = {"--data": units, "--variant": "arm", "--control": "A", "--metric": "spend"}
+        options = [part for pair in {**asked, **changed}.items() for part in pair]
+        assert told in refused(run("experiment", "analyse", *options))
+
+
 def refused_after_progress(said: Said) -> str:
     assert said.code == 2
     assert said.out == ""

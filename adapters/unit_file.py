@@ -1,0 +1,305 @@
+"""A CSV or Parquet file of an experiment's units, from wherever it comes, read by DuckDB.
+
+Every value of a CSV file is read as text and made a number here, so that what is none is told with
+the value and nothing is guessed. Only the columns that are asked for are read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from adapters.unit_table import UnitTable, quoted
+from experiments.metrics import SIZE, Column, InvalidMetric, Metric, Proportion, columns
+from foundation.errors import RegularsError
+
+# How files write that there is no value; an empty one is none anyway.
+_NONE = "('', 'na', 'n/a', 'nan', 'null', 'none')"
+_NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "BOOLEAN")
+# A column of variants that has more is another column.
+MOST_VARIANTS = 50
+# Names the unit of a row where none is named.
+UNIT_NAMES = ("unit_id", "customer_id", "customer", "user_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is wrong with the assignment in a file: rows without variant, units in two of them."""
+
+    rows: int
+    unassigned: int
+    torn: int
+    first_torn: str | None
+
+
+class UnitFile:
+    """An open file. `close` it, or use it in a `with` block."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and read its columns' names.
+
+        Raises:
+            RegularsError: There is no such file, or it is neither CSV nor Parquet.
+        """
+        self.path = path
+        if not path.is_file():
+            raise RegularsError(f"data {path} is no file; name a CSV or Parquet file")
+        self._connection = duckdb.connect()
+        readers = {".csv": self._csv, ".parquet": self._connection.read_parquet}
+        if path.suffix.lower() not in readers:
+            raise RegularsError(f"data {path} ends in {path.suffix!r}; analyse .csv or .parquet")
+        try:
+            self._source = readers[path.suffix.lower()](str(path))
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+        self.columns: list[str] = list(self._source.columns)
+        self._types = dict(zip(self.columns, map(str, self._source.types), strict=True))
+
+    def __enter__(self) -> "UnitFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def check_columns(self, names: Sequence[str]) -> None:
+        """Pass names of columns that the file has.
+
+        Raises:
+            RegularsError: It has not.
+        """
+        for name in names:
+            if name not in self.columns:
+                raise RegularsError(
+                    f"data {self.path} has no column {name!r}; its columns are "
+                    f"{', '.join(self.columns)}"
+                )
+
+    def read(
+        self,
+        variant: str,
+        numbers: Sequence[str],
+        unit: str | None = None,
+        cluster: str | None = None,
+    ) -> Found:
+        """Read the columns and judge the rows; `cap`, `units` and `clusters` then work on them.
+
+        Args:
+            variant: Who got what, as text.
+            numbers: Columns of metrics.
+            unit: Who a row is; one row each, unless clusters are given.
+            cluster: What was assigned as a whole.
+
+        Raises:
+            InvalidMetric: A number is missing, infinite or none.
+            RegularsError: A column or a row is missing, or a unit has several rows.
+        """
+        named = [variant, *numbers, *(one for one in (unit, cluster) if one is not None)]
+        self.check_columns(named)
+        wanted = dict.fromkeys(numbers)
+        parts = [f"{self._text(variant)} AS variant"]
+        parts += [f"{self._number(name)} AS {_column(name)}" for name in wanted]
+        parts += [
+            f"CAST({quoted(name)} AS VARCHAR) AS {role}"
+            for role, name in (("unit", unit), ("cluster", cluster))
+            if name is not None
+        ]
+        # The text of what is no number is kept to be told.
+        written = [name for name in wanted if self._types[name] == "VARCHAR"]
+        parts += [f"{quoted(name)} AS {_written(name)}" for name in written]
+        try:
+            # The relation of the file is found by its name in this scope.
+            self._source.create_view("source")
+            self._connection.execute(
+                f"CREATE TEMP TABLE units AS SELECT {', '.join(parts)} FROM source"  # noqa: S608
+            )
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+        for name in written:
+            self._refuse_words(name)
+        total = self._one("SELECT count(*) FROM units")
+        if total == 0:
+            raise RegularsError(f"data {self.path} has a header but no rows; nothing to analyse")
+        for name in wanted:
+            self._refuse_gaps(name, total)
+        self._refuse_many_variants(variant)
+        if unit is not None:
+            self._refuse_gaps_of("unit", unit)
+        if cluster is not None:
+            self._refuse_gaps_of("cluster", cluster)
+        return self._assigned(total, unit, cluster)
+
+    def check_shares(self, metrics: Sequence[Metric]) -> None:
+        """Pass proportions whose columns are 0 or 1.
+
+        Raises:
+            InvalidMetric: One has another value.
+        """
+        for metric in metrics:
+            if isinstance(metric, Proportion):
+                name = _column(metric.column.name)
+                others = self._one(f"SELECT count(*) FROM units WHERE {name} NOT IN (0, 1)")  # noqa: S608
+                if others:
+                    raise InvalidMetric(
+                        f"column {metric.column.name!r} of a proportion has {others:,} values "
+                        "other than 0 and 1; measure its mean instead"
+                    )
+
+    def cap(self, name: str, level: float) -> float:
+        """Return a quantile of a number over all units together, whichever their variant."""
+        found = self._connection.execute(
+            f"SELECT quantile_cont({_column(name)}, ?) FROM units",  # noqa: S608
+            [level],
+        ).fetchone()
+        return float(found[0]) if found else 0.0
+
+    def units(self) -> UnitTable:
+        """Return the rows as units."""
+        named = self._numbers()
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW singles AS SELECT variant AS {quoted(_VARIANT)}{named} "  # noqa: S608
+            "FROM units"
+        )
+        return UnitTable(self._connection, "singles", _VARIANT)
+
+    def clusters(self, metrics: Sequence[Metric]) -> UnitTable:
+        """Return whole clusters as units: sums of the metrics' columns, by their labels."""
+        needed = {column.label: column for metric in metrics for column in columns(metric)}
+        sums = "".join(
+            f", sum({_capped(column)}) AS {quoted(label)}" for label, column in needed.items()
+        )
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE clusters AS SELECT variant AS {quoted(_VARIANT)}, "  # noqa: S608
+            f"count(*)::DOUBLE AS {quoted(SIZE.name)}{sums} FROM units "
+            "WHERE variant IS NOT NULL GROUP BY variant, cluster"
+        )
+        return UnitTable(self._connection, "clusters", _VARIANT)
+
+    def _csv(self, path: str) -> duckdb.DuckDBPyRelation:
+        return self._connection.read_csv(path, header=True, all_varchar=True)
+
+    def _numbers(self) -> str:
+        described = self._connection.execute("DESCRIBE units").fetchall()
+        names = [str(row[0]) for row in described if str(row[0]).startswith(_NUMBER)]
+        return "".join(
+            f", {quoted(name)} AS {quoted(name.removeprefix(_NUMBER))}" for name in names
+        )
+
+    def _text(self, name: str) -> str:
+        column = quoted(name)
+        if self._types[name] in ("DOUBLE", "FLOAT"):
+            # Whole numbers beside a gap become floats in many tools; they are still 0 and 1.
+            whole = f"CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR)"
+            return (
+                f"CASE WHEN isnan({column}) THEN NULL WHEN {column} = floor({column}) THEN {whole} "
+                f"ELSE CAST({column} AS VARCHAR) END"
+            )
+        return f"nullif(CAST({column} AS VARCHAR), '')"
+
+    def _number(self, name: str) -> str:
+        column, kind = quoted(name), self._types[name]
+        if kind == "VARCHAR":
+            text = f"lower(trim({column}))"
+            return (
+                f"CASE WHEN {text} IN {_NONE} THEN NULL WHEN {text} = 'true' THEN 1.0::DOUBLE "
+                f"WHEN {text} = 'false' THEN 0.0::DOUBLE ELSE TRY_CAST({text} AS DOUBLE) END"
+            )
+        if not any(word in kind for word in _NUMERIC):
+            raise InvalidMetric(f"column {name!r} is of type {kind}, not numeric; convert it")
+        return f"CAST({column} AS DOUBLE)"
+
+    def _refuse_words(self, name: str) -> None:
+        found = self._connection.execute(
+            f"SELECT count(*), min({_written(name)}) FROM units WHERE {_column(name)} IS NULL "  # noqa: S608
+            f"AND lower(trim({_written(name)})) NOT IN {_NONE}"
+        ).fetchone()
+        if found and found[0]:
+            raise InvalidMetric(
+                f"column {name!r} has {found[0]:,} values that are no numbers, such as "
+                f"{found[1]!r}; write numbers with a decimal point"
+            )
+
+    def _refuse_gaps(self, name: str, total: int) -> None:
+        column = _column(name)
+        gaps = self._one(
+            f"SELECT count(*) FROM units WHERE {column} IS NULL OR NOT isfinite({column})"  # noqa: S608
+        )
+        if gaps == total:
+            raise InvalidMetric(f"column {name!r} has no value at all; name another")
+        if gaps:
+            raise InvalidMetric(
+                f"column {name!r} is missing or infinite for {gaps:,} of {total:,} units; write 0 "
+                "where a unit did nothing"
+            )
+
+    def _refuse_gaps_of(self, role: str, name: str) -> None:
+        gaps = self._one(f"SELECT count(*) FROM units WHERE {role} IS NULL")  # noqa: S608
+        if gaps:
+            raise RegularsError(
+                f"column {name!r} names no {role} in {gaps:,} rows; fill it in, or leave them out"
+            )
+
+    def _refuse_many_variants(self, name: str) -> None:
+        many = self._one("SELECT count(DISTINCT variant) FROM units")
+        if many > MOST_VARIANTS:
+            raise RegularsError(
+                f"column {name!r} has {many:,} different values, which are no variants; name the "
+                "column that says who got what"
+            )
+        if many == 0:
+            raise RegularsError(f"column {name!r} names no variant in any row; name another")
+
+    def _assigned(self, total: int, unit: str | None, cluster: str | None) -> Found:
+        unassigned = self._one("SELECT count(*) FROM units WHERE variant IS NULL")
+        torn, first = 0, None
+        for role in [one for one, name in (("cluster", cluster), ("unit", unit)) if name]:
+            found = self._connection.execute(
+                f"SELECT count(*), min({role}) FROM (SELECT {role} FROM units "  # noqa: S608
+                f"GROUP BY 1 HAVING count(DISTINCT variant) > 1)"
+            ).fetchone()
+            if found and found[0]:
+                torn, first = int(found[0]), str(found[1])
+                break
+        if unit is not None and cluster is None and not torn:
+            self._refuse_repeated(unit)
+        return Found(total, unassigned, torn, first)
+
+    def _refuse_repeated(self, unit: str) -> None:
+        found = self._connection.execute(
+            "SELECT count(*), min(unit) FROM (SELECT unit FROM units GROUP BY 1 "
+            "HAVING count(*) > 1)"
+        ).fetchone()
+        if found and found[0]:
+            raise RegularsError(
+                f"{found[0]:,} units have more than one row, first {found[1]!r} of column "
+                f"{unit!r}; add them up to one row a unit, or analyse rows with --cluster {unit}"
+            )
+
+    def _one(self, query: str) -> int:
+        found = self._connection.execute(query).fetchone()
+        return int(found[0]) if found else 0
+
+    def _unreadable(self, error: duckdb.Error) -> RegularsError:
+        told = " ".join(str(error).split())[:300]
+        return RegularsError(f"data {self.path} cannot be read: {told}; check the file")
+
+
+# Columns of the table are prefixed: a file may call its own what it likes.
+_NUMBER = "number "
+_VARIANT = "variant of the unit"
+
+
+def _column(name: str) -> str:
+    return quoted(f"{_NUMBER}{name}")
+
+
+def _written(name: str) -> str:
+    return quoted(f"written {name}")
+
+
+def _capped(column: Column) -> str:
+    named = _column(column.name)
+    return named if column.cap is None else f"least({named}, {float(column.cap)!r}::DOUBLE)"

@@ -1,0 +1,121 @@
+"""Units of an experiment in a DuckDB table or view: one query fetches the sums of all metrics."""
+
+from collections.abc import Iterable, Sequence
+
+import duckdb
+import numpy as np
+
+from experiments.aggregates import Aggregates, Product
+from experiments.metrics import (
+    Column,
+    InvalidMetric,
+    Metric,
+    Proportion,
+    Quantile,
+    columns,
+    products,
+)
+
+# Rows whose median is taken off all values, so that squares and cubes keep their digits.
+_SAMPLE = 1_000
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL's identifier, whatever it contains."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class UnitTable:
+    """One row a unit; a column of variants as text, and numeric ones. See analysis.Units."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, table: str, variant: str = "variant"
+    ) -> None:
+        self._connection = connection
+        self._table = quoted(table)
+        self._variant = quoted(variant)
+
+    def observed(self) -> dict[str, int]:
+        """Return how many units each variant has."""
+        counted = self._connection.execute(
+            f"SELECT {self._variant}, count(*) FROM {self._table} "  # noqa: S608
+            f"WHERE {self._variant} IS NOT NULL GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        return {str(name): int(count) for name, count in counted}
+
+    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
+        needed = {column.label: column for metric in metrics for column in columns(metric)}
+        if not needed:
+            return []
+        wanted = products(metrics)
+        origin = self._origin(needed.values(), metrics)
+        found = self._sums(list(needed.values()), wanted, origin)
+        return [
+            {variant: _of(metric, sums, origin) for variant, sums in found.items()}
+            for metric in metrics
+        ]
+
+    def rows(self, metric: Metric, variant: str) -> np.ndarray:
+        asked = ", ".join(
+            f"{_expression(column)} AS c{place}" for place, column in enumerate(columns(metric))
+        )
+        fetched = self._connection.execute(
+            f"SELECT {asked} FROM {self._table} WHERE {self._variant} = ?",  # noqa: S608
+            [variant],
+        ).fetchnumpy()
+        values = np.column_stack([np.ma.filled(one, np.nan) for one in fetched.values()])
+        if not bool(np.isfinite(values).all()):
+            raise InvalidMetric(
+                f"column {columns(metric)[0].name!r} is missing or infinite for some units of "
+                f"variant {variant!r}; write 0 where a unit did nothing"
+            )
+        return values
+
+    def _origin(self, needed: Iterable[Column], metrics: Sequence[Metric]) -> dict[str, float]:
+        # Responders are counted, not measured from somewhere.
+        counted = {metric.column.label for metric in metrics if isinstance(metric, Proportion)}
+        shifted = [column for column in needed if column.label not in counted]
+        if not shifted:
+            return {}
+        asked = ", ".join(f"median({_expression(column)})" for column in shifted)
+        values = self._connection.execute(
+            f"SELECT {asked} FROM (FROM {self._table} LIMIT {_SAMPLE})"  # noqa: S608
+        ).fetchone()
+        return {
+            column.label: float(value) if value is not None and np.isfinite(value) else 0.0
+            for column, value in zip(shifted, values or (), strict=True)
+        }
+
+    def _sums(
+        self, needed: Sequence[Column], wanted: Sequence[Product], origin: dict[str, float]
+    ) -> dict[str, dict[Product, float]]:
+        place = {column.label: f"c{number}" for number, column in enumerate(needed)}
+        shifted = ", ".join(
+            f"{_expression(column)} - {origin.get(column.label, 0.0)!r}::DOUBLE AS "
+            f"{place[column.label]}"
+            for column in needed
+        )
+        asked = ", ".join(
+            f"sum({' * '.join(place[label] for label in product)})" if product else "count(*)"
+            for product in wanted
+        )
+        fetched = self._connection.execute(
+            f"SELECT variant, {asked} FROM (SELECT {self._variant} AS variant, {shifted} "  # noqa: S608
+            f"FROM {self._table} WHERE {self._variant} IS NOT NULL) GROUP BY 1"
+        ).fetchall()
+        return {str(name): dict(zip(wanted, sums, strict=True)) for name, *sums in fetched}
+
+
+def _expression(column: Column) -> str:
+    named = f"CAST({quoted(column.name)} AS DOUBLE)"
+    # A float's repr is a number of SQL; nothing else gets here.
+    return named if column.cap is None else f"least({named}, {float(column.cap)!r}::DOUBLE)"
+
+
+def _of(metric: Metric, sums: dict[Product, float], origin: dict[str, float]) -> Aggregates:
+    labels = [column.label for column in columns(metric)]
+    if isinstance(metric, Quantile):
+        raise InvalidMetric(f"a quantile of {labels[0]!r} is not made of sums; fetch its rows")
+    if isinstance(metric, Proportion):
+        return Aggregates.of_responders(sums[()], sums[(labels[0],)])
+    return Aggregates.from_sums(labels, sums, origin)

@@ -1,0 +1,355 @@
+"""Analysis: every variant against the control on every metric, from sums wherever sums will do.
+
+One query fetches the sums of all metrics. Single units are fetched only for what sums cannot say:
+quantiles, and differences too skewed for Student's tails, which chance judges. What neither can
+carry is refused, so that each comparison has an honest interval or a reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import pandas as pd
+
+from experiments.aggregates import Aggregates
+from experiments.compare import (
+    compare,
+    compare_always,
+    compare_at_look,
+    compare_proportions,
+)
+from experiments.contrast import contrast
+from experiments.effect import Effect, in_words
+from experiments.group_sequential import Spending
+from experiments.health import SAMPLE_RATIO_ALARM, Health, SampleRatio, sample_ratio
+from experiments.metrics import Metric, Proportion, Quantile, figure_of, rows
+from experiments.multiplicity import Correction, adjusted
+from experiments.quantile import compare_quantiles
+from foundation.errors import RegularsError
+
+# Chance deals the same in every run, so that a report can be made again.
+SEED = 0
+CORRECTION: Correction = "holm"
+# No column has an empty name.
+_COVARIATE = ""
+
+
+class InvalidAnalysis(RegularsError):
+    """The variants cannot be compared as asked."""
+
+
+class Once(msgspec.Struct, frozen=True):
+    """One look, at the end."""
+
+
+class Always(msgspec.Struct, frozen=True):
+    """Any number of looks; `planned_n` units of both variants are what it is tuned for."""
+
+    planned_n: float
+
+
+class AtLook(msgspec.Struct, frozen=True):
+    """A planned look of several, equally spaced; 0 comes before the first."""
+
+    look: int
+    looks: int
+    spending: Spending
+
+
+Plan = Once | Always | AtLook
+_ONCE = Once()
+
+
+class Units(Protocol):
+    """The units of an experiment, one row each, wherever they are kept."""
+
+    def observed(self) -> dict[str, int]:
+        """Return how many units each variant has."""
+        ...
+
+    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
+        """Return each metric's sums by variant; none is a quantile."""
+        ...
+
+    def rows(self, metric: Metric, variant: str) -> np.ndarray:
+        """Return the metric's columns of one row a unit, shape (n, k)."""
+        ...
+
+
+class UnitFrame:
+    """Units in a frame: a column `variant`, and numeric ones."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+        self._variants = frame["variant"].to_numpy(dtype=object)
+
+    def observed(self) -> dict[str, int]:
+        return {name: int((self._variants == name).sum()) for name in set(self._variants)}
+
+    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
+        found: list[dict[str, Aggregates]] = []
+        names = list(dict.fromkeys(self._variants))
+        for metric in metrics:
+            values = rows(metric, self._frame)
+            plain = isinstance(metric, Proportion)
+            origin = np.zeros(values.shape[1]) if plain else np.median(values, axis=0)
+            found.append(
+                {
+                    name: Aggregates.from_rows(values[self._variants == name], origin)
+                    for name in names
+                }
+            )
+        return found
+
+    def rows(self, metric: Metric, variant: str) -> np.ndarray:
+        return rows(metric, self._frame[self._variants == variant])
+
+
+class Analysis(msgspec.Struct, frozen=True):
+    """What a file of units says; `metrics` is {metric: {variant: effect}}, empty when unhealthy.
+
+    `correction` is how p_adjusted was made of all p-values shown. `units` are those assigned: the
+    clusters where clusters were.
+    """
+
+    control: str
+    confidence: float
+    units: dict[str, int]
+    sample_ratio: SampleRatio
+    health: Health
+    metrics: dict[str, dict[str, Effect]]
+    correction: Correction = CORRECTION
+
+
+def analyse_units(
+    units: Units,
+    metrics: Mapping[str, Metric],
+    control: str,
+    weights: Mapping[str, float] | None = None,
+    covariate: Metric | None = None,
+    faults: Sequence[str] = (),
+    confidence: float = 0.95,
+) -> Analysis:
+    """Compare every other variant with the control on every metric, if health allows.
+
+    Args:
+        units: Where sums and rows come from.
+        metrics: By name.
+        control: The variant to compare with.
+        weights: The planned share of each variant; None leaves the split unjudged.
+        covariate: What was before the experiment, as a metric: variants that differ in it were
+            not assigned by chance, or it is not from before.
+        faults: What is already known to be broken.
+        confidence: Of every interval.
+
+    Raises:
+        InvalidAnalysis: The control is no variant, or there is nothing to compare it with.
+        InvalidSplit: The observed variants are not those of the weights.
+    """
+    before = {} if covariate is None else {_COVARIATE: covariate}
+    sums = summed(units, {**metrics, **before})
+    observed = _observed(units, sums)
+    if control not in observed:
+        raise InvalidAnalysis(
+            f"control {control!r} is no variant of these units; choose one of {', '.join(observed)}"
+        )
+    treatments = [name for name in observed if name != control]
+    if not treatments:
+        raise InvalidAnalysis(
+            f"every unit is in variant {control!r}, so there is nothing to compare; "
+            "check the column of variants"
+        )
+    equal = dict.fromkeys(observed, 1 / len(observed))
+    split = sample_ratio(observed, equal if weights is None else weights)
+    found = list(faults)
+    if weights is not None and not split.holds:
+        found.append(split.reason)
+    if before:
+        found += _unbalanced(
+            effects(units, sums, before, control, treatments, confidence)[_COVARIATE]
+        )
+    return Analysis(
+        control=control,
+        confidence=confidence,
+        units=dict(observed),
+        sample_ratio=split,
+        health=_health(found, split, weights is not None),
+        metrics={}
+        if found
+        else with_adjusted(effects(units, sums, metrics, control, treatments, confidence)),
+    )
+
+
+def summed(units: Units, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Aggregates]]:
+    """Return {metric: {variant: sums}}, by one query; quantiles have none."""
+    asked = {name: one for name, one in metrics.items() if not isinstance(one, Quantile)}
+    return dict(zip(asked, units.aggregates(list(asked.values())), strict=True))
+
+
+def effects(
+    units: Units,
+    sums: Mapping[str, Mapping[str, Aggregates]],
+    metrics: Mapping[str, Metric],
+    control: str,
+    treatments: Sequence[str],
+    confidence: float = 0.95,
+    plan: Plan = _ONCE,
+) -> dict[str, dict[str, Effect]]:
+    """Return {metric: {variant: effect}}.
+
+    Args:
+        units: Where rows come from, if they are needed.
+        sums: As `summed` returned them.
+        metrics: By name.
+        control: The variant to compare with.
+        treatments: The others.
+        confidence: Of every interval.
+        plan: How often, and when, one looks.
+    """
+    return {
+        name: {
+            variant: _effect(units, metric, sums.get(name, {}), variant, control, confidence, plan)
+            for variant in treatments
+        }
+        for name, metric in metrics.items()
+    }
+
+
+def with_adjusted(
+    found: Mapping[str, Mapping[str, Effect]], correction: Correction = CORRECTION
+) -> dict[str, dict[str, Effect]]:
+    """Return the effects with p-values adjusted for all comparisons that were made."""
+    made = [
+        (name, variant, effect.p)
+        for name, by_variant in found.items()
+        for variant, effect in by_variant.items()
+        if effect.p is not None
+    ]
+    values = adjusted([p for _, _, p in made], correction)
+    by_place = {
+        (name, variant): value for (name, variant, _), value in zip(made, values, strict=True)
+    }
+    return {
+        name: {
+            variant: msgspec.structs.replace(effect, p_adjusted=by_place.get((name, variant)))
+            for variant, effect in by_variant.items()
+        }
+        for name, by_variant in found.items()
+    }
+
+
+def analysis_lines(analysis: Analysis) -> list[str]:
+    """Return the analysis as people read it, a line a statement."""
+    counted = ", ".join(f"{count:,} in {name}" for name, count in analysis.units.items())
+    lines = [f"units {counted}", analysis.health.reason, *analysis.health.warnings]
+    for metric, by_variant in analysis.metrics.items():
+        for variant, effect in by_variant.items():
+            lines.append(
+                f"{metric}, {variant} {_number(effect.mean)} against {analysis.control} "
+                f"{_number(effect.control_mean)}: {in_words(effect, _number, analysis.confidence)}"
+            )
+    judged = [one for by_variant in analysis.metrics.values() for one in by_variant.values()]
+    if sum(effect.p is not None for effect in judged) > 1:
+        lines.append(f"adjusted p-values are {analysis.correction.title()}'s over all comparisons")
+    return lines
+
+
+def _effect(
+    units: Units,
+    metric: Metric,
+    sums: Mapping[str, Aggregates],
+    variant: str,
+    control: str,
+    confidence: float,
+    plan: Plan,
+) -> Effect:
+    def fetched() -> tuple[np.ndarray, np.ndarray]:
+        return _ordered(units.rows(metric, variant)), _ordered(units.rows(metric, control))
+
+    if isinstance(metric, Quantile):
+        return _of_quantile(metric, fetched(), confidence, isinstance(plan, Once))
+    treated, controls = sums[variant], sums[control]
+    figure = figure_of(metric)
+    if isinstance(plan, Always):
+        return compare_always(figure, treated, controls, plan.planned_n, confidence)
+    if isinstance(plan, AtLook):
+        if plan.look < 1:
+            found = contrast(figure, treated, controls)
+            return Effect(
+                float(found.treatment),
+                float(found.control),
+                refused=f"the plan judges at {plan.looks} looks and the first has not come; wait",
+                method="group sequential",
+            )
+        return compare_at_look(
+            figure, treated, controls, plan.look, plan.looks, plan.spending, confidence
+        )
+    if isinstance(metric, Proportion):
+        counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]
+        return compare_proportions(counts[0], counts[1], counts[2], counts[3], confidence)
+    return compare(figure, treated, controls, fetched, SEED, confidence)
+
+
+def _of_quantile(
+    metric: Quantile,
+    units: tuple[np.ndarray, np.ndarray],
+    confidence: float,
+    once: bool,
+) -> Effect:
+    treated, controls = (one[:, 0] for one in units)
+    least = min(len(treated), len(controls))
+    refused = None
+    if not once:
+        refused = "a quantile has no interval that stays right at several looks; plan a single one"
+    elif least < 2:
+        refused = (
+            f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more"
+        )
+    if refused is None:
+        return compare_quantiles(treated, controls, metric.level, SEED, confidence)
+    means = (float(np.quantile(values, metric.level)) for values in (treated, controls))
+    return Effect(*means, refused=refused, method="order statistics")
+
+
+def _ordered(units: np.ndarray) -> np.ndarray:
+    """Return the rows in an order of their own: chance must deal the same however a file lies."""
+    return units[np.lexsort(units.T[::-1])]
+
+
+def _observed(units: Units, sums: Mapping[str, Mapping[str, Aggregates]]) -> dict[str, int]:
+    """Return the units of each variant, from sums where there are some."""
+    counted = next(iter(sums.values()), None)
+    found = (
+        units.observed() if counted is None else {name: int(one.n) for name, one in counted.items()}
+    )
+    return dict(sorted(found.items()))
+
+
+def _unbalanced(before: Mapping[str, Effect]) -> list[str]:
+    """Say which variants differed before the experiment."""
+    told = with_adjusted({"": before})[""]
+    return [
+        f"variant {variant!r} differed before the experiment: the covariate is {effect.mean:.4g} "
+        f"against {effect.control_mean:.4g} (p {effect.p_adjusted:.2g}); assignment was not by "
+        "chance, or the covariate is not from before it"
+        for variant, effect in told.items()
+        if effect.p_adjusted is not None and effect.p_adjusted < SAMPLE_RATIO_ALARM
+    ]
+
+
+def _health(faults: list[str], split: SampleRatio, judged: bool) -> Health:
+    warnings: list[str] = []
+    if not judged:
+        warnings.append(
+            f"no weights were given, so the split is not judged; against equal shares it has "
+            f"{split.figures}: give the planned weights"
+        )
+    if faults:
+        return Health(False, "; ".join([*faults, "so no effect is shown"]), faults, warnings)
+    said = split.reason if judged else "nothing is known to be broken"
+    return Health(True, said, [], warnings)
+
+
+def _number(amount: float) -> str:
+    return f"{amount:,.4g}"

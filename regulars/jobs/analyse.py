@@ -1,0 +1,77 @@
+"""Analyse any file of an experiment's units with the code that reports on our own."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from adapters.unit_file import UNIT_NAMES, Found, UnitFile
+from experiments.analysis import Analysis, analyse_units
+from experiments.metric_words import Asked, read_metrics
+from experiments.metrics import Column, Mean, Metric, of_clusters
+
+
+def analyse_file(
+    path: Path,
+    variant: str,
+    metrics: Sequence[str],
+    control: str,
+    covariate: str | None = None,
+    denominator: str | None = None,
+    cluster: str | None = None,
+    unit: str | None = None,
+    weights: Mapping[str, float] | None = None,
+) -> Analysis:
+    """Compare the variants of a CSV or Parquet file of one row a unit, or a part of a cluster.
+
+    Args:
+        path: The file.
+        variant: Its column that says who got what.
+        metrics: COLUMN or COLUMN:KIND each, see metric_words.py.
+        control: The variant to compare with.
+        covariate: A column from before the experiment (CUPED).
+        denominator: What ratios divide by.
+        cluster: A column of what was assigned as a whole.
+        unit: A column of who a row is; left out, one of the usual names, if there is one.
+        weights: The planned share of each variant.
+
+    Raises:
+        RegularsError: The file cannot be read as asked; nothing is made up for it.
+    """
+    with UnitFile(path) as file:
+        asked = read_metrics(metrics, file.columns, denominator)
+        others = [name for name in (denominator, covariate) if name is not None]
+        numbers = [*(one.column for one in asked.values()), *others]
+        file.check_columns([variant, *numbers])
+        who = unit or next((name for name in UNIT_NAMES if name in file.columns), None)
+        found = file.read(variant, numbers, None if who == variant else who, cluster)
+        named = {name: _metric(file, one, denominator, covariate) for name, one in asked.items()}
+        file.check_shares([one.metric() for one in asked.values() if one.kind == "proportion"])
+        before: Metric | None = None if covariate is None else Mean(Column(covariate))
+        if cluster is None:
+            units = file.units()
+        else:
+            every = [*named.values(), *([] if before is None else [before])]
+            units = file.clusters(every)
+            named = {name: of_clusters(metric) for name, metric in named.items()}
+            before = None if before is None else of_clusters(before)
+        return analyse_units(units, named, control, weights, before, _faults(found, cluster))
+
+
+def _metric(file: UnitFile, asked: Asked, denominator: str | None, covariate: str | None) -> Metric:
+    cap = None if asked.cap is None else file.cap(asked.column, asked.cap)
+    return asked.metric(cap, denominator, covariate)
+
+
+def _faults(found: Found, cluster: str | None) -> list[str]:
+    faults: list[str] = []
+    if found.unassigned:
+        faults.append(
+            f"{found.unassigned:,} of {found.rows:,} rows have no variant (exposure without "
+            "assignment); find out who assigned them, or leave them out and say so"
+        )
+    if found.torn:
+        what = "units" if cluster is None else "clusters or units"
+        faults.append(
+            f"{found.torn:,} {what} are in two variants or more, first {found.first_torn!r}; find "
+            "who assigned them anew, or leave them out and say so"
+        )
+    return faults
