@@ -13,7 +13,16 @@ import numba
 import numpy as np
 
 from recommender.campaign import BLOCK, Campaign, Floats, Integers
-from recommender.choices import Flags, Rows, chosen, in_blocks, uses_of, worth_at
+from recommender.choices import (
+    Amounts,
+    Flags,
+    Rows,
+    Terms,
+    chosen,
+    in_blocks,
+    use_of,
+    worth_at,
+)
 
 # Rounds of filling: each passes over all customers, and the later ones find little.
 ROUNDS = 30
@@ -76,34 +85,19 @@ def take_back(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> No
 
 def fill(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> None:
     """Send what still fits, what is worth most at the prices first."""
-    uses, terms = uses_of(campaign), rows.terms(prices)
+    amounts, terms = Amounts.of(campaign), rows.terms(prices)
     offer = np.empty(campaign.customers, dtype=np.int64)
     worth = np.empty(campaign.customers)
     for _ in range(ROUNDS):
         left = rows.capacity - taken_by(campaign, rows, sent)
 
         def block(part: slice, left: Floats = left) -> None:
-            _best_additions(
-                campaign.values,
-                campaign.costs,
-                uses,
-                part.start,
-                part.stop,
-                *terms,
-                rows.group,
-                rows.per_customer,
-                rows.channel,
-                rows.stock,
-                left,
-                sent,
-                offer,
-                worth,
-            )
+            _best_additions(amounts, terms, part.start, part.stop, left, sent, offer, worth)
 
         in_blocks(block, campaign.blocks())
         found = np.flatnonzero(offer >= 0)
         order = found[np.argsort(-worth[found], kind="stable")]
-        if not _send(campaign.costs, uses, order, offer, rows.channel, rows.stock, left, sent):
+        if not _send(amounts, terms, order, offer, left, sent):
             return
 
 
@@ -116,22 +110,10 @@ def _regrets(
     offer: Integers,
 ) -> Floats:
     regret = np.empty(len(customer))
-    uses, terms = uses_of(campaign), rows.terms(prices)
+    amounts, terms = Amounts.of(campaign), rows.terms(prices)
 
     def block(pairs: slice) -> None:
-        _regret(
-            campaign.values,
-            campaign.costs,
-            uses,
-            pairs.start,
-            pairs.stop,
-            customer,
-            offer,
-            *terms,
-            rows.group,
-            sent,
-            regret,
-        )
+        _regret(amounts, terms, customer[pairs], offer[pairs], sent, regret[pairs])
 
     starts = range(0, len(customer), BLOCK)
     in_blocks(block, (slice(start, min(start + BLOCK, len(customer))) for start in starts))
@@ -140,41 +122,21 @@ def _regrets(
 
 @numba.njit(nogil=True)
 def _regret(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
-    start: int,
-    stop: int,
+    amounts: Amounts,
+    terms: Terms,
     customers: Integers,
     offers: Integers,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    group: Integers,
     sent: Flags,
     regret: Floats,
 ) -> None:
-    worth = np.empty(len(group))
-    for pair in range(start, stop):
+    worth = np.empty(len(terms.group))
+    for pair in range(len(regret)):
         customer, offer = customers[pair], offers[pair]
-        worth_at(
-            values,
-            costs,
-            uses,
-            customer,
-            cost_price,
-            contact_price,
-            use_price,
-            most_cost,
-            most_use,
-            worth,
-        )
+        worth_at(amounts, terms, customer, worth)
         instead = 0.0
         for other in range(len(worth)):
             better = worth[other] > instead and not sent[customer, other]
-            if better and may_join(customer, other, offer, group, sent):
+            if better and may_join(customer, other, offer, terms.group, sent):
                 instead = worth[other]
         regret[pair] = worth[offer] - instead
 
@@ -192,87 +154,61 @@ def may_join(customer: int, offer: int, instead_of: int, group: Integers, sent: 
 
 @numba.njit(nogil=True)
 def _best_additions(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
+    amounts: Amounts,
+    terms: Terms,
     start: int,
     stop: int,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    group: Integers,
-    most: int,
-    channel: Integers,
-    stock: int,
     left: Floats,
     sent: Flags,
     best: Integers,
     best_worth: Floats,
 ) -> None:
-    worth = np.empty(len(group))
+    worth = np.empty(len(terms.group))
     for customer in range(start, stop):
         best[customer] = -1
         if left[1] < 1:
             continue
         number = 0
-        for offer in range(len(group)):
+        for offer in range(len(worth)):
             number += sent[customer, offer]
-        if number >= most:
+        if number >= terms.per_customer:
             continue
-        worth_at(
-            values,
-            costs,
-            uses,
-            customer,
-            cost_price,
-            contact_price,
-            use_price,
-            most_cost,
-            most_use,
-            worth,
-        )
+        worth_at(amounts, terms, customer, worth)
         top = -np.inf
-        for offer in range(len(group)):
+        for offer in range(len(worth)):
             if not worth[offer] > top or sent[customer, offer]:
                 continue
-            use = uses[customer, offer] if uses.shape[0] else 1.0
-            if costs[customer, offer] > left[0] or use > left[stock + offer]:
-                continue
-            if channel[offer] >= 0 and left[channel[offer]] < 1:
-                continue
-            if may_join(customer, offer, -1, group, sent):
+            if _fits(amounts, terms, customer, offer, left) and may_join(
+                customer, offer, -1, terms.group, sent
+            ):
                 top = worth[offer]
                 best[customer] = offer
         best_worth[customer] = top
 
 
 @numba.njit(nogil=True)
+def _fits(amounts: Amounts, terms: Terms, customer: int, offer: int, left: Floats) -> bool:
+    """Whether what is left of each limit takes one more pair."""
+    if left[1] < 1 or (terms.channel[offer] >= 0 and left[terms.channel[offer]] < 1):
+        return False
+    use = use_of(amounts, customer, offer)
+    return amounts.costs[customer, offer] <= left[0] and use <= left[terms.stock + offer]
+
+
+@numba.njit(nogil=True)
 def _send(
-    costs: Floats,
-    uses: Floats,
-    order: Integers,
-    best: Integers,
-    channel: Integers,
-    stock: int,
-    left: Floats,
-    sent: Flags,
+    amounts: Amounts, terms: Terms, order: Integers, best: Integers, left: Floats, sent: Flags
 ) -> int:
     number = 0
     for customer in order:
         offer = best[customer]
-        cost = costs[customer, offer]
-        use = uses[customer, offer] if uses.shape[0] else 1.0
-        if left[1] < 1 or cost > left[0] or use > left[stock + offer]:
-            continue
-        if channel[offer] >= 0 and left[channel[offer]] < 1:
+        if not _fits(amounts, terms, customer, offer, left):
             continue
         sent[customer, offer] = True
-        left[0] -= cost
+        left[0] -= amounts.costs[customer, offer]
         left[1] -= 1
-        left[stock + offer] -= use
-        if channel[offer] >= 0:
-            left[channel[offer]] -= 1
+        left[terms.stock + offer] -= use_of(amounts, customer, offer)
+        if terms.channel[offer] >= 0:
+            left[terms.channel[offer]] -= 1
         number += 1
     return number
