@@ -63,8 +63,8 @@ def pair_scores(model: Model, inputs: Inputs, customers: Integers, offers: Integ
     """
     if inputs.width != len(model.names):
         raise RegularsError(
-            f"{inputs.width} inputs are given, the model was trained on {len(model.names)}; publish "
-            "the matching snapshot or run 'regulars train response'"
+            f"{inputs.width} inputs are given, the model was trained on {len(model.names)}; "
+            "publish the matching snapshot or run 'regulars train response'"
         )
     found = np.empty(len(customers))
     buffer = np.empty((min(BLOCK, len(customers)), inputs.width))

@@ -8,6 +8,7 @@ Nothing here depends on the prices being right: any prices give a plan that keep
 """
 
 import math
+from collections.abc import Iterator
 
 import numba
 import numpy as np
@@ -86,19 +87,31 @@ def take_back(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> No
 def fill(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> None:
     """Send what still fits, what is worth most at the prices first."""
     amounts, terms = Amounts.of(campaign), rows.terms(prices)
-    offer = np.empty(campaign.customers, dtype=np.int64)
-    worth = np.empty(campaign.customers)
+    customers = np.arange(campaign.customers)
     for _ in range(ROUNDS):
         left = rows.capacity - taken_by(campaign, rows, sent)
+        offer, worth = np.empty(len(customers), dtype=np.int64), np.empty(len(customers))
+        asked = customers
 
-        def block(part: slice, left: Floats = left) -> None:
-            _best_additions(amounts, terms, part.start, part.stop, left, sent, offer, worth)
+        def block(
+            part: slice,
+            left: Floats = left,
+            asked: Integers = asked,
+            offer: Integers = offer,
+            worth: Floats = worth,
+        ) -> None:
+            _best_additions(amounts, terms, asked[part], left, sent, offer[part], worth[part])
 
-        in_blocks(block, campaign.blocks())
-        found = np.flatnonzero(offer >= 0)
-        order = found[np.argsort(-worth[found], kind="stable")]
-        if not _send(amounts, terms, order, offer, left, sent):
+        in_blocks(block, _parts(len(customers)))
+        order = np.argsort(-worth, kind="stable")[: int((offer >= 0).sum())]
+        if not _send(amounts, terms, customers[order], offer[order], left, sent):
             return
+        # What is left only shrinks: to whom nothing could be added, nothing ever can.
+        customers = customers[offer >= 0]
+
+
+def _parts(number: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, number)) for start in range(0, number, BLOCK))
 
 
 def _regrets(
@@ -115,8 +128,7 @@ def _regrets(
     def block(pairs: slice) -> None:
         _regret(amounts, terms, customer[pairs], offer[pairs], sent, regret[pairs])
 
-    starts = range(0, len(customer), BLOCK)
-    in_blocks(block, (slice(start, min(start + BLOCK, len(customer))) for start in starts))
+    in_blocks(block, _parts(len(customer)))
     return regret
 
 
@@ -156,16 +168,21 @@ def may_join(customer: int, offer: int, instead_of: int, group: Integers, sent: 
 def _best_additions(
     amounts: Amounts,
     terms: Terms,
-    start: int,
-    stop: int,
+    customers: Integers,
     left: Floats,
     sent: Flags,
     best: Integers,
     best_worth: Floats,
 ) -> None:
+    """Fill in the offer worth most that could be added for each customer, -1 where there is none.
+
+    Its worth is minus infinity then.
+    """
     worth = np.empty(len(terms.group))
-    for customer in range(start, stop):
-        best[customer] = -1
+    best[:] = -1
+    best_worth[:] = -np.inf
+    for row in range(len(customers)):
+        customer = customers[row]
         if left[1] < 1:
             continue
         number = 0
@@ -182,8 +199,8 @@ def _best_additions(
                 customer, offer, -1, terms.group, sent
             ):
                 top = worth[offer]
-                best[customer] = offer
-        best_worth[customer] = top
+                best[row] = offer
+        best_worth[row] = top
 
 
 @numba.njit(nogil=True)
@@ -197,11 +214,11 @@ def _fits(amounts: Amounts, terms: Terms, customer: int, offer: int, left: Float
 
 @numba.njit(nogil=True)
 def _send(
-    amounts: Amounts, terms: Terms, order: Integers, best: Integers, left: Floats, sent: Flags
+    amounts: Amounts, terms: Terms, customers: Integers, offers: Integers, left: Floats, sent: Flags
 ) -> int:
     number = 0
-    for customer in order:
-        offer = best[customer]
+    for pair in range(len(customers)):
+        customer, offer = customers[pair], offers[pair]
         if not _fits(amounts, terms, customer, offer, left):
             continue
         sent[customer, offer] = True
