@@ -83,6 +83,13 @@ def pair_scores(model: Model, inputs: Inputs, customers: Integers, offers: Integ
     return found
 
 
+def pair_matrix(inputs: Inputs, customers: Integers, offers: Integers) -> Floats:
+    """Return the inputs of each pair, shape (S, width)."""
+    matrix = np.empty((len(customers), inputs.width))
+    _fill(matrix, inputs, customers, offers)
+    return matrix
+
+
 def _fill(rows: Floats, inputs: Inputs, customers: Integers, offers: Integers) -> None:
     first = 0
     for part in (

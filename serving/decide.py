@@ -29,6 +29,7 @@ from serving.assign import assign
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
 from serving.messages import DecisionRequest
+from serving.reasons import Reasons
 from serving.scoring import Scorer
 
 
@@ -48,6 +49,7 @@ class Knowledge:
     feature_hash: str | None = None
     # Where each offer stands in a profile's affinity.
     places: Mapping[str, int] = field(default_factory=dict[str, int])
+    reasons: Reasons | None = None
 
 
 def decide(

@@ -12,7 +12,7 @@ from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import Profile, SnapshotFacts
 from recommender.affinity import NAMES as AFFINITY_NAMES
-from recommender.offer_features import is_offer_feature, offer_features
+from recommender.offer_features import is_offer_feature, offer_vector
 from recommender.pair_scores import Inputs, pair_scores
 
 # An offer that is younger than the snapshot.
@@ -147,15 +147,6 @@ class Scorer:
         known = self._offer_vectors.get(offer.offer_id)
         if known is not None and known[0] is offer:
             return known[1]
-        vector = offer_features(
-            self._offer_names,
-            valid_from=offer.valid_from,
-            valid_to=offer.valid_to,
-            products=offer.products,
-            reward=offer.reward,
-            min_spend=offer.min_spend,
-            cost=offer.cost,
-            campaign_kind=offer.campaign_kind,
-        )
+        vector = offer_vector(self._offer_names, offer)
         self._offer_vectors[offer.offer_id] = (offer, vector)
         return vector
