@@ -131,7 +131,7 @@ _TOPICS = (
         ("affinity_recency_days",),
         lambda f: f["affinity_recency_days"] >= 0,
         lambda f, goods: (
-            f"has not bought {goods} for {f['affinity_recency_days']:.0f} days"
+            f"has not bought {goods} for {int(f['affinity_recency_days'])} days"
             if f["affinity_recency_days"] >= 21
             else f"bought {goods} {_days_ago(f['affinity_recency_days'])}"
         ),

@@ -16,7 +16,7 @@ from regulars.assumptions import assumed
 from regulars.jobs.experiment import start_experiment
 from regulars.jobs.load import load, loaded_sources
 from regulars.jobs.measure import Measured, simulate_experiment
-from regulars.jobs.segment import SegmentReport, segment
+from regulars.jobs.segment import Champions, SegmentReport, segment
 from regulars.jobs.train import TrainReport, promote, train
 from regulars.locks import only_one
 from regulars.progress import Progress
@@ -87,12 +87,16 @@ def prepare(
     locks = house.settings.lock_folder
     with only_one(locks, "load"):
         load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
-    with only_one(locks, "segment"):
-        segments = segment(lake, house.publish_snapshot, admin, house.settings, now, progress)
     with only_one(locks, "train"):
         training = train(lake, house.models, house.settings, progress)
     if training.alias == "challenger":
         promote(house.models)
+    # After the model, so that the snapshot says why its offers suit.
+    champions = Champions(response=house.models)
+    with only_one(locks, "segment"):
+        segments = segment(
+            lake, house.publish_snapshot, admin, house.settings, now, progress, champions
+        )
     admin.touch_catalogue()
     return segments, training
 
