@@ -39,9 +39,12 @@ def plan_at(campaign: Campaign, rows: Rows, prices: Floats) -> Flags:
 
 def taken_by(campaign: Campaign, rows: Rows, sent: Flags) -> Floats:
     """Return what a plan takes of each limit, shape (R,), sums rounded once."""
-    customer, offer = np.nonzero(sent)
+    return _taken_by_pairs(campaign, rows, *np.nonzero(sent))
+
+
+def _taken_by_pairs(campaign: Campaign, rows: Rows, customer: Integers, offer: Integers) -> Floats:
     cost = campaign.costs[customer, offer]
-    number = np.bincount(offer, minlength=sent.shape[1])
+    number = np.bincount(offer, minlength=len(campaign.offers))
     if campaign.uses is None:
         used = number.astype(np.float64)
     else:
@@ -88,8 +91,9 @@ def fill(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> None:
     """Send what still fits, what is worth most at the prices first."""
     amounts, terms = Amounts.of(campaign), rows.terms(prices)
     customers = np.arange(campaign.customers)
+    hers, its = np.nonzero(sent)
     for _ in range(ROUNDS):
-        left = rows.capacity - taken_by(campaign, rows, sent)
+        left = rows.capacity - _taken_by_pairs(campaign, rows, hers, its)
         offer, worth = np.empty(len(customers), dtype=np.int64), np.empty(len(customers))
         asked = customers
 
@@ -104,8 +108,11 @@ def fill(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> None:
 
         in_blocks(block, _parts(len(customers)))
         order = np.argsort(-worth, kind="stable")[: int((offer >= 0).sum())]
-        if not _send(amounts, terms, customers[order], offer[order], left, sent):
+        new = _send(amounts, terms, customers[order], offer[order], left, sent)
+        if not new.any():
             return
+        hers = np.concatenate([hers, customers[order][new]])
+        its = np.concatenate([its, offer[order][new]])
         # What is left only shrinks: to whom nothing could be added, nothing ever can.
         customers = customers[offer >= 0]
 
@@ -215,8 +222,9 @@ def _fits(amounts: Amounts, terms: Terms, customer: int, offer: int, left: Float
 @numba.njit(nogil=True)
 def _send(
     amounts: Amounts, terms: Terms, customers: Integers, offers: Integers, left: Floats, sent: Flags
-) -> int:
-    number = 0
+) -> Flags:
+    """Send what still fits, in order; return which pairs did."""
+    fitted = np.zeros(len(customers), dtype=np.bool_)
     for pair in range(len(customers)):
         customer, offer = customers[pair], offers[pair]
         if not _fits(amounts, terms, customer, offer, left):
@@ -227,5 +235,5 @@ def _send(
         left[terms.stock + offer] -= use_of(amounts, customer, offer)
         if terms.channel[offer] >= 0:
             left[terms.channel[offer]] -= 1
-        number += 1
-    return number
+        fitted[pair] = True
+    return fitted
