@@ -1,8 +1,7 @@
 """Scores of many customers and offers at once, as a batch needs them.
 
-Inputs are put together block by block in one buffer that stays in the cache: a matrix of all pairs
-would take gigabytes, and reading it back would take longer than making it. In double precision, so
-that a score is the same to the last bit as the one given online.
+Inputs are put together block by block in one buffer: a matrix of all pairs would take gigabytes. In
+double precision, so that a score is the same to the last bit as the one given online.
 """
 
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from foundation.errors import RegularsError
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
 
-# Pairs at once: small enough for the cache, large enough for the call.
-BLOCK = 16_384
+# Pairs at once: a call has LightGBM's threads wait for each other, so not too few of them.
+BLOCK = 32_768
 
 
 class Model(Protocol):

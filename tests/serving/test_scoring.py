@@ -311,6 +311,6 @@ def test_a_batch_longer_than_a_block_is_scored_whole(model: ResponseModel) -> No
     people = [her(vector) for vector in vectors]
     moment: dict[str, Any] = {"channel": "email", "at": NOW, "time_zone": "UTC"}
     found = scorer.scores_of_many(people, OFFERS, **moment)
-    for row in (0, 4_095, 4_096, 8_191, 8_999):
+    for row in (0, 8_191, 8_192, 8_999):
         alone = scorer.scores(people[row], OFFERS, **moment, basket_amounts=None)
         assert found[row].tolist() == list(alone.values())
