@@ -24,7 +24,7 @@ import numpy as np
 
 from adapters.durable import sync_folder
 from foundation.errors import RegularsError
-from foundation.profile import Profile, SnapshotFacts
+from foundation.profile import Explanation, Profile, SnapshotFacts
 from foundation.rules import AttributeKind
 from recommender.next_products import Known, NextProducts
 
@@ -47,6 +47,7 @@ class _Stored(msgspec.Struct, array_like=True):
     instants: dict[str, int] = {}
     counts: dict[str, int] = {}
     affinity: bytes = b""
+    reasons: bytes = b""
 
 
 class _Facts(msgspec.Struct):
@@ -59,6 +60,7 @@ class _Facts(msgspec.Struct):
     attributes: dict[str, list[AttributeKind]] = {}
     counts: list[str] = []
     offers: list[str] = []
+    explanation: Explanation | None = None
 
 
 def publish_snapshot(
@@ -73,6 +75,7 @@ def publish_snapshot(
     counts: Collection[str] = (),
     next_products: NextProducts | None = None,
     offers: Collection[str] = (),
+    explanation: Explanation | None = None,
 ) -> SnapshotFacts:
     """Write a snapshot and make it live; a publication that runs already is waited for.
 
@@ -81,6 +84,7 @@ def publish_snapshot(
             events that a rule may ask of these profiles.
         next_products: What goes with what is in a basket; nothing when left out.
         offers: Those that profiles hold affinities to, in their order.
+        explanation: What profiles' reasons mean, where they have any.
 
     Raises:
         RegularsError: A vector has another length than `names`, an affinity another than
@@ -100,6 +104,7 @@ def publish_snapshot(
             kinds,
             list(counts),
             list(offers),
+            explanation,
         )
         draft = folder / f"draft-{uuid.uuid4().hex}"
         draft.mkdir()
@@ -147,7 +152,8 @@ class LmdbProfiles:
             attributes=stored.attributes
             | {name: EPOCH + timedelta(microseconds=at) for name, at in stored.instants.items()},
             counts=stored.counts,
-            affinity=_table(stored.affinity, len(live.facts.offers)),
+            affinity=_table(stored.affinity, np.float32, len(live.facts.offers)),
+            reasons=_table(stored.reasons, np.uint8, len(live.facts.offers)),
         )
 
     def product(self, product_id: str) -> Known | None:
@@ -214,6 +220,7 @@ def _public(facts: _Facts) -> SnapshotFacts:
         facts.attributes,
         tuple(facts.counts),
         tuple(facts.offers),
+        facts.explanation,
     )
 
 
@@ -299,11 +306,12 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
             f"customer {profile.customer_id!r} has a vector of shape {profile.vector.shape}, the "
             f"snapshot names {len(facts.names)} features; give one value for each"
         )
-    if len(profile.affinity) not in (0, len(facts.offers)):
-        raise RegularsError(
-            f"customer {profile.customer_id!r} has affinities to {len(profile.affinity)} offers, "
-            f"the snapshot names {len(facts.offers)}; give one row for each, or none"
-        )
+    for name, table in (("affinities to", profile.affinity), ("reasons for", profile.reasons)):
+        if len(table) not in (0, len(facts.offers)):
+            raise RegularsError(
+                f"customer {profile.customer_id!r} has {name} {len(table)} offers, the snapshot "
+                f"names {len(facts.offers)}; give one row for each, or none"
+            )
     vector = np.ascontiguousarray(profile.vector, dtype=np.float64).tobytes()
     attributes, instants = dict[str, bool | float | str](), dict[str, int]()
     for name, value in profile.attributes.items():
@@ -322,13 +330,14 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
             instants,
             profile.counts,
             np.ascontiguousarray(profile.affinity, dtype=np.float32).tobytes(),
+            np.ascontiguousarray(profile.reasons, dtype=np.uint8).tobytes(),
         )
     )
 
 
-def _table(stored: bytes, offers: int) -> np.ndarray:
-    """Return affinities, a row an offer; without rows where none are stored."""
-    values = np.frombuffer(stored, dtype=np.float32)
+def _table(stored: bytes, of: type[np.generic], offers: int) -> np.ndarray:
+    """Return what is stored of each offer, a row an offer; without rows where nothing is."""
+    values = np.frombuffer(stored, dtype=of)
     return values.reshape(offers, -1) if len(values) else values.reshape(0, 0)
 
 

@@ -6,7 +6,9 @@ expected reward costs. Limits are checked anew from the amounts drawn, not as th
 
 `gap_small` is the largest part of the exact optimum that a plan lacks on small campaigns of many
 kinds (ties, costs spread over decades, no stock, losses, several offers a customer, exclusive
-groups); `gap_small_prices` is that of prices and repair alone, without deciding the core anew.
+groups); `gap_small_prices` is that of prices and repair alone, without deciding the core anew: all
+that happens at scale, where the core is a vanishing part. What a large plan lacks at most is
+`gap_to_bound`, measured against a bound on the optimum.
 """
 
 import argparse
@@ -22,10 +24,9 @@ from foundation.errors import RegularsError
 from recommender.campaign import Campaign, Limits, PlannedOffer
 from recommender.choices import Flags, Rows
 from recommender.exact_plan import exact_plan
-from recommender.plan import Plan, plan, priced
-from recommender.repair import plan_at
+from recommender.plan import Plan, plan, repaired
 
-SECONDS, PEAK_MB, GAP_SMALL = 120.0, 4_000.0, 0.005
+SECONDS, PEAK_MB, GAP = 120.0, 4_000.0, 0.005
 CHUNK = 50_000
 CHANNELS = ("email", "app", "till")
 
@@ -65,9 +66,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             per_customer=options.per_customer,
         ),
     )
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     large = plan(campaign)
-    seconds = time.perf_counter() - begun
+    seconds, processor = time.perf_counter() - begun, time.process_time() - worked
     peak = _peak_mb()
     violations = broken(campaign, large)
     del campaign
@@ -75,6 +76,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     gaps = np.array([one[:2] for one in small if one is not None]).reshape(-1, 2)
     return {
         "seconds": seconds,
+        "processor_seconds": processor,
         "peak_mb": peak,
         "violations": violations + sum(one[2] for one in small if one is not None),
         "gap_small": float(gaps[:, 0].max(initial=0.0)),
@@ -99,7 +101,7 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         Bar("seconds", seconds, f"at most {SECONDS}", seconds <= SECONDS),
         Bar("peak_mb", peak, f"at most {PEAK_MB}", peak <= PEAK_MB),
         Bar("violations", broken, "0", broken == 0),
-        Bar("gap_small", gap, f"at most {GAP_SMALL}", gap <= GAP_SMALL),
+        Bar("gap_small", gap, f"at most {GAP}", gap <= GAP),
     ]
 
 
@@ -212,7 +214,7 @@ def _gaps(seed: int) -> tuple[float, float, int] | None:
         return None
     made = plan(campaign)
     rows = Rows.of(campaign)
-    by_prices = plan_at(campaign, rows, priced(campaign, rows)[0][0])
+    by_prices = repaired(campaign, rows)[2]
     return 1 - made.value / best, 1 - _worth(campaign, by_prices) / best, broken(campaign, made)
 
 

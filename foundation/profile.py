@@ -26,7 +26,8 @@ class Profile:
     group in each segmentation, and in each living segment that holds her. `counts` are the
     counted events that rules ask for, those that are not 0. `redemptions` counts by offer what
     she redeemed before, where the service was not told of it and the offer has a cap per
-    customer.
+    customer. `reasons` has codes of the reasons why each of the snapshot's offers suits her, 0
+    for none, shape (n offers, 3), without rows where nothing is explained.
     """
 
     customer_id: str
@@ -38,6 +39,7 @@ class Profile:
     attributes: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
     counts: dict[str, int] = field(default_factory=dict[str, int])
     affinity: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
+    reasons: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.uint8))
 
     def affinity_to(self, place: int | None) -> np.ndarray | None:
         """Return what is known of her and the offer at this place among the snapshot's offers.
@@ -58,10 +60,24 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """What the codes of profiles' reasons mean, and whose reasons they are.
+
+    `model` scored the offers, `topics` are behind codes from 1 on, `goods` says what each of the
+    snapshot's offers is for, empty where that has no name.
+    """
+
+    model: str
+    topics: tuple[str, ...]
+    goods: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotFacts:
     """What a snapshot says of itself; `vocabulary` is what a rule may ask of its profiles.
 
-    `offers` are those its profiles hold affinities to, in their order.
+    `offers` are those its profiles hold affinities to, in their order; without an `explanation` no
+    profile has reasons.
     """
 
     version: str
@@ -75,6 +91,7 @@ class SnapshotFacts:
     )
     counts: tuple[str, ...] = ()
     offers: tuple[str, ...] = ()
+    explanation: Explanation | None = None
 
     @property
     def places(self) -> dict[str, int]:

@@ -12,7 +12,7 @@ customers and fifty offers each would take 400 MB.
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -24,6 +24,34 @@ Flags = npt.NDArray[np.bool_]
 
 THREADS = 2
 NOTHING = -np.inf
+
+
+class Amounts(NamedTuple):
+    """A campaign's amounts as compiled passes take them; `uses` is empty where each takes one."""
+
+    values: Floats
+    costs: Floats
+    uses: Floats
+
+    @staticmethod
+    def of(campaign: Campaign) -> "Amounts":
+        none = np.empty((0, 0), campaign.values.dtype)
+        uses = none if campaign.uses is None else campaign.uses
+        return Amounts(campaign.values, campaign.costs, uses)
+
+
+class Terms(NamedTuple):
+    """What compiled passes need of the limits at some prices; the rest as in Rows."""
+
+    cost_price: float
+    contact_price: Floats
+    use_price: Floats
+    most_cost: float
+    most_use: Floats
+    group: Integers
+    per_customer: int
+    channel: Integers
+    stock: int
 
 
 @dataclass(frozen=True)
@@ -78,20 +106,24 @@ class Rows:
         taken[self.stock :] = used
         return taken
 
-    def terms(self, prices: Floats) -> tuple[float, Floats, Floats, float, Floats]:
-        """Return what compiled passes need: price of cost, of a contact and of a use by offer."""
+    def terms(self, prices: Floats) -> Terms:
+        """Return the price of cost, of a contact and of a use by offer, and what must be kept."""
         by_channel = np.where(self.channel < 0, 0.0, prices[self.channel])
-        contact = prices[1] + by_channel
-        return float(prices[0]), contact, prices[self.stock :], self.most_cost, self.most_use
+        return Terms(
+            cost_price=float(prices[0]),
+            contact_price=prices[1] + by_channel,
+            use_price=prices[self.stock :],
+            most_cost=self.most_cost,
+            most_use=self.most_use,
+            group=self.group,
+            per_customer=self.per_customer,
+            channel=self.channel,
+            stock=self.stock,
+        )
 
 
 def _place(name: str | None, names: list[str], first: int) -> int:
     return first + names.index(name) if name in names else -1
-
-
-def uses_of(campaign: Campaign) -> Floats:
-    """Return the uses, an empty array where every offer takes one."""
-    return np.empty((0, 0), campaign.values.dtype) if campaign.uses is None else campaign.uses
 
 
 def in_blocks(work: Callable[[slice], Any], blocks: Iterable[slice]) -> list[Any]:
@@ -111,22 +143,11 @@ class Demand:
 def demand(campaign: Campaign, rows: Rows, prices: Floats) -> Demand:
     """Let every customer choose at the prices."""
     offers = len(campaign.offers)
-    uses, terms = uses_of(campaign), rows.terms(prices)
+    amounts, terms = Amounts.of(campaign), rows.terms(prices)
 
     def block(part: slice) -> tuple[float, float, Floats, Integers]:
         used, sent = np.zeros(offers), np.zeros(offers, dtype=np.int64)
-        worth, spent = _demand(
-            campaign.values,
-            campaign.costs,
-            uses,
-            part.start,
-            part.stop,
-            *terms,
-            rows.group,
-            rows.per_customer,
-            used,
-            sent,
-        )
+        worth, spent = _demand(amounts, terms, part.start, part.stop, used, sent)
         return worth, spent, used, sent
 
     # Added up in the order of the blocks: threads change no digit.
@@ -144,46 +165,43 @@ def demand(campaign: Campaign, rows: Rows, prices: Floats) -> Demand:
 def chosen(campaign: Campaign, rows: Rows, prices: Floats) -> Flags:
     """Return which offers every customer would be sent at the prices, shape (N, M)."""
     sent = np.zeros(campaign.values.shape, dtype=np.bool_)
-    uses, terms = uses_of(campaign), rows.terms(prices)
+    amounts, terms = Amounts.of(campaign), rows.terms(prices)
 
     def block(part: slice) -> None:
-        _choose(
-            campaign.values,
-            campaign.costs,
-            uses,
-            part.start,
-            part.stop,
-            *terms,
-            rows.group,
-            rows.per_customer,
-            sent,
-        )
+        _choose(amounts, terms, part.start, part.stop, sent)
 
     in_blocks(block, campaign.blocks())
     return sent
 
 
+def interested(campaign: Campaign, rows: Rows, prices: Floats) -> Flags:
+    """Return which customers would be sent anything at the prices, shape (N,)."""
+    found = np.zeros(campaign.customers, dtype=np.bool_)
+    amounts, terms = Amounts.of(campaign), rows.terms(prices)
+
+    def block(part: slice) -> None:
+        _interested(amounts, terms, part.start, part.stop, found)
+
+    in_blocks(block, campaign.blocks())
+    return found
+
+
 @numba.njit(nogil=True)
-def worth_at(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
-    customer: int,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    worth: Floats,
-) -> None:
+def worth_at(amounts: Amounts, terms: Terms, customer: int, worth: Floats) -> None:
     """Fill in what each offer is worth at the prices, minus infinity where it fits in no plan."""
     for offer in range(len(worth)):
-        value = values[customer, offer]
-        cost = costs[customer, offer]
-        use = uses[customer, offer] if uses.shape[0] else 1.0
-        net = value - cost_price * cost - contact_price[offer] - use_price[offer] * use
-        fits = value > 0 and cost <= most_cost and use <= most_use[offer]
-        worth[offer] = net if fits else -np.inf
+        value = amounts.values[customer, offer]
+        cost = amounts.costs[customer, offer]
+        use = use_of(amounts, customer, offer)
+        paid = terms.cost_price * cost + terms.use_price[offer] * use
+        fits = value > 0 and cost <= terms.most_cost and use <= terms.most_use[offer]
+        worth[offer] = value - terms.contact_price[offer] - paid if fits else -np.inf
+
+
+@numba.njit(nogil=True)
+def use_of(amounts: Amounts, customer: int, offer: int) -> float:
+    """Return the stock that sending an offer to a customer is expected to use."""
+    return amounts.uses[customer, offer] if amounts.uses.shape[0] else 1.0
 
 
 @numba.njit(nogil=True)
@@ -218,78 +236,37 @@ def best_few(worth: Floats, group: Integers, winner: Integers, best: Integers, m
 
 @numba.njit(nogil=True)
 def _demand(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
-    start: int,
-    stop: int,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    group: Integers,
-    most: int,
-    used: Floats,
-    sent: Integers,
+    amounts: Amounts, terms: Terms, start: int, stop: int, used: Floats, sent: Integers
 ) -> tuple[float, float]:
-    worth = np.empty(len(group))
-    winner = np.empty(len(group), dtype=np.int64)
-    best = np.empty(most, dtype=np.int64)
+    worth = np.empty(len(terms.group))
+    winner = np.empty(len(terms.group), dtype=np.int64)
+    best = np.empty(terms.per_customer, dtype=np.int64)
     total, spent = 0.0, 0.0
     for customer in range(start, stop):
-        worth_at(
-            values,
-            costs,
-            uses,
-            customer,
-            cost_price,
-            contact_price,
-            use_price,
-            most_cost,
-            most_use,
-            worth,
-        )
-        for place in range(best_few(worth, group, winner, best, most)):
+        worth_at(amounts, terms, customer, worth)
+        for place in range(best_few(worth, terms.group, winner, best, terms.per_customer)):
             offer = best[place]
             total += worth[offer]
-            spent += costs[customer, offer]
-            used[offer] += uses[customer, offer] if uses.shape[0] else 1.0
+            spent += amounts.costs[customer, offer]
+            used[offer] += use_of(amounts, customer, offer)
             sent[offer] += 1
     return total, spent  # pyright: ignore[reportReturnType]
 
 
 @numba.njit(nogil=True)
-def _choose(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
-    start: int,
-    stop: int,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    group: Integers,
-    most: int,
-    chosen: Flags,
-) -> None:
-    worth = np.empty(len(group))
-    winner = np.empty(len(group), dtype=np.int64)
-    best = np.empty(most, dtype=np.int64)
+def _choose(amounts: Amounts, terms: Terms, start: int, stop: int, chosen: Flags) -> None:
+    worth = np.empty(len(terms.group))
+    winner = np.empty(len(terms.group), dtype=np.int64)
+    best = np.empty(terms.per_customer, dtype=np.int64)
     for customer in range(start, stop):
-        worth_at(
-            values,
-            costs,
-            uses,
-            customer,
-            cost_price,
-            contact_price,
-            use_price,
-            most_cost,
-            most_use,
-            worth,
-        )
-        for place in range(best_few(worth, group, winner, best, most)):
+        worth_at(amounts, terms, customer, worth)
+        for place in range(best_few(worth, terms.group, winner, best, terms.per_customer)):
             chosen[customer, best[place]] = True
+
+
+@numba.njit(nogil=True)
+def _interested(amounts: Amounts, terms: Terms, start: int, stop: int, found: Flags) -> None:
+    worth = np.empty(len(terms.group))
+    for customer in range(start, stop):
+        worth_at(amounts, terms, customer, worth)
+        found[customer] = worth.max() > 0

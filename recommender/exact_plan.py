@@ -16,7 +16,7 @@ from scipy import sparse
 
 from foundation.errors import RegularsError
 from recommender.campaign import Campaign, Floats, Integers
-from recommender.choices import Flags, Rows, best_few, uses_of, worth_at
+from recommender.choices import Amounts, Flags, Rows, Terms, best_few, worth_at
 from recommender.repair import taken_by
 
 # Pairs of customer and offer that are decided anew at once; HiGHS takes seconds for so many.
@@ -238,53 +238,29 @@ def _losses_in(
     A pair that takes more than these is infinitely bad; what customers choose is as ever.
     """
     loss = np.empty((part.stop - part.start, len(campaign.offers)))
-    _losses(
-        campaign.values,
-        campaign.costs,
-        uses_of(campaign),
-        part.start,
-        *rows.terms(prices),
-        rows.group,
-        rows.per_customer,
-        most_cost,
-        most_use,
-        loss,
-    )
+    terms = rows.terms(prices)
+    asked = terms._replace(most_cost=most_cost, most_use=most_use)
+    _losses(Amounts.of(campaign), terms, asked, part.start, loss)
     return loss
 
 
 @numba.njit(nogil=True)
-def _losses(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
-    start: int,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    group: Integers,
-    most: int,
-    asked_cost: float,
-    asked_use: Floats,
-    loss: Floats,
-) -> None:
+def _losses(amounts: Amounts, terms: Terms, asked: Terms, start: int, loss: Floats) -> None:
+    group, most = terms.group, terms.per_customer
     worth = np.empty(len(group))
-    asked = np.empty(len(group))
+    asked_worth = np.empty(len(group))
     winner = np.empty(len(group), dtype=np.int64)
     best = np.empty(most, dtype=np.int64)
-    prices = cost_price, contact_price, use_price
     for row in range(len(loss)):
         customer = start + row
-        worth_at(values, costs, uses, customer, *prices, most_cost, most_use, worth)
-        worth_at(values, costs, uses, customer, *prices, asked_cost, asked_use, asked)
+        worth_at(amounts, terms, customer, worth)
+        worth_at(amounts, asked, customer, asked_worth)
         found = best_few(worth, group, winner, best, most)
         # Whoever joins when she has all she may get replaces the weakest.
         weakest = worth[best[found - 1]] if found == most else 0.0
         for offer in range(len(group)):
             rival = _of_group(offer, group, best, found)
-            loss[row, offer] = (weakest if rival < 0 else worth[rival]) - asked[offer]
+            loss[row, offer] = (weakest if rival < 0 else worth[rival]) - asked_worth[offer]
         for place in range(found):
             offer = best[place]
             instead = 0.0

@@ -5,6 +5,8 @@ from datetime import datetime
 
 import numpy as np
 
+from foundation.offer import Offer
+
 PLAIN = (
     "offer_days",
     "offer_products",
@@ -57,4 +59,18 @@ def offer_features(
             float(name == f"{_KIND}{campaign_kind}") if name.startswith(_KIND) else known[name]
             for name in names
         ]
+    )
+
+
+def offer_vector(names: Sequence[str], offer: Offer) -> np.ndarray:
+    """Return the features of an offer of the catalogue, in the order of `names`."""
+    return offer_features(
+        names,
+        valid_from=offer.valid_from,
+        valid_to=offer.valid_to,
+        products=offer.products,
+        reward=offer.reward,
+        min_spend=offer.min_spend,
+        cost=offer.cost,
+        campaign_kind=offer.campaign_kind,
     )

@@ -14,7 +14,7 @@ import pandas as pd
 
 from foundation.money import MINOR_PER_MAJOR, Currency
 from recommender.campaign import Campaign, Floats, Integers
-from recommender.choices import Flags, Rows, demand
+from recommender.choices import Flags, Rows, demand, interested
 from recommender.exact_plan import decide_core, first_unit
 from recommender.prices import Tangent, lowest_bound
 from recommender.repair import plan_at, taken_by
@@ -23,9 +23,16 @@ from recommender.repair import plan_at, taken_by
 SAMPLES = 10_000, 100_000
 # The search for prices ends within this part of the lowest bound, or after so many steps.
 TOLERANCE = 5e-5
-STEPS, STEPS_OF_ALL = 300, 40
+STEPS = 300
+# Customers who would be sent nothing at this part of the sample's prices are left out of the
+# search: at the prices found they are sent nothing either, and if some were, the bound tells.
+NEARBY = 0.8
+# A limit of which less than this is used is not exhausted.
+SLACK = 0.99
 # Plans are made at the prices of so many of the lowest bounds.
 ATTEMPTS = 3
+# Few customers leave much to chance: plans at parts of the prices, and at none, are tried as well.
+FEW, PARTS = 1_000, (0.9, 0.7, 0.4, 0.0, 1.3)
 # A plan this near to its bound is not improved further.
 NEAR = 2e-4
 
@@ -55,6 +62,8 @@ class LimitUse:
             unit = currency.show(MINOR_PER_MAJOR) if self.kind == "budget" else self.kind
             earned = self.price * (MINOR_PER_MAJOR if self.kind == "budget" else 1)
             more = f"another {unit}" if self.kind == "budget" else f"one more {unit}"
+            if earned < 0.5:
+                return f"{self.name} hardly binds: {more} would earn less than {currency.show(1)}"
             return f"{self.name} binds: {more} would earn about {currency.show(earned)}"
         used, limit = _amount(self.used), _amount(self.limit)
         if self.kind == "budget":
@@ -113,20 +122,28 @@ def plan(campaign: Campaign) -> Plan:
     billion-scale knapsack problems"; the core, Balas and Zemel 1980.
     """
     rows = Rows.of(campaign)
-    prices, bound = priced(campaign, rows)
-    plans = (plan_at(campaign, rows, near) for near in prices[:ATTEMPTS])
-    # The first of equals: the same input gives the same plan.
-    sent = max(plans, key=lambda one: _value(campaign, one))
+    prices, bound, sent = repaired(campaign, rows)
     lacking = bound - _value(campaign, sent)
     if lacking > NEAR * bound:
-        sent = decide_core(campaign, rows, prices[0], sent, lacking)
-    return _told(campaign, rows, prices[0], bound, sent)
+        sent = decide_core(campaign, rows, prices, sent, lacking)
+    return _told(campaign, rows, prices, bound, sent)
+
+
+def repaired(campaign: Campaign, rows: Rows) -> tuple[Floats, float, Flags]:
+    """Return the lowest bound's prices, that bound, and the best of the plans made at prices."""
+    prices, bound = priced(campaign, rows)
+    tried = prices[:ATTEMPTS]
+    if campaign.customers <= FEW:
+        tried = [*tried, *(part * prices[0] for part in PARTS)]
+    plans = (plan_at(campaign, rows, near) for near in tried)
+    # The first of equals: the same input gives the same plan.
+    return prices[0], bound, max(plans, key=lambda one: _value(campaign, one))
 
 
 def priced(campaign: Campaign, rows: Rows) -> tuple[list[Floats], float]:
     """Return prices of low bounds, the lowest first, shape (R,) each, and the lowest bound.
 
-    They are looked for on a few customers first: on all of them little is then left to do.
+    They are looked for on a few customers first, then among those who come into question.
     """
     limited = np.isfinite(rows.capacity)
     scale = _scale(campaign, rows)[limited]
@@ -134,14 +151,20 @@ def priced(campaign: Campaign, rows: Rows) -> tuple[list[Floats], float]:
     found: list[Tangent] = []
     draw = np.random.default_rng(0)
     for size in [*(s for s in SAMPLES if 2 * s < campaign.customers), campaign.customers]:
-        some = _some(campaign, draw, size)
+        if size < campaign.customers:
+            some = _some(campaign, np.sort(draw.choice(campaign.customers, size, replace=False)))
+        else:
+            near = interested(campaign, rows, NEARBY * prices)
+            some = (
+                _some(campaign, np.flatnonzero(near)) if prices.any() and near.any() else campaign
+            )
         theirs = replace(rows, capacity=rows.capacity * (size / campaign.customers))
         bound = _bound(some, theirs, limited)
         reach = _value(some, plan_at(some, theirs, prices)) if prices.any() else 0.0
-        steps = STEPS if size <= max(SAMPLES) else STEPS_OF_ALL
-        found = lowest_bound(bound, bound(prices[limited]), reach, scale, TOLERANCE, steps)
+        found = lowest_bound(bound, bound(prices[limited]), reach, scale, TOLERANCE, STEPS)
         prices[limited] = found[0].prices
-    return [_of_all(tangent.prices, limited) for tangent in found], found[0].bound
+    of_all = [_of_all(tangent.prices, limited) for tangent in found]
+    return of_all, _bound(campaign, rows, limited)(prices[limited]).bound
 
 
 def _of_all(prices: Floats, limited: Flags) -> Floats:
@@ -150,12 +173,10 @@ def _of_all(prices: Floats, limited: Flags) -> Floats:
     return of_all
 
 
-def _some(campaign: Campaign, draw: np.random.Generator, size: int) -> Campaign:
-    if size == campaign.customers:
-        return campaign
-    some = np.sort(draw.choice(campaign.customers, size, replace=False))
-    uses = None if campaign.uses is None else campaign.uses[some]
-    return replace(campaign, values=campaign.values[some], costs=campaign.costs[some], uses=uses)
+def _some(campaign: Campaign, customers: Integers) -> Campaign:
+    uses = None if campaign.uses is None else campaign.uses[customers]
+    values, costs = campaign.values[customers], campaign.costs[customers]
+    return replace(campaign, values=values, costs=costs, uses=uses)
 
 
 def _bound(campaign: Campaign, rows: Rows, limited: Flags) -> Callable[[Floats], Tangent]:
@@ -201,6 +222,7 @@ def _told(campaign: Campaign, rows: Rows, prices: Floats, bound: float, sent: Fl
             "uses": taken[rows.stock :],
         }
     )
+    told = np.where(_worthless(rows, prices, bound, taken), 0.0, prices)
     more = replace(rows, per_customer=min(rows.per_customer + 1, number))
     another = demand(campaign, more, prices).worth - demand(campaign, rows, prices).worth
     earned = float(value.sum())
@@ -211,10 +233,19 @@ def _told(campaign: Campaign, rows: Rows, prices: Floats, bound: float, sent: Fl
         # A bound and a plan that meet may differ in the last digit.
         bound=max(bound, earned),
         by_offer=by_offer,
-        limits=_limit_uses(campaign, rows, first_unit(campaign, rows, prices), taken),
+        limits=_limit_uses(campaign, rows, first_unit(campaign, rows, told), taken),
         per_customer=campaign.limits.per_customer,
         another=max(another, 0.0),
     )
+
+
+def _worthless(rows: Rows, prices: Floats, bound: float, taken: Floats) -> Flags:
+    """Return the limits whose price is only what the search has not told from nothing.
+
+    All of such a limit is worth less than the search's tolerance, and some of it is left over.
+    """
+    finite = np.where(np.isfinite(rows.capacity), rows.capacity, 0.0)
+    return (prices * finite <= TOLERANCE * bound) & (taken < SLACK * finite)
 
 
 def _limit_uses(campaign: Campaign, rows: Rows, prices: Floats, taken: Floats) -> list[LimitUse]:

@@ -8,12 +8,22 @@ Nothing here depends on the prices being right: any prices give a plan that keep
 """
 
 import math
+from collections.abc import Iterator
 
 import numba
 import numpy as np
 
 from recommender.campaign import BLOCK, Campaign, Floats, Integers
-from recommender.choices import Flags, Rows, chosen, in_blocks, uses_of, worth_at
+from recommender.choices import (
+    Amounts,
+    Flags,
+    Rows,
+    Terms,
+    chosen,
+    in_blocks,
+    use_of,
+    worth_at,
+)
 
 # Rounds of filling: each passes over all customers, and the later ones find little.
 ROUNDS = 30
@@ -29,9 +39,12 @@ def plan_at(campaign: Campaign, rows: Rows, prices: Floats) -> Flags:
 
 def taken_by(campaign: Campaign, rows: Rows, sent: Flags) -> Floats:
     """Return what a plan takes of each limit, shape (R,), sums rounded once."""
-    customer, offer = np.nonzero(sent)
+    return _taken_by_pairs(campaign, rows, *np.nonzero(sent))
+
+
+def _taken_by_pairs(campaign: Campaign, rows: Rows, customer: Integers, offer: Integers) -> Floats:
     cost = campaign.costs[customer, offer]
-    number = np.bincount(offer, minlength=sent.shape[1])
+    number = np.bincount(offer, minlength=len(campaign.offers))
     if campaign.uses is None:
         used = number.astype(np.float64)
     else:
@@ -76,35 +89,36 @@ def take_back(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> No
 
 def fill(campaign: Campaign, rows: Rows, prices: Floats, sent: Flags) -> None:
     """Send what still fits, what is worth most at the prices first."""
-    uses, terms = uses_of(campaign), rows.terms(prices)
-    offer = np.empty(campaign.customers, dtype=np.int64)
-    worth = np.empty(campaign.customers)
+    amounts, terms = Amounts.of(campaign), rows.terms(prices)
+    customers = np.arange(campaign.customers)
+    hers, its = np.nonzero(sent)
     for _ in range(ROUNDS):
-        left = rows.capacity - taken_by(campaign, rows, sent)
+        left = rows.capacity - _taken_by_pairs(campaign, rows, hers, its)
+        offer, worth = np.empty(len(customers), dtype=np.int64), np.empty(len(customers))
+        asked = customers
 
-        def block(part: slice, left: Floats = left) -> None:
-            _best_additions(
-                campaign.values,
-                campaign.costs,
-                uses,
-                part.start,
-                part.stop,
-                *terms,
-                rows.group,
-                rows.per_customer,
-                rows.channel,
-                rows.stock,
-                left,
-                sent,
-                offer,
-                worth,
-            )
+        def block(
+            part: slice,
+            left: Floats = left,
+            asked: Integers = asked,
+            offer: Integers = offer,
+            worth: Floats = worth,
+        ) -> None:
+            _best_additions(amounts, terms, asked[part], left, sent, offer[part], worth[part])
 
-        in_blocks(block, campaign.blocks())
-        found = np.flatnonzero(offer >= 0)
-        order = found[np.argsort(-worth[found], kind="stable")]
-        if not _send(campaign.costs, uses, order, offer, rows.channel, rows.stock, left, sent):
+        in_blocks(block, _parts(len(customers)))
+        order = np.argsort(-worth, kind="stable")[: int((offer >= 0).sum())]
+        new = _send(amounts, terms, customers[order], offer[order], left, sent)
+        if not new.any():
             return
+        hers = np.concatenate([hers, customers[order][new]])
+        its = np.concatenate([its, offer[order][new]])
+        # What is left only shrinks: to whom nothing could be added, nothing ever can.
+        customers = customers[offer >= 0]
+
+
+def _parts(number: int) -> Iterator[slice]:
+    return (slice(start, min(start + BLOCK, number)) for start in range(0, number, BLOCK))
 
 
 def _regrets(
@@ -116,65 +130,32 @@ def _regrets(
     offer: Integers,
 ) -> Floats:
     regret = np.empty(len(customer))
-    uses, terms = uses_of(campaign), rows.terms(prices)
+    amounts, terms = Amounts.of(campaign), rows.terms(prices)
 
     def block(pairs: slice) -> None:
-        _regret(
-            campaign.values,
-            campaign.costs,
-            uses,
-            pairs.start,
-            pairs.stop,
-            customer,
-            offer,
-            *terms,
-            rows.group,
-            sent,
-            regret,
-        )
+        _regret(amounts, terms, customer[pairs], offer[pairs], sent, regret[pairs])
 
-    starts = range(0, len(customer), BLOCK)
-    in_blocks(block, (slice(start, min(start + BLOCK, len(customer))) for start in starts))
+    in_blocks(block, _parts(len(customer)))
     return regret
 
 
 @numba.njit(nogil=True)
 def _regret(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
-    start: int,
-    stop: int,
+    amounts: Amounts,
+    terms: Terms,
     customers: Integers,
     offers: Integers,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    group: Integers,
     sent: Flags,
     regret: Floats,
 ) -> None:
-    worth = np.empty(len(group))
-    for pair in range(start, stop):
+    worth = np.empty(len(terms.group))
+    for pair in range(len(regret)):
         customer, offer = customers[pair], offers[pair]
-        worth_at(
-            values,
-            costs,
-            uses,
-            customer,
-            cost_price,
-            contact_price,
-            use_price,
-            most_cost,
-            most_use,
-            worth,
-        )
+        worth_at(amounts, terms, customer, worth)
         instead = 0.0
         for other in range(len(worth)):
             better = worth[other] > instead and not sent[customer, other]
-            if better and may_join(customer, other, offer, group, sent):
+            if better and may_join(customer, other, offer, terms.group, sent):
                 instead = worth[other]
         regret[pair] = worth[offer] - instead
 
@@ -192,87 +173,67 @@ def may_join(customer: int, offer: int, instead_of: int, group: Integers, sent: 
 
 @numba.njit(nogil=True)
 def _best_additions(
-    values: Floats,
-    costs: Floats,
-    uses: Floats,
-    start: int,
-    stop: int,
-    cost_price: float,
-    contact_price: Floats,
-    use_price: Floats,
-    most_cost: float,
-    most_use: Floats,
-    group: Integers,
-    most: int,
-    channel: Integers,
-    stock: int,
+    amounts: Amounts,
+    terms: Terms,
+    customers: Integers,
     left: Floats,
     sent: Flags,
     best: Integers,
     best_worth: Floats,
 ) -> None:
-    worth = np.empty(len(group))
-    for customer in range(start, stop):
-        best[customer] = -1
+    """Fill in the offer worth most that could be added for each customer, -1 where there is none.
+
+    Its worth is minus infinity then.
+    """
+    worth = np.empty(len(terms.group))
+    best[:] = -1
+    best_worth[:] = -np.inf
+    for row in range(len(customers)):
+        customer = customers[row]
         if left[1] < 1:
             continue
         number = 0
-        for offer in range(len(group)):
+        for offer in range(len(worth)):
             number += sent[customer, offer]
-        if number >= most:
+        if number >= terms.per_customer:
             continue
-        worth_at(
-            values,
-            costs,
-            uses,
-            customer,
-            cost_price,
-            contact_price,
-            use_price,
-            most_cost,
-            most_use,
-            worth,
-        )
+        worth_at(amounts, terms, customer, worth)
         top = -np.inf
-        for offer in range(len(group)):
+        for offer in range(len(worth)):
             if not worth[offer] > top or sent[customer, offer]:
                 continue
-            use = uses[customer, offer] if uses.shape[0] else 1.0
-            if costs[customer, offer] > left[0] or use > left[stock + offer]:
-                continue
-            if channel[offer] >= 0 and left[channel[offer]] < 1:
-                continue
-            if may_join(customer, offer, -1, group, sent):
+            if _fits(amounts, terms, customer, offer, left) and may_join(
+                customer, offer, -1, terms.group, sent
+            ):
                 top = worth[offer]
-                best[customer] = offer
-        best_worth[customer] = top
+                best[row] = offer
+        best_worth[row] = top
+
+
+@numba.njit(nogil=True)
+def _fits(amounts: Amounts, terms: Terms, customer: int, offer: int, left: Floats) -> bool:
+    """Whether what is left of each limit takes one more pair."""
+    if left[1] < 1 or (terms.channel[offer] >= 0 and left[terms.channel[offer]] < 1):
+        return False
+    use = use_of(amounts, customer, offer)
+    return amounts.costs[customer, offer] <= left[0] and use <= left[terms.stock + offer]
 
 
 @numba.njit(nogil=True)
 def _send(
-    costs: Floats,
-    uses: Floats,
-    order: Integers,
-    best: Integers,
-    channel: Integers,
-    stock: int,
-    left: Floats,
-    sent: Flags,
-) -> int:
-    number = 0
-    for customer in order:
-        offer = best[customer]
-        cost = costs[customer, offer]
-        use = uses[customer, offer] if uses.shape[0] else 1.0
-        if left[1] < 1 or cost > left[0] or use > left[stock + offer]:
-            continue
-        if channel[offer] >= 0 and left[channel[offer]] < 1:
+    amounts: Amounts, terms: Terms, customers: Integers, offers: Integers, left: Floats, sent: Flags
+) -> Flags:
+    """Send what still fits, in order; return which pairs did."""
+    fitted = np.zeros(len(customers), dtype=np.bool_)
+    for pair in range(len(customers)):
+        customer, offer = customers[pair], offers[pair]
+        if not _fits(amounts, terms, customer, offer, left):
             continue
         sent[customer, offer] = True
-        left[0] -= cost
+        left[0] -= amounts.costs[customer, offer]
         left[1] -= 1
-        left[stock + offer] -= use
-        if channel[offer] >= 0:
-            left[channel[offer]] -= 1
-        number += 1
-    return number
+        left[terms.stock + offer] -= use_of(amounts, customer, offer)
+        if terms.channel[offer] >= 0:
+            left[terms.channel[offer]] -= 1
+        fitted[pair] = True
+    return fitted

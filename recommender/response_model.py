@@ -67,6 +67,26 @@ class ResponseModel:
         """Return response probabilities, shape (n,), for inputs of shape (n, len(names))."""
         return self.line(_told(self.kind, self.estimator, matrix))
 
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """Return what each input adds to the log-odds, against the average of training.
+
+        Args:
+            matrix: Inputs, shape (n, len(names)).
+
+        Returns:
+            Before calibration, shape (n, len(names)).
+        """
+        if self.kind == "lightgbm":
+            # The last column is the average.
+            return np.asarray(self.estimator.predict(matrix, pred_contrib=True))[:, :-1]
+        parts = self.estimator[:-1].transform(matrix) * self.estimator[-1].coef_[0]
+        found = parts[:, : len(self.names)].copy()
+        # Whether a value is missing speaks for the input that it is missing from.
+        indicator = self.estimator[0].indicator_
+        missing = np.empty(0, dtype=int) if indicator is None else indicator.features_
+        found[:, missing] += parts[:, len(self.names) :]
+        return found
+
     def importance(self) -> list[tuple[str, float]]:
         """Return inputs by weight: total gain of LightGBM, |coefficient| of the logistic."""
         if self.kind == "lightgbm":

@@ -29,6 +29,7 @@ from serving.assign import assign
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
 from serving.messages import DecisionRequest
+from serving.reasons import Reasons
 from serving.scoring import Scorer
 from serving.uplift_scoring import UpliftScorer
 
@@ -52,6 +53,7 @@ class Knowledge:
     # The uplift model, or why there is none: only those for whom it would decide are told.
     uplift: UpliftScorer | None = None
     uplift_fault: str = "no uplift model; run 'regulars train uplift'"
+    reasons: Reasons | None = None
 
 
 def decide(

@@ -74,7 +74,7 @@ class RecommendationAnswer(msgspec.Struct, frozen=True):
 
 
 class AnsweredOffer(msgspec.Struct, frozen=True):
-    """An offer to show."""
+    """An offer to show. `reasons` say in short sentences why it suits her; there may be none."""
 
     offer_id: str
     title: str
@@ -82,6 +82,7 @@ class AnsweredOffer(msgspec.Struct, frozen=True):
     score: float
     propensity: float
     valid_to: datetime
+    reasons: list[str]
 
 
 class AnsweredPlacement(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Scores: how likely this customer is to redeem each offer, in one call for the whole request."""
+"""Scores: how likely customers are to redeem offers, for one request or for a batch."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,8 @@ from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import Profile, SnapshotFacts
 from recommender.affinity import NAMES as AFFINITY_NAMES
-from recommender.offer_features import is_offer_feature, offer_features
+from recommender.offer_features import is_offer_feature, offer_vector
+from recommender.pair_scores import Inputs, pair_scores
 
 # An offer that is younger than the snapshot.
 UNKNOWN = np.full(len(AFFINITY_NAMES), np.nan)
@@ -101,19 +102,51 @@ class Scorer:
             )
         return {offer.offer_id: float(score) for offer, score in zip(offers, found, strict=True)}
 
+    def scores_of_many(
+        self,
+        profiles: Sequence[Profile],
+        offers: Sequence[Offer],
+        *,
+        channel: str,
+        at: datetime,
+        time_zone: str,
+    ) -> np.ndarray:
+        """Return every customer's response probability for every offer at one instant, no basket.
+
+        Args:
+            time_zone: Of customers whose own is unknown.
+
+        Returns:
+            Equal to `scores` to the last bit, shape (len(profiles), len(offers)).
+
+        Raises:
+            RegularsError: The model answered something that is no probability.
+        """
+        n, m = len(profiles), len(offers)
+        if not n or not m:
+            return np.empty((n, m))
+        zones = [profile.time_zone or time_zone for profile in profiles]
+        context = {zone: context_features(channel, at, zone, None) for zone in set(zones)}
+        near = np.tile(UNKNOWN.astype(np.float32), (n, m, 1))
+        places = [self._places.get(offer.offer_id) for offer in offers]
+        here = [column for column, place in enumerate(places) if place is not None]
+        there = [place for place in places if place is not None]
+        for row, profile in enumerate(profiles):
+            if len(profile.affinity):
+                near[row, here] = profile.affinity[there]
+        inputs = Inputs(
+            customers=np.array([profile.vector for profile in profiles]),
+            offers=np.array([self._offer_vector(offer) for offer in offers]),
+            affinity=near,
+            context=np.array([context[zone] for zone in zones]),
+        )
+        rows, columns = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
+        return pair_scores(self._model, inputs, rows, columns).reshape(n, m)
+
     def _offer_vector(self, offer: Offer) -> np.ndarray:
         known = self._offer_vectors.get(offer.offer_id)
         if known is not None and known[0] is offer:
             return known[1]
-        vector = offer_features(
-            self._offer_names,
-            valid_from=offer.valid_from,
-            valid_to=offer.valid_to,
-            products=offer.products,
-            reward=offer.reward,
-            min_spend=offer.min_spend,
-            cost=offer.cost,
-            campaign_kind=offer.campaign_kind,
-        )
+        vector = offer_vector(self._offer_names, offer)
         self._offer_vectors[offer.offer_id] = (offer, vector)
         return vector

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -20,7 +20,7 @@ from foundation.decision import DecisionRecord, Policy
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.money import InvalidAmount
 from foundation.outcome import check_outcome
-from foundation.profile import NOTHING_KNOWN, LiveState, SnapshotFacts
+from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended, Held
 from recommender.next_products import recommend
@@ -49,6 +49,7 @@ from serving.messages import (
     RedemptionRequest,
 )
 from serving.profiles import ProfileStore
+from serving.reasons import Reasons
 from serving.scoring import Model, Scorer
 from serving.uplift_scoring import UpliftScorer, UpliftValues
 from serving.uses import Uses
@@ -228,7 +229,7 @@ class DecisionService:
             raise InvalidField(str(error), "context.basket") from error
         await self._records.submit(record)
         metrics.count_decision(record)
-        return _answer(record, known.catalogue)
+        return _answer(record, known.catalogue, _reasons(record, profile, known))
 
     def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Return the products that go best with a basket, by the live snapshot alone."""
@@ -506,6 +507,7 @@ class DecisionService:
             places={} if facts is None else facts.places,
             uplift=uplift,
             uplift_fault=fault or "",
+            reasons=None if facts is None else Reasons(facts),
         )
 
     def _uplift_known(self, facts: SnapshotFacts | None) -> tuple[UpliftScorer | None, str | None]:
@@ -540,7 +542,20 @@ def _new_id(clock: Clock) -> str:
     return str(uuid.UUID(int=bits))
 
 
-def _answer(record: DecisionRecord, catalogue: Catalogue) -> DecisionAnswer:
+def _reasons(
+    record: DecisionRecord, profile: Profile | None, known: Knowledge
+) -> dict[str, list[str]]:
+    """Return why the offers suit her; nothing where they were not chosen by the model explained."""
+    told = known.reasons
+    if profile is None or told is None or told.model != record.versions.model:
+        return {}
+    shown = [one.offer_id for slate in record.slates if not slate.fallback for one in slate.offers]
+    return told.of(profile, shown)
+
+
+def _answer(
+    record: DecisionRecord, catalogue: Catalogue, reasons: Mapping[str, list[str]]
+) -> DecisionAnswer:
     offers = catalogue.by_id
     return DecisionAnswer(
         decision_id=record.decision_id,
@@ -560,6 +575,7 @@ def _answer(record: DecisionRecord, catalogue: Catalogue) -> DecisionAnswer:
                         score=shown.score,
                         propensity=shown.propensity,
                         valid_to=offers[shown.offer_id].valid_to,
+                        reasons=reasons.get(shown.offer_id, []),
                     )
                     for shown in slate.offers
                 ],

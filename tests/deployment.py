@@ -37,7 +37,7 @@ from foundation.contracts import (
 from foundation.contracts.mapping import Chunk, add_local_time, at_home
 from foundation.settings import Settings
 from regulars.jobs.load import load
-from regulars.jobs.segment import segment
+from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train import train
 from regulars.progress import Progress
 from regulars.wiring import House
@@ -78,8 +78,9 @@ def small_deployment(home: Path) -> House:
     now = house.clock.now()
     load(house.lake, made_up_year(now), house.clock, silent)
     with house.database() as url, house.admin(url) as admin:
-        segment(house.lake, house.publish_snapshot, admin, house.settings, now, silent)
         train(house.lake, house.models, house.settings, silent)
+        champions = Champions(response=house.models)
+        segment(house.lake, house.publish_snapshot, admin, house.settings, now, silent, champions)
         admin.touch_catalogue()
     return house
 

@@ -37,7 +37,9 @@ def segment(
             house.settings,
             instant,
             progress,
-            Champions(house.value_models, house.churn) if house.has_trained else Champions(),
+            Champions(house.value_models, house.churn, house.models)
+            if house.has_trained
+            else Champions(),
             made_at,
             refit_clusters=refit_clusters,
         )
@@ -58,7 +60,8 @@ def segment(
     if report.unclustered:
         say(report.unclustered)
     say(f"{report.complements:,} pairs of products are bought together more often than by chance")
-    for reason in (report.unvalued, report.unforecast, report.without_next_products):
+    refused = (report.unvalued, report.unforecast, report.without_next_products, report.unexplained)
+    for reason in refused:
         if reason:
             say(reason)
     if report.value:

@@ -16,7 +16,7 @@ from regulars.assumptions import assumed
 from regulars.jobs.experiment import start_experiment
 from regulars.jobs.load import load, loaded_sources
 from regulars.jobs.measure import Measured, simulate_experiment
-from regulars.jobs.segment import SegmentReport, segment
+from regulars.jobs.segment import Champions, SegmentReport, segment
 from regulars.jobs.simulated import without_simulated
 from regulars.jobs.train import TrainReport, promote, train
 from regulars.locks import only_one
@@ -90,12 +90,16 @@ def prepare(
         load(lake, read_complete_journey(weeks), house.clock, progress, afresh=afresh)
     # What an earlier demo simulated says nothing of these customers.
     real = without_simulated(lake)
-    with only_one(locks, "segment"):
-        segments = segment(real, house.publish_snapshot, admin, house.settings, now, progress)
     with only_one(locks, "train"):
         training = train(real, house.models, house.settings, progress)
     if training.alias == "challenger":
         promote(house.models)
+    # After the model, so that the snapshot says why its offers suit.
+    champions = Champions(response=house.models)
+    with only_one(locks, "segment"):
+        segments = segment(
+            real, house.publish_snapshot, admin, house.settings, now, progress, champions
+        )
     admin.touch_catalogue()
     return segments, training
 

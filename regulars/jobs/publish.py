@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as arrow
 
 from foundation.lake import Lake
-from foundation.profile import SEGMENTATIONS, Profile, SnapshotFacts
+from foundation.profile import SEGMENTATIONS, Explanation, Profile, SnapshotFacts
 from foundation.rule_profile import Attribute
 from foundation.rules import MEMBER, AttributeKind
 from recommender.affinity import NAMES as AFFINITY_NAMES
@@ -40,6 +40,7 @@ class SnapshotPublisher(Protocol):
         counts: Collection[str],
         next_products: NextProducts,
         offers: Collection[str],
+        explanation: Explanation | None,
     ) -> SnapshotFacts: ...
 
 
@@ -69,6 +70,7 @@ def profiles(
     refreshed: Refreshed,
     redemptions: Mapping[str, dict[str, int]],
     affinity: np.ndarray,
+    reasons: np.ndarray,
 ) -> Iterator[Profile]:
     """Yield every customer's profile.
 
@@ -77,6 +79,7 @@ def profiles(
         groups, attributes, refreshed: Hers in the same order.
         redemptions: As from loaded_redemptions.
         affinity: As from live_affinities, in the same order.
+        reasons: As from reasons.reasons_of, in the same order; without rows where there are none.
     """
     known = lake.table("customers").select("customer_id", "household_id", "time_zone")
     facts = {row["customer_id"]: row for row in lake.fetch(known).to_pylist()}
@@ -99,6 +102,7 @@ def profiles(
             },
             redemptions=redemptions.get(str(customer_id), {}),
             affinity=affinity[place],
+            **({"reasons": reasons[place]} if len(reasons) else {}),
         )
 
 

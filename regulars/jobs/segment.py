@@ -7,16 +7,19 @@ from itertools import chain, count
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 
 from foundation.contracts import FORECASTS, PURCHASES, RECEIPTS, SEGMENTS
 from foundation.errors import NothingToDo, RegularsError
 from foundation.features import Feature, feature_hash
 from foundation.lake import Lake
+from foundation.offer import read_offer
 from foundation.people import people_table, vocabulary_of
-from foundation.profile import SEGMENTATIONS, SnapshotFacts
+from foundation.profile import SEGMENTATIONS, Explanation, SnapshotFacts
 from foundation.settings import Settings
 from recommender.affinity import response_hash
+from recommender.registry import RESPONSE, ModelRegistry
 from regulars.jobs.clusters import StoredModel, store_model
 from regulars.jobs.customers import (
     SEED,
@@ -40,6 +43,7 @@ from regulars.jobs.publish import (
     popularity,
     profiles,
 )
+from regulars.jobs.reasons import goods_of, reasons_of
 from regulars.jobs.receipts import CURSOR, refresh_receipts
 from regulars.jobs.value import Valuation, valuation, worth_of, write_values
 from regulars.progress import Progress, Step
@@ -97,6 +101,7 @@ class SegmentReport:
     unforecast: str | None = None
     complements: int = 0
     without_next_products: str | None = None
+    unexplained: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,7 @@ class Champions:
 
     values: ValueRegistry | None = None
     churn: ChurnRegistry | None = None
+    response: ModelRegistry | None = None
 
 
 def segment(
@@ -182,8 +188,11 @@ def segment(
         redemptions = loaded_redemptions(lake, operations.told_redemptions())
         live = live_offers(offers, as_of)
         affinity = live_affinities(lake, values.index, live, as_of)
+        explanation, reasons, unexplained = _reasons(
+            lake, champions.response, offers, live, features, vectors, affinity, step
+        )
         snapshot = publish_snapshot(
-            profiles(lake, vectors, groups, attributes, refreshed, redemptions, affinity),
+            profiles(lake, vectors, groups, attributes, refreshed, redemptions, affinity, reasons),
             as_of=as_of,
             names=tuple(feature.name for feature in features),
             feature_hash=response_hash(features),
@@ -192,6 +201,7 @@ def segment(
             counts=refreshed.times.keys(),
             next_products=bought_with.served,
             offers=live,
+            explanation=explanation,
         )
         operations.publish_offers(offers, popularity(lake, offers, as_of))
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
@@ -217,6 +227,7 @@ def segment(
         unforecast=unforecast,
         complements=bought_with.pairs,
         without_next_products=bought_with.refused,
+        unexplained=unexplained,
     )
 
 
@@ -269,6 +280,45 @@ def _forecast(
         return forecast_churn(values, groups, worth, champion, fingerprint, as_of), None
     except RegularsError as error:
         return None, f"no churn forecast: {error}"
+
+
+def _reasons(
+    lake: Lake,
+    models: ModelRegistry | None,
+    offers: Sequence[dict[str, Any]],
+    live: Sequence[str],
+    features: Sequence[Feature],
+    vectors: pd.DataFrame,
+    affinity: np.ndarray,
+    step: Step,
+) -> tuple[Explanation | None, np.ndarray, str | None]:
+    """Return why offers suit customers, or nothing and why: a snapshot does not wait for it."""
+    nothing = np.empty((0, 0, 0), dtype=np.uint8)
+    try:
+        described = models.described("champion") if models else None
+        model = models.load("champion") if models and described else None
+        if model is None or described is None or not live:
+            return None, nothing, None
+        step.show("reasons")
+        name = f"{RESPONSE}@{described.version}"
+        if model.feature_hash != response_hash(features):
+            raise RegularsError(
+                f"model {name!r} was trained on other features than this snapshot has; run "
+                "'regulars train response'"
+            )
+        by_id = {row["offer_id"]: read_offer(row, 0.0) for row in offers}
+        goods = goods_of(lake, live)
+        told, reasons = reasons_of(
+            model,
+            [feature.name for feature in features],
+            vectors.to_numpy(dtype=np.float64),
+            [by_id[offer_id] for offer_id in live],
+            affinity,
+            goods,
+        )
+        return Explanation(name, told, tuple(goods)), reasons, None
+    except RegularsError as error:
+        return None, nothing, f"no reasons: {error}"
 
 
 def _summary(forecast: ChurnForecast, statement: str) -> ChurnSummary:

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foundation.errors import RegularsError
-from foundation.profile import Profile, SnapshotFacts
+from foundation.profile import Explanation, Profile, SnapshotFacts
 from recommender.next_products import Complement, Known, NextProducts
 from serving.profiles import ProfileStore
 
@@ -669,3 +669,24 @@ def test_a_hand_edited_pointer_may_end_in_a_line_break(tmp_path: Path) -> None:
 
     assert [store.refresh(), store.refresh()] == [True, False]
     assert store.facts() == first
+
+
+def test_reasons_come_back_with_what_they_mean(shelf: Shelf) -> None:
+    meant = Explanation("response@7", ("visits", "bought"), ("coffee", ""))
+    codes = np.array([[2, 1, 0], [1, 0, 0]], dtype=np.uint8)
+    told, silent = profile("told", reasons=codes), profile("silent")
+    shelf.publish([told, silent], offers=("o-1", "o-2"), explanation=meant)
+    store = shelf.store()
+    facts, found, other = store.facts(), store.get("told"), store.get("silent")
+    assert facts is not None
+    assert found is not None
+    assert other is not None
+    assert facts.explanation == meant
+    assert found.reasons.tolist() == codes.tolist()
+    assert len(other.reasons) == 0
+
+
+def test_reasons_of_other_offers_are_refused(shelf: Shelf) -> None:
+    wrong = profile(reasons=np.zeros((3, 3), dtype=np.uint8))
+    with pytest.raises(RegularsError, match="reasons for 3 offers"):
+        shelf.publish([wrong], offers=("o-1", "o-2"))

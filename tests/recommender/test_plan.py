@@ -10,7 +10,7 @@ from foundation.money import Currency
 from recommender.campaign import Campaign, InvalidCampaign, Limits, PlannedOffer
 from recommender.choices import Rows
 from recommender.exact_plan import exact_plan
-from recommender.plan import Plan, plan, priced
+from recommender.plan import LimitUse, Plan, plan, priced
 
 USD = Currency("USD")
 
@@ -91,7 +91,9 @@ def test_nothing_that_loses_is_sent() -> None:
     assert (made.value, made.bound, made.gap) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("block", range(4))
+@pytest.mark.parametrize(
+    "block", [0, *(pytest.param(more, marks=pytest.mark.slow) for more in range(1, 4))]
+)
 def test_small_campaigns_are_within_half_a_percent_of_the_exact_optimum(block: int) -> None:
     for seed in range(30 * block, 30 * block + 30):
         one = small_campaign(seed)
@@ -151,3 +153,22 @@ def test_what_cannot_be_planned_is_refused_in_one_line(
     with pytest.raises(InvalidCampaign, match=line) as refused:
         replace(GOOD, **change)
     assert "\n" not in str(refused.value)
+
+
+def test_a_limit_worth_less_than_a_cent_says_that_it_hardly_binds() -> None:
+    budget = LimitUse("budget", "the budget", used=999, limit=1_000, price=0.004)
+    assert budget.sentence(USD) == (
+        "the budget hardly binds: another 1.00 USD would earn less than 0.01 USD"
+    )
+
+
+def test_a_limit_with_room_left_has_no_price() -> None:
+    # 100,000 contacts are allowed, where only half the 60,000 customers are worth one.
+    draw = np.random.default_rng(3)
+    values = draw.normal(0, 100, (60_000, 3))
+    offers = [PlannedOffer(f"o-{n}", stock=8_000 + 60_000 * n) for n in range(3)]
+    limits = Limits(contacts=100_000, budget=10_000)
+    made = plan(campaign(values, np.full_like(values, 1.0), offers, limits))
+    assert [limit.price > 0 for limit in made.limits] == [True, False, False, False, False]
+    # A sample's prices, and the customers they leave in question, lose next to nothing.
+    assert made.gap < 1e-3

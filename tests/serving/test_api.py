@@ -244,7 +244,7 @@ class TestDecision:
         assert len(placement["offers"]) == 3
         for rank, offer in enumerate(placement["offers"], start=1):
             assert set(offer) == {
-                "offer_id", "title", "rank", "score", "propensity", "valid_to"
+                "offer_id", "title", "rank", "score", "propensity", "valid_to", "reasons"
             }  # fmt: skip
             assert offer["rank"] == rank
             assert offer["offer_id"] in LIVE_OFFERS
@@ -253,6 +253,14 @@ class TestDecision:
         # The slots' probabilities, each given those above, multiply to the slate's.
         product = np.prod([offer["propensity"] for offer in placement["offers"]])
         assert product == pytest.approx(placement["slate_propensity"])
+
+    def test_says_why_in_a_few_words_and_of_strangers_nothing(self, client: httpx.Client) -> None:
+        answers = [ask(client, f"c-{number:04}") for number in range(1, 31)]
+        shown = [o for a in answers for p in a["placements"] for o in p["offers"]]
+        assert any(offer["reasons"] for offer in shown)
+        assert all(len(offer["reasons"]) <= 3 for offer in shown)
+        stranger = ask(client, "nobody-knows-her")
+        assert [o["reasons"] for o in stranger["placements"][0]["offers"]] == [[], [], []]
 
     def test_is_in_the_database_whole_when_the_answer_arrives(
         self, client: httpx.Client, served: Served

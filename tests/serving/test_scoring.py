@@ -285,3 +285,32 @@ def test_a_model_that_asks_for_an_unknown_feature_of_offers_is_refused_before_it
             renamed(model, *CUSTOMER, *OFFER, "offer_colour", *AFFINITY_NAMES, *CONTEXT_NAMES),
             SNAPSHOT,
         )
+
+
+def test_a_batch_scores_as_each_request_does(model: ResponseModel) -> None:
+    scorer = Scorer("response@7", model, SNAPSHOT)
+    draw = np.random.default_rng(5)
+    near = np.empty((0, 0), dtype=np.float32)
+    people = [
+        Profile("ana", None, "Asia/Tokyo", draw.normal(size=3) * 40, {}, affinity=NEAR),
+        Profile("ben", None, None, np.array([np.nan, 1.0, 3.0]), {}, affinity=near),
+        Profile("cy", None, "no zone", draw.normal(size=3) * 40, {}, affinity=2 * NEAR),
+    ]
+    moment: dict[str, Any] = {"channel": "email", "at": NOW}
+    found = scorer.scores_of_many(people, OFFERS, **moment, time_zone="America/New_York")
+    for row, profile in zip(found, people, strict=True):
+        zone = profile.time_zone or "America/New_York"
+        alone = scorer.scores(profile, OFFERS, **moment, time_zone=zone, basket_amounts=None)
+        assert row.tolist() == [alone[offer.offer_id] for offer in OFFERS]
+    assert scorer.scores_of_many([], OFFERS, **moment, time_zone="UTC").shape == (0, 4)
+
+
+def test_a_batch_longer_than_a_block_is_scored_whole(model: ResponseModel) -> None:
+    scorer = Scorer("response@7", model, SNAPSHOT)
+    vectors = np.random.default_rng(6).normal(size=(9_000, 3)) * 40
+    people = [her(vector) for vector in vectors]
+    moment: dict[str, Any] = {"channel": "email", "at": NOW, "time_zone": "UTC"}
+    found = scorer.scores_of_many(people, OFFERS, **moment)
+    for row in (0, 8_191, 8_192, 8_999):
+        alone = scorer.scores(people[row], OFFERS, **moment, basket_amounts=None)
+        assert found[row].tolist() == list(alone.values())

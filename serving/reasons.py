@@ -1,0 +1,40 @@
+"""Reasons: the sentences of an answer, read from what was made ready when the snapshot was."""
+
+from collections.abc import Collection
+
+from foundation.profile import Profile, SnapshotFacts
+from recommender.affinity import NAMES as AFFINITY_NAMES
+from recommender.reasons import sentences, topics
+
+
+class Reasons:
+    """What a snapshot says of why its offers suit its customers.
+
+    Nothing is computed here: codes of the profile are put into words, with figures of the profile.
+    """
+
+    def __init__(self, facts: SnapshotFacts) -> None:
+        explanation = facts.explanation
+        self.model = None if explanation is None else explanation.model
+        known = {topic.key: topic for topic in topics(facts.names)}
+        keys = () if explanation is None else explanation.topics
+        # A topic of another version of this software is not told.
+        self._topics = [known.get(key) for key in keys]
+        self._goods = () if explanation is None else explanation.goods
+        self._names, self._places = facts.names, facts.places
+
+    def of(self, profile: Profile, offers: Collection[str]) -> dict[str, list[str]]:
+        """Return the reasons why each offer suits her, the strongest first; perhaps none."""
+        if not len(profile.reasons):
+            return {}
+        hers = dict(zip(self._names, profile.vector.tolist(), strict=True))
+        found: dict[str, list[str]] = {}
+        for offer_id in offers:
+            place = self._places.get(offer_id)
+            near = profile.affinity_to(place)
+            if place is None or near is None:
+                continue
+            facts = hers | dict(zip(AFFINITY_NAMES, near.tolist(), strict=True))
+            codes = profile.reasons[place].tolist()
+            found[offer_id] = sentences(codes, self._topics, facts, self._goods[place])
+        return found
