@@ -204,7 +204,9 @@ def events_before(source: ibis.Table, spine: ibis.Table) -> Rows:
     joined: Rows = asked.join(told, "customer_id")
     joined = joined.filter(joined["at"] < joined.as_of)
     age = (joined.as_of_second - joined.at_second) / SECONDS_A_DAY
-    return joined.mutate(age=age).drop("at_second", "as_of_second")
+    # Ibis drops columns in no fixed order, so the fingerprint would differ between processes.
+    kept = [name for name in joined.columns if not name.endswith("_second")]
+    return joined.select(*kept, age=age)
 
 
 def _second(instant: Rows) -> Rows:

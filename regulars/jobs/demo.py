@@ -11,13 +11,15 @@ from experiments.design import Experiment, Variant
 from experiments.holdout import HOLDOUT
 from foundation.errors import RegularsError
 from foundation.money import Currency
+from recommender.registry import RESPONSE
 from recommender.response import BASELINE
 from regulars.assumptions import assumed
 from regulars.jobs.experiment import start_experiment
 from regulars.jobs.load import load, loaded_sources
 from regulars.jobs.measure import Measured, simulate_experiment
+from regulars.jobs.promote import PromotionRefused, promote
 from regulars.jobs.segment import SegmentReport, segment
-from regulars.jobs.train import TrainReport, promote, train
+from regulars.jobs.train import TrainReport, train
 from regulars.locks import only_one
 from regulars.progress import Progress
 from regulars.wiring import House
@@ -92,7 +94,11 @@ def prepare(
     with only_one(locks, "train"):
         training = train(lake, house.models, house.settings, progress)
     if training.alias == "challenger":
-        promote(house.models)
+        try:
+            promote(house, RESPONSE, progress)
+        except PromotionRefused as refused:
+            with progress.step("promote") as step:
+                step.show(str(refused))
     admin.touch_catalogue()
     return segments, training
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from foundation.contracts import MEMBERSHIPS, SEGMENTS
+from foundation.drift import Drift, drift
 from foundation.errors import NothingToDo, TooLittleData
 from foundation.lake import Lake
 from foundation.profile import SEGMENTATIONS
 from regulars.jobs.runs import all_runs, counting
-from segmentation.movement import Drift, Flow, drift, migration, overlap_matrix
+from segmentation.movement import Flow, migration, overlap_matrix
 
 
 @dataclass(frozen=True)

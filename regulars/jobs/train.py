@@ -1,15 +1,15 @@
-"""Train: an offer response model on loaded history, tracked, registered, promoted by a gate."""
+"""Train: an offer response model on loaded history, tracked and registered."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
-from foundation.errors import NothingToDo, RegularsError
+from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.settings import Settings
 from recommender.affinity import response_hash
 from recommender.exposures import TrainingFrame, exposures
 from recommender.recorded_exposures import recorded_exposures
-from recommender.registry import ModelRegistry, Registered
+from recommender.registry import ModelRegistry
 from recommender.response import ResponseReport, train_response
 from regulars.jobs.customers import SEED, registry
 from regulars.progress import Progress
@@ -23,8 +23,6 @@ TRAINED_ON = (
     "customers",
     "assumptions",
 )
-# A challenger may be this much worse, in AUC, and still be called as good.
-MARGIN = 0.01
 
 
 @dataclass(frozen=True)
@@ -101,29 +99,12 @@ def train(
         report = train_response(frame, response_hash(registry(lake)), SEED, test_from)
         step.show("tracking in MLflow")
         versions = models.register(report, lake.digest(TRAINED_ON))
-        alias = "challenger" if models.described("champion") else "champion"
-        models.point(alias, versions[report.champion])
+        version = versions[report.champion]
+        if models.described("champion"):
+            alias = "challenger"
+            models.point(alias, version)
+        else:
+            alias = "champion"
+            models.crown(version)
         step.show(f"{report.sources()}; {report.verdict()}")
     return TrainReport(report, versions, alias)
-
-
-def promote(models: ModelRegistry, *, force: bool = False) -> Registered:
-    """Make the challenger the champion, if it is at least as good.
-
-    Raises:
-        RegularsError: There is no challenger, or it is worse than the champion.
-    """
-    challenger, champion = models.described("challenger"), models.described("champion")
-    if challenger is None:
-        raise RegularsError("model 'response' has no challenger; run 'regulars train response'")
-    if champion is not None and not force:
-        ours, theirs = challenger.metrics["auc"], champion.metrics["auc"]
-        # Also refuses a challenger whose figure is missing (NaN).
-        if not ours >= theirs - MARGIN:
-            raise RegularsError(
-                f"model 'response@{challenger.version}' has a held-out AUC of {ours:.3f}, the "
-                f"champion {theirs:.3f}: it may be at most {MARGIN} worse; keep the champion, or "
-                "promote with --force"
-            )
-    models.point("champion", challenger.version)
-    return challenger
