@@ -107,17 +107,17 @@ def judge(
     beside = known if champion is None else champion
     found = calibration(outcome, challenger, known, beside, customers, seed)
     parts = [_ranks(found, alone=champion is None)]
+    calibrated = _calibrated(found, float(outcome.mean()))
     if champion is None:
-        parts.append(_predicts(found))
+        parts += [_predicts(found), *calibrated]
     else:
         masks = {"everyone": np.ones(len(outcome), dtype=bool), **segments}
-        losses = {"challenger": _loss(outcome, challenger), "champion": _loss(outcome, champion)}
-        excess, drawn = _excess(losses, masks, customers, seed, rounds)
-        parts.append(_no_worse(percentiles(excess[0], drawn[:, 0])))
-    parts.extend(_calibrated(found, float(outcome.mean())))
-    if champion is not None:
+        theirs = _loss(outcome, champion)
+        more = _loss(outcome, challenger) - theirs
+        excess, drawn = _excess(more, theirs, masks, customers, seed, rounds)
         refused = {name: _too_small(outcome, customers, mask) for name, mask in segments.items()}
-        parts.extend(_unharmed(refused, excess[1:], drawn[:, 1:]))
+        parts += [_no_worse(percentiles(excess[0], drawn[:, 0])), *calibrated]
+        parts += _unharmed(refused, excess[1:], drawn[:, 1:])
     return Verdict(Rows(since, len(outcome), found.customers, int(outcome.sum())), parts)
 
 
@@ -176,7 +176,8 @@ def _loss(outcome: np.ndarray, probability: np.ndarray) -> np.ndarray:
 
 
 def _excess(
-    losses: Mapping[str, np.ndarray],
+    more: np.ndarray,
+    theirs: np.ndarray,
     masks: Mapping[str, np.ndarray],
     customers: np.ndarray,
     seed: int,
@@ -184,29 +185,28 @@ def _excess(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the challenger's excess in parts of the champion's loss, and its bootstrap draws.
 
+    Args:
+        more: What the challenger loses more, shape (n,).
+        theirs: What the champion loses, shape (n,).
+
     Returns:
         Shapes (n_groups,) and (rounds, n_groups); NaN where a draw holds nobody of a group.
     """
     codes = np.unique(customers, return_inverse=True)[1]
     size = int(codes.max()) + 1
-    more, theirs = (
-        np.column_stack(
-            [np.bincount(codes, loss * mask, minlength=size) for mask in masks.values()]
-        )
-        for loss in (losses["challenger"] - losses["champion"], losses["champion"])
-    )
+
+    def hers(loss: np.ndarray) -> np.ndarray:
+        by_group = [np.bincount(codes, loss * mask, minlength=size) for mask in masks.values()]
+        return np.column_stack(by_group)
+
+    excess, whole = hers(more), hers(theirs)
     draw = np.random.default_rng(seed)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = np.array(
-            [
-                (weight @ more) / (weight @ theirs)
-                for weight in (
-                    np.bincount(draw.integers(0, size, size), minlength=size).astype(float)
-                    for _ in range(rounds)
-                )
-            ]
-        )
-        return more.sum(axis=0) / theirs.sum(axis=0), drawn
+    drawn = np.empty((rounds, len(masks)))
+    with np.errstate(invalid="ignore"):
+        for each in range(rounds):
+            weight = np.bincount(draw.integers(0, size, size), minlength=size).astype(float)
+            drawn[each] = (weight @ excess) / (weight @ whole)
+        return excess.sum(axis=0) / whole.sum(axis=0), drawn
 
 
 def _too_small(outcome: np.ndarray, customers: np.ndarray, mask: np.ndarray) -> str | None:

@@ -89,4 +89,4 @@ def _figure(version: Version, name: str) -> dict[str, float | None]:
 def _told(name: str, figure: dict[str, float | None]) -> str:
     if None in figure.values():
         return "not told"
-    return f"{name} {figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    return f"{name.replace('_', ' ')} {figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

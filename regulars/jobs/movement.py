@@ -43,7 +43,7 @@ def movement(lake: Lake) -> MovementReport:
     for name in SEGMENTATIONS:
         sizes = (dict(Counter(groups[run_id][name].values())) for run_id in (before, now))
         try:
-            drifts[name] = drift(*sizes)
+            drifts[name] = drift(sizes[0], sizes[1])
         except TooLittleData as error:
             refused[name] = str(error)
     return MovementReport(

@@ -1,7 +1,9 @@
 """Train: an offer response model on loaded history, tracked and registered."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+
+import numpy as np
 
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
@@ -23,6 +25,8 @@ TRAINED_ON = (
     "customers",
     "assumptions",
 )
+# Later than any window closes.
+_NEVER = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,24 @@ def training_frame(lake: Lake, settings: Settings) -> TrainingFrame:
             "load offers, and interactions of kind sent and redeem"
         )
     return frame
+
+
+def every_exposure(lake: Lake, settings: Settings) -> tuple[TrainingFrame, np.ndarray]:
+    """Return all exposures, the newest too, and which of them are over: booleans, shape (n,).
+
+    Raises:
+        NothingToDo: There are no purchases to tell how far outcomes are known.
+    """
+    observed_until = _observed_until(lake)
+    if observed_until is None:
+        raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
+    features, zone = registry(lake), settings.time_zone
+    frame = exposures(lake, features, _NEVER, zone, settings.publish_hour)
+    told_until = _told_until(lake) or observed_until
+    frame = frame.beside(recorded_exposures(lake, features, _NEVER, zone))
+    own, ends = frame.rows["source"] == "decision", frame.rows["ends"]
+    over = (own & (ends <= told_until)) | (~own & (ends <= observed_until))
+    return frame, over.to_numpy(dtype=bool)
 
 
 def _observed_until(lake: Lake) -> datetime | None:
