@@ -89,4 +89,5 @@ def _figure(version: Version, name: str) -> dict[str, float | None]:
 def _told(name: str, figure: dict[str, float | None]) -> str:
     if None in figure.values():
         return "not told"
-    return f"{name.replace('_', ' ')} {figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    value, low, high = figure["value"], figure["low"], figure["high"]
+    return f"{name.replace('_', ' ')} {value:.3f} [{low:.3f}, {high:.3f}]"

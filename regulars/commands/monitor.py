@@ -45,7 +45,8 @@ def monitor(
         return
     say(
         f"{found.model}: {watched.exposures:,} exposures of {watched.customers:,} customers since "
-        f"{watched.since:%Y-%m-%d}; left out: {watched.outdated:,} recorded under other definitions"
+        f"{watched.since:%Y-%m-%d}; left out: {watched.outdated:,} recorded under other "
+        "definitions"
     )
     judged = watched.calibration
     if judged is not None:

@@ -41,7 +41,7 @@ def movement(lake: Lake) -> MovementReport:
     drifts: dict[str, Drift] = {}
     refused: dict[str, str] = {}
     for name in SEGMENTATIONS:
-        sizes = (dict(Counter(groups[run_id][name].values())) for run_id in (before, now))
+        sizes = [dict(Counter(groups[run_id][name].values())) for run_id in (before, now)]
         try:
             drifts[name] = drift(sizes[0], sizes[1])
         except TooLittleData as error:

@@ -67,7 +67,7 @@ def judge_response(
                 SEED,
             )
         except TooLittleData as refused:
-            return _no_fair_rows(challenger, champion, since, str(refused))
+            return _cannot_be_judged(challenger, champion, since, str(refused))
         found = verdict.judgement()
         step.show("passed" if not found.faults else f"{len(found.faults)} faults")
     return Judgement(found.faults, (*alone, *found.told), found.record)
@@ -86,12 +86,14 @@ def _rival(
     return models.load("champion"), ()
 
 
-def _no_fair_rows(
+def _cannot_be_judged(
     challenger: Registered, champion: Registered | None, since: datetime, reason: str
 ) -> Judgement:
-    later = champion is not None and champion.test_from > challenger.test_from
-    because = "the champion was trained on all before it" if later else "the challenger held out"
-    fault = f"no fair rows since {since:%Y-%m-%d} ({because}): {reason}"
+    later = champion is not None and since > challenger.test_from
+    who = "the champion" if later else "the challenger"
+    fault = (
+        f"it cannot be judged: {who} was trained on all before {since:%Y-%m-%d}; since: {reason}"
+    )
     return Judgement((fault,), (fault,), {"refused": fault})
 
 
