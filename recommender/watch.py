@@ -113,8 +113,7 @@ def _moved(reference: Reference, model: ResponseModel, now: TrainingFrame) -> li
     matrix = now.columns(model.names)
     values = {name: matrix[:, place] for place, name in enumerate(model.names)}
     known: Mapping[str, Distribution] = {**reference.inputs, SCORES: reference.scores}
-    if len(now.rows):
-        values[SCORES] = model.predict(matrix)
+    values[SCORES] = model.predict(matrix)
     # Bonferroni: of so many quantities some would exceed a bound of their own.
     confidence = 1 - (1 - CONFIDENCE) / max(len(values), 1)
     found: list[Moved] = []
@@ -138,9 +137,9 @@ def _level(index: float, drifted: bool) -> Level:
 
 
 def _calibration(model: ResponseModel, matured: TrainingFrame, seed: int) -> Calibration:
-    told = model.predict(matured.columns(model.names)) if len(matured.rows) else np.empty(0)
-    # Skill is not asked here: the rate of these rows is as good as any.
-    rate = np.full(len(told), matured.outcome.mean() if len(told) else 0.5)
+    told = model.predict(matured.columns(model.names))
+    # Skill is not asked here, so that any rate does.
+    rate = np.full(len(told), 0.5)
     customers = matured.rows["customer_id"].to_numpy()
     return calibration(matured.outcome, told, rate, told, customers, seed)
 
