@@ -243,11 +243,14 @@ class TestRefusal:
     ) -> None:
         assert run("experiment", "list").code == 0
         with psycopg.connect(database, autocommit=True) as connection:
+            (known,) = (
+                connection.execute("SELECT version_num FROM alembic_version").fetchone() or ()
+            )
             connection.execute("UPDATE alembic_version SET version_num = '9999'")
             try:
                 assert "'9999'" in refused(run("experiment", "list"))
             finally:
-                connection.execute("UPDATE alembic_version SET version_num = '0001'")
+                connection.execute("UPDATE alembic_version SET version_num = %s", (known,))
 
     @pytest.mark.usefixtures("filled")
     def test_of_a_simulation_against_nobody_is_quick(self, run: Run, tmp_path: Path) -> None:
