@@ -250,7 +250,7 @@ class TestRefusal:
             try:
                 assert "'9999'" in refused(run("experiment", "list"))
             finally:
-                connection.execute("UPDATE alembic_version SET version_num = %s", known)
+                connection.execute("UPDATE alembic_version SET version_num = %s", (known,))
 
     @pytest.mark.usefixtures("filled")
     def test_of_a_simulation_against_nobody_is_quick(self, run: Run, tmp_path: Path) -> None:
