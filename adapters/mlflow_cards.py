@@ -10,9 +10,10 @@ import mlflow
 from mlflow.artifacts import download_artifacts
 
 from adapters.mlflow_answering import answering
+from foundation.model_life import Alias
 from foundation.scores import Interval
 from recommender.model_card import ModelCard, Scored
-from recommender.registry import RESPONSE, Alias
+from recommender.registry import RESPONSE
 
 # What two models share when they were trained together.
 SAME_TRAINING = ("data_digest", "feature_hash")

@@ -14,10 +14,13 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
+from adapters.mlflow_life import CARD
 from foundation.calibration import RecalibrationLine
 from foundation.errors import RegularsError
+from foundation.model_life import FAULT
 from segmentation.churn import INPUTS, ChurnModel
 from segmentation.churn_report import ChurnReport
+from segmentation.model_cards import churn_card
 from segmentation.registry import CHURN, LiveChurn
 
 EXPERIMENT = "churn"
@@ -45,13 +48,19 @@ class MlflowChurn:
         }
         with mlflow.start_run(experiment_id=self._home.experiment(EXPERIMENT), run_name="lightgbm"):
             mlflow.set_tags(
-                {"kind": "lightgbm", "feature_hash": feature_hash, "data_digest": data_digest}
+                {
+                    "kind": "lightgbm",
+                    "feature_hash": feature_hash,
+                    "data_digest": data_digest,
+                    FAULT: report.fault or "",
+                }
             )
             mlflow.log_params({"days": model.days, "active": model.active, "rounds": model.rounds})
             mlflow.log_metrics({**report.pooled.figures(), "rows_trained": report.rows_trained})
             by_origin = {at.isoformat(): c.figures() for at, c in report.by_origin.items()}
             mlflow.log_dict(by_origin, "by_origin.json")
             mlflow.log_text(report.verdict(), "verdict.txt")
+            mlflow.log_text(churn_card(report, feature_hash, data_digest), CARD)
             logged = lightgbm_flavor.log_model(
                 model.trees,
                 name="model",
@@ -69,7 +78,11 @@ class MlflowChurn:
 
     @answering()
     def crown(self, version: int) -> None:
-        self._home.point(CHURN, "champion", version)
+        self._home.crown(CHURN, version, "trained")
+
+    @answering()
+    def challenge(self, version: int) -> None:
+        self._home.point(CHURN, "challenger", version)
 
     @answering()
     def champion(self) -> LiveChurn | None:

@@ -1,6 +1,7 @@
 """MLflow as the model registry: a SQLite file by default, any tracking URI by setting."""
 
 from dataclasses import asdict
+from datetime import datetime
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,18 @@ from mlflow.types import ColSpec, DataType, Schema
 
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
+from adapters.mlflow_life import CARD
+from foundation.model_life import Alias
 from recommender.pictures import calibration_picture, lift_picture
-from recommender.registry import RESPONSE, Alias, Registered
+from recommender.reference import Reference, reference_of
+from recommender.registry import RESPONSE, Registered
 from recommender.response import ResponseReport
+from recommender.response_card import response_card
 from recommender.response_model import BASELINE, TRIALS, Kind, Line, ResponseModel
 from recommender.tuning import FOLDS
 
 EXPERIMENT = "offer response"
+REFERENCE = "reference.json"
 
 
 class MlflowRegistry:
@@ -46,6 +52,10 @@ class MlflowRegistry:
         self._home.point(RESPONSE, alias, version)
 
     @answering()
+    def crown(self, version: int) -> None:
+        self._home.crown(RESPONSE, version, "trained")
+
+    @answering()
     def described(self, alias: Alias) -> Registered | None:
         found = self._home.version(RESPONSE, alias)
         if found is None:
@@ -56,7 +66,14 @@ class MlflowRegistry:
             kind=run.data.tags["kind"],
             metrics=dict(run.data.metrics),
             feature_hash=run.data.tags["feature_hash"],
+            test_from=datetime.fromisoformat(run.data.params["test_from"]),
         )
+
+    @answering()
+    def reference(self, alias: Alias) -> Reference | None:
+        found = self._home.version(RESPONSE, alias)
+        text = None if found is None else self._home.artifact(str(found.run_id), REFERENCE)
+        return None if text is None else reference_of(text)
 
     @answering()
     def load(self, alias: Alias) -> ResponseModel | None:
@@ -119,6 +136,9 @@ class MlflowRegistry:
         mlflow.log_figure(lift_picture(report.held_out), "lift.png")
         mlflow.log_dict(dict(model.importance()), "feature_importance.json")
         mlflow.log_text(report.verdict(), "verdict.txt")
+        mlflow.log_text(response_card(report, kind, data_digest), CARD)
+        if kind in report.references:
+            mlflow.log_text(report.references[kind].to_text(), REFERENCE)
         mlflow.log_dict({n: asdict(group) for n, group in report.groups.items()}, "cold.json")
         frame = pd.DataFrame(columns=list(model.names), dtype="float64")
         dataset = mlflow.data.pandas_dataset.from_pandas(

@@ -12,6 +12,7 @@ from mlflow.artifacts import download_artifacts
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
 from foundation.errors import RegularsError
+from foundation.model_life import FAULT
 from foundation.scores import Interval
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift_pictures import tenths_picture
@@ -41,6 +42,7 @@ class MlflowUplift:
                     "feature_hash": model.feature_hash,
                     "data_digest": data_digest,
                     "chosen": found.choice.chosen,
+                    FAULT: "" if report.pays else report.verdict(),
                 }
             )
             mlflow.log_params({"days": model.days, "offers": len(model.offers)})
@@ -66,7 +68,7 @@ class MlflowUplift:
 
     @answering()
     def crown(self, version: int) -> None:
-        self._home.point(UPLIFT, ALIAS, version)
+        self._home.crown(UPLIFT, version, "trained")
 
     @answering()
     def champion_version(self) -> int | None:

@@ -11,13 +11,15 @@ from mlflow.artifacts import download_artifacts
 
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
+from adapters.mlflow_life import CARD
 from foundation.errors import RegularsError
+from foundation.model_life import FAULT
+from segmentation.model_cards import value_card
 from segmentation.value_model import ValueModel, ValueReport, from_text, to_text
 from segmentation.value_registry import CLV, RegisteredValueModel
 
 EXPERIMENT = "customer value"
 MODEL_FILE = "model/value_model.json"
-ALIAS = "champion"
 
 
 class MlflowValues:
@@ -35,7 +37,8 @@ class MlflowValues:
         with mlflow.start_run(
             experiment_id=self._home.experiment(EXPERIMENT), run_name=kind
         ) as run:
-            mlflow.set_tags({"kind": kind, "data_digest": data_digest})
+            fault = "" if report.beats_plain else report.verdict()
+            mlflow.set_tags({"kind": kind, "data_digest": data_digest, FAULT: fault})
             mlflow.log_params(
                 {
                     "test_from_day": report.test_from,
@@ -52,16 +55,19 @@ class MlflowValues:
                 {name: asdict(error) for name, error in report.errors.items()}, "errors.json"
             )
             mlflow.log_text(report.verdict(), "verdict.txt")
+            mlflow.log_text(value_card(report, data_digest), CARD)
             mlflow.log_text(to_text(report.model), MODEL_FILE)
             source = mlflow.get_artifact_uri("model")
         version = self._home.register(CLV, source, run.info.run_id)
         if report.beats_plain:
-            self._home.point(CLV, ALIAS, version)
+            self._home.crown(CLV, version, "trained")
+        else:
+            self._home.point(CLV, "challenger", version)
         return RegisteredValueModel(version, kind, metrics, trained_until)
 
     @answering()
     def champion(self) -> RegisteredValueModel | None:
-        found = self._home.version(CLV, ALIAS)
+        found = self._home.version(CLV, "champion")
         if found is None:
             return None
         run = self._home.client.get_run(str(found.run_id))

@@ -18,11 +18,12 @@ import pyarrow as arrow
 from foundation.clock import live_publication
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.context import context_features
+from foundation.errors import RegularsError
 from foundation.features import Feature, features_as_of
 from foundation.lake import Lake
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import affinities
-from recommender.offer_features import offer_feature_names, offer_features
+from recommender.offer_features import is_offer_feature, offer_feature_names, offer_features
 
 Source = Literal["history", "decision"]
 
@@ -67,6 +68,26 @@ class TrainingFrame:
             censored=self.censored + other.censored,
             unanswerable=self.unanswerable + other.unanswerable,
             outdated=self.outdated + other.outdated,
+        )
+
+    def columns(self, names: Sequence[str]) -> np.ndarray:
+        """Return the inputs by name, shape (len(rows), len(names)).
+
+        A kind of campaign that the lake knows no longer is all zeros, as when serving.
+
+        Raises:
+            RegularsError: An input is not known here.
+        """
+        place = {name: at for at, name in enumerate(self.names)}
+        unknown = [n for n in names if n not in place and not is_offer_feature(n)]
+        if unknown:
+            raise RegularsError(
+                f"a model asks for {', '.join(unknown)}, which these exposures do not have; run "
+                "'regulars train response'"
+            )
+        nothing = np.zeros(len(self.rows))
+        return np.column_stack(
+            [self.matrix[:, place[name]] if name in place else nothing for name in names]
         )
 
     @property

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from foundation.model_life import Alias
 from foundation.scores import Interval
-from recommender.registry import Alias
 
 
 @dataclass(frozen=True, slots=True)

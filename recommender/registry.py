@@ -1,22 +1,32 @@
 """The model registry port: where models are tracked, and which one serves."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from datetime import datetime
+from typing import Protocol
 
+from foundation.model_life import Alias
+from recommender.reference import Reference
 from recommender.response import ResponseModel, ResponseReport
 
-Alias = Literal["champion", "challenger"]
 RESPONSE = "response"
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A model version: its number, alias if any, and the figures logged with it."""
+    """A model version: its number, alias if any, and the figures logged with it.
+
+    `test_from` is the first instant held out: windows of all it was trained on closed before.
+    """
 
     version: int
     kind: str
     metrics: dict[str, float]
     feature_hash: str
+    test_from: datetime
+
+    @property
+    def name(self) -> str:
+        return f"{RESPONSE}@{self.version}"
 
 
 class ModelRegistry(Protocol):
@@ -34,10 +44,18 @@ class ModelRegistry(Protocol):
         """Let an alias name a version."""
         ...
 
+    def crown(self, version: int) -> None:
+        """Make a version that was just trained the champion."""
+        ...
+
     def described(self, alias: Alias) -> Registered | None:
         """Return what is registered under an alias, None when nothing is."""
         ...
 
     def load(self, alias: Alias) -> ResponseModel | None:
         """Return the model under an alias, None when nothing is."""
+        ...
+
+    def reference(self, alias: Alias) -> Reference | None:
+        """Return what the model under an alias knew; None for none, and for older ones."""
         ...

@@ -17,6 +17,7 @@ from foundation.errors import TooLittleData
 from foundation.scores import Bin, Interval, calibration_error, equal_count_bins
 from recommender.evaluation import Comparison, compare_auc, log_loss
 from recommender.exposures import TrainingFrame
+from recommender.reference import Reference, distribution, once_each
 from recommender.response_model import (
     BASELINE,
     Fitted,
@@ -78,6 +79,7 @@ class ResponseReport:
     groups: Mapping[str, Group] = field(default_factory=dict[str, Group])
     recorded: int = 0
     outdated: int = 0
+    references: Mapping[Kind, Reference] = field(default_factory=dict[Kind, Reference])
 
     def verdict(self) -> str:
         """Say in one sentence which model is to serve and how sure its gain is."""
@@ -174,6 +176,7 @@ def train_response(
         },
         recorded=frame.recorded,
         outdated=frame.outdated,
+        references=_references(frame, earlier, later, scores),
     )
 
 
@@ -182,6 +185,29 @@ def split(frame: TrainingFrame, instant: datetime) -> tuple[TrainingFrame, Train
     earlier = (frame.rows["ends"] <= instant).to_numpy()
     later = (frame.rows["at"] >= instant).to_numpy()
     return frame.take(earlier), frame.take(later)
+
+
+def _references(
+    frame: TrainingFrame,
+    earlier: TrainingFrame,
+    later: TrainingFrame,
+    scores: Mapping[Kind, np.ndarray],
+) -> dict[Kind, Reference]:
+    """Return inputs as trained on, and scores as told of held-out rows.
+
+    Scores of rows that a model has learned from are more extreme than those to come.
+    """
+    trained_on = once_each(earlier.rows["customer_id"].to_numpy())
+    inputs = {
+        name: distribution(earlier.matrix[:, place], trained_on)
+        for place, name in enumerate(frame.names)
+    }
+    held_out = once_each(later.rows["customer_id"].to_numpy())
+    shown, known = (frame.rows[name].max().to_pydatetime() for name in ("at", "ends"))
+    return {
+        kind: Reference(inputs, distribution(score, held_out), shown, known)
+        for kind, score in scores.items()
+    }
 
 
 def _chosen(fitted: Mapping[Kind, Fitted], folds: list[Fold], seed: int) -> Kind:

@@ -65,6 +65,9 @@ class ResponseModel:
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """Return response probabilities, shape (n,), for inputs of shape (n, len(names))."""
+        if not len(matrix):
+            # scikit-learn refuses what needs no answer.
+            return np.empty(0)
         return self.line(_told(self.kind, self.estimator, matrix))
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:

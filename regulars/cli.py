@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import typer
 
@@ -19,7 +20,10 @@ from regulars.commands.demo import demo
 from regulars.commands.experiment import experiment
 from regulars.commands.ingest import ingest
 from regulars.commands.load import load
+from regulars.commands.models import models
+from regulars.commands.monitor import monitor
 from regulars.commands.promote import promote
+from regulars.commands.rollback import rollback
 from regulars.commands.segment import segment
 from regulars.commands.segments import segments
 from regulars.commands.serve import key, serve
@@ -33,7 +37,9 @@ app = typer.Typer(
     help="Turn customers into regulars: segments, offers, experiments.",
     pretty_exceptions_enable=False,
 )
-for command in (demo, load, segment, sleepers, train, promote, serve, key, ingest, simulate):
+for command in (demo, load, segment, sleepers, serve, key, ingest, simulate):
+    app.command()(command)
+for command in (train, models, promote, rollback, monitor):
     app.command()(command)
 # A benchmark reads its own options.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(benchmark)

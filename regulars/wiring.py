@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from adapters.mlflow_cards import MlflowCards
     from adapters.postgres_admin import PostgresAdmin
     from foundation.lake import Lake
+    from foundation.model_life import ModelLife
     from recommender.registry import ModelRegistry
     from recommender.uplift_registry import UpliftRegistry
     from regulars.desk import HouseDesk
@@ -72,6 +73,12 @@ class House:
         from adapters.mlflow_registry import MlflowRegistry
 
         return MlflowRegistry(self.settings.mlflow_uri, self.settings.artifact_folder)
+
+    @cached_property
+    def life(self) -> "ModelLife":
+        from adapters.mlflow_life import MlflowLife
+
+        return MlflowLife(self.settings.mlflow_uri, self.settings.artifact_folder)
 
     @property
     def has_trained(self) -> bool:

@@ -42,6 +42,10 @@ class ChurnRegistry(Protocol):
         """Make a version the champion."""
         ...
 
+    def challenge(self, version: int) -> None:
+        """Make a version the challenger: it serves only if somebody insists."""
+        ...
+
     def champion(self) -> LiveChurn | None:
         """Return the champion, None when there is none."""
         ...

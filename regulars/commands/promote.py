@@ -4,26 +4,39 @@ from typing import Annotated
 
 import typer
 
-from regulars.commands.house import administered, open_house
-from regulars.commands.options import Json, known
+from regulars.commands.house import administered, open_house, progress_shown
+from regulars.commands.options import Json
 from regulars.commands.telling import print_json, say
 
 
 def promote(
     model: Annotated[str, typer.Argument(help="Which model.")] = "response",
-    force: Annotated[bool, typer.Option(help="Promote also a worse one.")] = False,
+    force: Annotated[bool, typer.Option(help="Promote also one that does not pass.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the challenger the champion, if it is at least as good; the service takes it over."""
-    from regulars.jobs.train import promote as job
+    """Make the challenger the champion, if it passes the gate; the service takes it over."""
+    from regulars.jobs.model_kinds import kind_of
+    from regulars.jobs.promote import promote as job
+    from regulars.locks import only_one
 
-    known(model, "response")
-    house = open_house()
-    with administered(house) as admin:
-        promoted = job(house.models, force=force)
+    kind_of(model)
+    house, progress = open_house(), progress_shown()
+    with only_one(house.settings.lock_folder, "promote"), administered(house) as admin:
+        promoted = job(house, model, progress, force=force)
         admin.touch_catalogue()
-    champion = f"response@{promoted.version}"
+    champion = promoted.champion
     if as_json:
-        print_json({"champion": champion, "kind": promoted.kind})
+        print_json(
+            {
+                "champion": champion.name,
+                "kind": champion.kind,
+                "overridden": promoted.overridden,
+                "gate": promoted.judgement.record,
+            }
+        )
         return
-    say(f"{champion} ({promoted.kind}) is the champion")
+    for line in promoted.judgement.told:
+        say(line)
+    for fault in promoted.overridden:
+        say(f"overridden: {fault}")
+    say(f"{champion.name} ({champion.kind}) is the champion")

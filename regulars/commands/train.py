@@ -65,21 +65,25 @@ def _train_response(test_from: datetime | None, as_json: bool) -> None:
                 "rows_straddling": report.rows_straddling,
                 "rows_censored": report.rows_censored,
                 "rows_unanswerable": report.rows_unanswerable,
+                "rows_recorded": report.recorded,
+                "rows_outdated": report.outdated,
+                "groups": {name: asdict(group) for name, group in report.groups.items()},
             }
         )
         return
     say(f"trained on {report.rows_trained:,} exposures, {report.responses_trained:,} responses")
     say(f"held out from {report.test_from:%Y-%m-%d}: {report.rows_held_out:,} exposures")
-    say(
-        f"left out: {report.rows_straddling:,} straddle the split, "
-        f"{report.rows_censored:,} are not over, {report.rows_unanswerable:,} had no offer to take"
-    )
+    say(f"{report.sources()}; {report.rows_straddling:,} straddle the split")
     for kind, held_out in report.held_out.items():
         area = report.comparison.auc[kind]
         say(
             f"  {kind:<9} AUC {area.value:.3f} [{area.low:.3f}, {area.high:.3f}], "
             f"calibration error {held_out.calibration_error:.3f}"
         )
+    for name, group in report.groups.items():
+        areas = (f"{k} {a.value:.3f} [{a.low:.3f}, {a.high:.3f}]" for k, a in group.auc.items())
+        told = group.refused or f"AUC {', '.join(areas)}"
+        say(f"  {name}: {group.rows:,} exposures, {group.responses:,} responses: {told}")
     say(report.verdict())
     say(f"registered: response@{version} is the {trained.alias}")
 

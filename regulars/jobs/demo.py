@@ -11,14 +11,16 @@ from experiments.design import Experiment, Variant
 from experiments.holdout import HOLDOUT
 from foundation.errors import RegularsError
 from foundation.money import Currency
+from recommender.registry import RESPONSE
 from recommender.response import BASELINE
 from regulars.assumptions import assumed
 from regulars.jobs.experiment import start_experiment
 from regulars.jobs.load import load, loaded_sources
 from regulars.jobs.measure import Measured, simulate_experiment
+from regulars.jobs.promote import PromotionRefused, promote
 from regulars.jobs.segment import Champions, SegmentReport, segment
 from regulars.jobs.simulated import without_simulated
-from regulars.jobs.train import TrainReport, promote, train
+from regulars.jobs.train import TrainReport, train
 from regulars.locks import only_one
 from regulars.progress import Progress
 from regulars.wiring import House
@@ -93,7 +95,11 @@ def prepare(
     with only_one(locks, "train"):
         training = train(real, house.models, house.settings, progress)
     if training.alias == "challenger":
-        promote(house.models)
+        try:
+            promote(house, RESPONSE, progress)
+        except PromotionRefused as refused:
+            with progress.step("promote") as step:
+                step.show(str(refused))
     # After the model, so that the snapshot says why its offers suit.
     champions = Champions(response=house.models)
     with only_one(locks, "segment"):

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from foundation.contracts import MEMBERSHIPS, SEGMENTS
+from foundation.drift import Drift, drift
 from foundation.errors import NothingToDo, TooLittleData
 from foundation.lake import Lake
 from foundation.profile import SEGMENTATIONS
 from regulars.jobs.runs import all_runs, counting
-from segmentation.movement import Drift, Flow, drift, migration, overlap_matrix
+from segmentation.movement import Flow, migration, overlap_matrix
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def movement(lake: Lake) -> MovementReport:
     drifts: dict[str, Drift] = {}
     refused: dict[str, str] = {}
     for name in SEGMENTATIONS:
-        sizes = (dict(Counter(groups[run_id][name].values())) for run_id in (before, now))
+        sizes = [dict(Counter(groups[run_id][name].values())) for run_id in (before, now)]
         try:
-            drifts[name] = drift(*sizes)
+            drifts[name] = drift(sizes[0], sizes[1])
         except TooLittleData as error:
             refused[name] = str(error)
     return MovementReport(

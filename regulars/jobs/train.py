@@ -1,15 +1,17 @@
-"""Train: an offer response model on loaded history, tracked, registered, promoted by a gate."""
+"""Train: an offer response model on loaded history, tracked and registered."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from foundation.errors import NothingToDo, RegularsError
+import numpy as np
+
+from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.settings import Settings
 from recommender.affinity import response_hash
 from recommender.exposures import TrainingFrame, exposures
 from recommender.recorded_exposures import recorded_exposures
-from recommender.registry import ModelRegistry, Registered
+from recommender.registry import ModelRegistry
 from recommender.response import ResponseReport, train_response
 from regulars.jobs.customers import SEED, registry
 from regulars.progress import Progress
@@ -23,8 +25,8 @@ TRAINED_ON = (
     "customers",
     "assumptions",
 )
-# A challenger may be this much worse, in AUC, and still be called as good.
-MARGIN = 0.01
+# Later than any window closes.
+_NEVER = datetime(2200, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,24 @@ def training_frame(lake: Lake, settings: Settings) -> TrainingFrame:
             "load offers, and interactions of kind sent and redeem"
         )
     return frame
+
+
+def every_exposure(lake: Lake, settings: Settings) -> tuple[TrainingFrame, np.ndarray]:
+    """Return all exposures, the newest too, and which of them are over: booleans, shape (n,).
+
+    Raises:
+        NothingToDo: There are no purchases to tell how far outcomes are known.
+    """
+    observed_until = _observed_until(lake)
+    if observed_until is None:
+        raise NothingToDo("the lake holds no purchases; load some with 'regulars load'")
+    features, zone = registry(lake), settings.time_zone
+    frame = exposures(lake, features, _NEVER, zone, settings.publish_hour)
+    own_until = told_until(lake) or observed_until
+    frame = frame.beside(recorded_exposures(lake, features, _NEVER, zone))
+    own, ends = frame.rows["source"] == "decision", frame.rows["ends"]
+    over = (own & (ends <= own_until)) | (~own & (ends <= observed_until))
+    return frame, over.to_numpy(dtype=bool)
 
 
 def _observed_until(lake: Lake) -> datetime | None:
@@ -101,29 +121,12 @@ def train(
         report = train_response(frame, response_hash(registry(lake)), SEED, test_from)
         step.show("tracking in MLflow")
         versions = models.register(report, lake.digest(TRAINED_ON))
-        alias = "challenger" if models.described("champion") else "champion"
-        models.point(alias, versions[report.champion])
+        version = versions[report.champion]
+        if models.described("champion"):
+            alias = "challenger"
+            models.point(alias, version)
+        else:
+            alias = "champion"
+            models.crown(version)
         step.show(f"{report.sources()}; {report.verdict()}")
     return TrainReport(report, versions, alias)
-
-
-def promote(models: ModelRegistry, *, force: bool = False) -> Registered:
-    """Make the challenger the champion, if it is at least as good.
-
-    Raises:
-        RegularsError: There is no challenger, or it is worse than the champion.
-    """
-    challenger, champion = models.described("challenger"), models.described("champion")
-    if challenger is None:
-        raise RegularsError("model 'response' has no challenger; run 'regulars train response'")
-    if champion is not None and not force:
-        ours, theirs = challenger.metrics["auc"], champion.metrics["auc"]
-        # Also refuses a challenger whose figure is missing (NaN).
-        if not ours >= theirs - MARGIN:
-            raise RegularsError(
-                f"model 'response@{challenger.version}' has a held-out AUC of {ours:.3f}, the "
-                f"champion {theirs:.3f}: it may be at most {MARGIN} worse; keep the champion, or "
-                "promote with --force"
-            )
-    models.point("champion", challenger.version)
-    return challenger

@@ -59,6 +59,8 @@ def train_churn(
         )
         if report.fault is None:
             models.crown(version)
+        else:
+            models.challenge(version)
         step.show(report.verdict())
     return TrainedChurn(report, version, report.fault is None)
 

@@ -1,6 +1,7 @@
 """Against a real MLflow: a SQLite file and a folder of artifacts."""
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,21 +13,21 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from adapters.mlflow_cards import MlflowCards
+from adapters.mlflow_life import MlflowLife
 from adapters.mlflow_registry import EXPERIMENT, MlflowRegistry
-from foundation.errors import RegularsError, StoreUnavailable
-from foundation.scores import Interval
+from foundation.errors import StoreUnavailable
+from foundation.model_life import Way
 from recommender.exposures import TrainingFrame
 from recommender.registry import RESPONSE
 from recommender.response import ResponseReport, train_response
-from recommender.response_model import TRIALS
-from regulars.jobs.train import MARGIN, promote
+from recommender.response_model import TRIALS, Kind
 
 NAMES = ("recency_days", "spend_30d", "offer_campaign_kind=Type A", "context_hour")
 DIGEST = "0123456789abcdef"
-KINDS = ("logistic", "lightgbm")
+KINDS: tuple[Kind, ...] = ("logistic", "lightgbm")
 
 
 def trained(seed: int = 1) -> tuple[ResponseReport, np.ndarray]:
@@ -282,86 +283,134 @@ def test_a_second_report_gets_versions_of_its_own(
     assert len(place.client.search_experiments(filter_string=f"name = '{EXPERIMENT}'")) == 1
 
 
-# ------------------------------------------------------------------------------- the promotion gate
+# ----------------------------------------------------------------------------------- a model's life
 
 
-def figured(report: ResponseReport, area: float) -> ResponseReport:
-    """The report as it would be with another area on the held-out rows."""
-    known = dict.fromkeys(report.comparison.auc, Interval(area, area - 0.05, area + 0.05))
-    return replace(report, comparison=replace(report.comparison, auc=known))
-
-
-@pytest.fixture(scope="module")
-def gate(empty: bytes, tmp_path_factory: pytest.TempPathFactory, report: ResponseReport) -> Place:
-    """A champion of area .8, and challengers as good, just as bad as allowed, and worse."""
-    place = opened(empty, tmp_path_factory.mktemp("gate"))
+@pytest.fixture
+def lived(empty: bytes, tmp_path: Path, report: ResponseReport) -> tuple[Place, MlflowLife]:
+    """Three versions of one model, of which none is the champion."""
+    place = opened(empty, tmp_path)
     only = replace(report, models={"logistic": report.models["logistic"]})
-    for area in (0.8, 0.8 - MARGIN + 1e-6, 0.8 - MARGIN - 1e-6, float("nan"), 0.85):
-        place.registry.register(figured(only, area), DIGEST)
-    return place
+    for _ in range(3):
+        place.registry.register(only, DIGEST)
+    return place, MlflowLife(place.uri, place.artifacts)
 
 
-CHAMPION, ALLOWED, WORSE, UNKNOWN, BETTER = 1, 2, 3, 4, 5
+def crown(life: MlflowLife, number: int, way: Way, *overridden: str) -> None:
+    version = life.version(RESPONSE, number)
+    assert version is not None
+    life.crown(version, way, overridden)
 
 
-@pytest.mark.parametrize("challenger", [ALLOWED, BETTER])
-def test_a_challenger_as_good_within_the_margin_becomes_the_champion(
-    gate: Place, challenger: int
+def test_the_log_tells_who_was_champion_when_and_what_was_overridden(
+    lived: tuple[Place, MlflowLife],
 ) -> None:
-    gate.registry.point("champion", CHAMPION)
-    gate.registry.point("challenger", challenger)
+    place, life = lived
+    before = datetime.now(UTC)
 
-    promoted = promote(gate.registry)
+    place.registry.crown(1)
+    crown(life, 2, "promoted")
+    crown(life, 3, "forced", "ranking: AUC .7")
+    crown(life, 2, "rolled back")
 
-    champion = gate.registry.described("champion")
-    assert champion is not None
-    assert promoted.version == champion.version == challenger
+    reigns = MlflowLife(place.uri, place.artifacts).reigns(RESPONSE)
+    assert [(r.version, r.way, r.overridden) for r in reigns] == [
+        (1, "trained", ()),
+        (2, "promoted", ()),
+        (3, "forced", ("ranking: AUC .7",)),
+        (2, "rolled back", ()),
+    ]
+    moments = [r.since for r in reigns]
+    assert before <= moments[0] < moments[1] < moments[2] < moments[3] <= datetime.now(UTC)
 
 
-@pytest.mark.parametrize("challenger", [WORSE, UNKNOWN])
-def test_a_worse_challenger_is_refused_in_one_clear_line_and_the_champion_stays(
-    gate: Place, challenger: int
+def test_the_alias_previous_names_whom_a_rollback_would_bring_back(
+    lived: tuple[Place, MlflowLife],
 ) -> None:
-    gate.registry.point("champion", CHAMPION)
-    gate.registry.point("challenger", challenger)
-
-    with pytest.raises(RegularsError) as refused:
-        promote(gate.registry)
-
-    line = str(refused.value)
-    area = "0.790" if challenger == WORSE else "nan"
-    assert line.startswith(f"model 'response@{challenger}' has a held-out AUC of {area}, the champ")
-    assert "0.800" in line
-    assert "promote with --force" in line
-    assert "\n" not in line
-    champion = gate.registry.described("champion")
-    assert champion is not None
-    assert champion.version == CHAMPION
+    _, life = lived
+    found: list[int | None] = []
+    for number, way in ((1, "trained"), (2, "promoted"), (3, "promoted"), (2, "rolled back")):
+        crown(life, number, way)  # pyright: ignore[reportArgumentType]
+        previous = life.named(RESPONSE, "previous")
+        found.append(None if previous is None else previous.number)
+    assert found == [None, 1, 2, 1]
+    crown(life, 1, "rolled back")
+    assert life.named(RESPONSE, "previous") is None
 
 
-def test_force_promotes_also_a_worse_one(gate: Place) -> None:
-    gate.registry.point("champion", CHAMPION)
-    gate.registry.point("challenger", WORSE)
-
-    promoted = promote(gate.registry, force=True)
-
-    assert promoted.version == WORSE
-
-
-def test_without_a_challenger_there_is_nothing_to_promote(place: Place) -> None:
-    for force in (False, True):
-        with pytest.raises(RegularsError, match="no challenger; run 'regulars train response'"):
-            promote(place.registry, force=force)
-
-
-def test_without_a_champion_the_challenger_needs_to_beat_nobody(
-    place: Place, report: ResponseReport
+def test_a_challenger_that_was_crowned_or_passed_by_is_one_no_longer_but_a_newer_one_stays(
+    lived: tuple[Place, MlflowLife],
 ) -> None:
-    only = replace(report, models={"logistic": report.models["logistic"]})
-    versions = place.registry.register(figured(only, 0.3), DIGEST)
-    place.registry.point("challenger", versions["logistic"])
+    place, life = lived
+    for crowned, stays in ((1, True), (2, False), (3, False)):
+        place.registry.point("challenger", 2)
+        crown(life, crowned, "promoted")
+        assert (life.named(RESPONSE, "challenger") is not None) is stays
 
-    assert promote(place.registry).version == versions["logistic"]
+
+def test_a_champion_that_another_hand_made_is_in_the_log(lived: tuple[Place, MlflowLife]) -> None:
+    place, life = lived
+    crown(life, 1, "trained")
+    place.client.set_registered_model_alias(RESPONSE, "champion", "3")
+
+    assert [r.version for r in life.reigns(RESPONSE)] == [1, 3]
+    crown(life, 2, "promoted")
+    assert [r.version for r in life.reigns(RESPONSE)] == [1, 3, 2]
+
+
+def test_versions_tell_aliases_figures_and_the_newest_first(
+    lived: tuple[Place, MlflowLife], report: ResponseReport
+) -> None:
+    place, life = lived
+    crown(life, 1, "trained")
+    crown(life, 2, "promoted")
+    place.registry.point("shadow", 3)
+
+    told = life.versions(RESPONSE)
+
+    assert [(v.name, v.aliases) for v in told] == [
+        ("response@3", ("shadow",)),
+        ("response@2", ("champion",)),
+        ("response@1", ("previous",)),
+    ]
+    assert told[0].metrics["auc"] == pytest.approx(report.comparison.auc["logistic"].value)
+    assert life.versions("nobody") == []
+
+
+def test_what_a_model_was_trained_on_comes_back_with_it(
+    registered: tuple[Place, dict[str, int]], report: ResponseReport
+) -> None:
+    place, versions = registered
+    place.registry.point("challenger", versions["lightgbm"])
+
+    assert place.registry.reference("challenger") == report.references["lightgbm"]
+    assert place.registry.reference("shadow") is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_mlflow_itself_predicts_becomes_what_is_served_by_the_cards_line(
+    registered: tuple[Place, dict[str, int]], report: ResponseReport, kind: Kind
+) -> None:
+    place, versions = registered
+    life = MlflowLife(place.uri, place.artifacts)
+    version = life.version(RESPONSE, versions[kind])
+    assert version is not None
+    card = life.card(version)
+    assert card is not None
+    assert DIGEST in card
+    told = re.search(r"expit\((\S+) \+ (\S+) logit", card)
+    assert told is not None
+    intercept, slope = (float(word) for word in told.groups())
+
+    mlflow.set_tracking_uri(place.uri)
+    mlflow.set_registry_uri(place.uri)
+    pyfunc = mlflow.pyfunc.load_model(f"models:/{RESPONSE}/{version.number}")
+    matrix = trained()[1]
+    raw = np.asarray(pyfunc.predict(pd.DataFrame(matrix, columns=list(NAMES))))
+    raw = raw[:, 1] if raw.ndim == 2 else raw
+    served = report.models[kind].predict(matrix)
+    # The card tells four digits.
+    np.testing.assert_allclose(expit(intercept + slope * logit(raw)), served, atol=1e-3)
 
 
 @pytest.mark.parametrize("door", [MlflowRegistry, lambda uri, _: MlflowCards(uri)])

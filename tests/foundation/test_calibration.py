@@ -111,3 +111,15 @@ def test_what_is_no_probability_is_refused(wrong: float) -> None:
 
     with pytest.raises(RegularsError, match="missing or not between 0 and 1"):
         judged(np.array([0, 1.0] * 50), told)
+
+
+def test_probabilities_far_off_have_a_slope_too() -> None:
+    # Source: scikit-learn's logistic regression without penalty. Whole steps of Newton's would
+    # overshoot here, and find no maximum.
+    truth, outcome = drawn(4_000)
+    x = logit(np.clip(1.8 * truth, 0.001, 0.9999))
+
+    plain = LogisticRegression(C=np.inf, tol=1e-8).fit(x[:, None], outcome)
+
+    expected = (float(plain.intercept_[0]), float(plain.coef_[0, 0]))
+    assert recalibrate(outcome, x) == pytest.approx(expected, abs=1e-4)

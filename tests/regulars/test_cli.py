@@ -129,6 +129,9 @@ class TestBadUse:
             (["sleepers", "--days", "0"], "'--days'"),
             (["train", "happiness"], "model 'happiness' does not exist"),
             (["promote", "happiness"], "model 'happiness' does not exist"),
+            (["rollback", "happiness"], "model 'happiness' does not exist"),
+            (["monitor", "happiness"], "model 'happiness' does not exist"),
+            (["models", "happiness@1"], "model 'happiness@1' is not registered"),
             (["benchmark", "nonsense"], "benchmark 'nonsense' does not exist"),
         ],
     )
@@ -186,6 +189,8 @@ class TestRefusal:
         ("arguments", "told"),
         [
             (["promote"], "model 'response' has no challenger; run 'regulars train response'"),
+            (["rollback"], "model 'response' has no champion; run 'regulars train response'"),
+            (["monitor"], "model 'response' has no champion; run 'regulars train response'"),
             (["experiment", "report", "ghost"], "experiment 'ghost' does not exist"),
             (["experiment", "stop", "ghost"], "experiment 'ghost' does not run"),
             (["experiment", "start", "nowhere.yaml"], "nowhere.yaml: No such file"),
@@ -281,6 +286,22 @@ class TestJson:
         assert 0 < trained["auc"]["lightgbm"]["low"] < 1
         promoted = run("promote", "--force", "--json").answer
         assert promoted["champion"] == trained["model"]
+        listed = run("models", "--json").answer["models"]
+        (champion,) = (m for m in listed if "champion" in m["aliases"])
+        assert champion["name"] == trained["model"]
+        assert 0 < champion["held_out"]["low"] < champion["held_out"]["value"] < 1
+        card = run("models", trained["model"], "--json").answer["card"]
+        assert "## Known limits" in card
+        watched = run("monitor", "--json").answer
+        assert watched["model"] == trained["model"]
+        # Nothing was shown since the training.
+        assert set(watched["watched"]["refused"]) == {"drift", "calibration"}
+        again = run("rollback", "--json").answer
+        assert again["taken_back"] == trained["model"]
+        assert [reign["way"] for reign in again["history"]][-1] == "rolled back"
+        said = run("rollback")
+        assert said.code == 2
+        assert "has no champion before it" in said.err.splitlines()[-1]
         made = run("key", "till 4", "--json").answer
         assert made["key"].startswith("rgl_")
         assert made["scopes"] == list(SCOPES)

@@ -1,0 +1,73 @@
+"""Which models have a life: the one list that promotion, rollback and their tables read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from foundation.errors import RegularsError
+from foundation.features import feature_hash
+from foundation.lake import Lake
+from foundation.model_life import FAULT, Judgement, Version
+from recommender.affinity import response_hash
+from recommender.registry import RESPONSE
+from recommender.uplift_registry import UPLIFT
+from regulars.jobs.customers import registry
+from regulars.jobs.response_gate import judge_response
+from regulars.jobs.simulated import without_simulated
+from regulars.progress import Progress
+from regulars.wiring import House
+from segmentation.churn import churn_features
+from segmentation.registry import CHURN
+from segmentation.value_registry import CLV
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """How one model is judged and shown.
+
+    `figure` and `calibration` (for uplift: over none) are metrics logged with each version, their
+    bounds as name_low and name_high. `gate` judges a challenger; `definitions` is the fingerprint that a version must
+    have to serve today, None where it needs none.
+    """
+
+    figure: str
+    calibration: str
+    gate: Callable[[House, Version, Progress], Judgement]
+    definitions: Callable[[Lake], str] | None
+
+
+def _response(house: House, _challenger: Version, progress: Progress) -> Judgement:
+    return judge_response(without_simulated(house.lake), house.models, house.settings, progress)
+
+
+def _own_report(_house: House, challenger: Version, _progress: Progress) -> Judgement:
+    """Judge by what its own training found: it was tested on rows held out there."""
+    fault = challenger.tags.get(FAULT, "")
+    return Judgement((fault,) if fault else (), (fault or "sound by its own report",))
+
+
+KINDS: dict[str, ModelKind] = {
+    RESPONSE: ModelKind(
+        "auc", "calibration_slope", _response, lambda lake: response_hash(registry(lake))
+    ),
+    CLV: ModelKind("mae_gain", "coverage_80", _own_report, None),
+    UPLIFT: ModelKind(
+        "policy_over_best",
+        "policy_over_none",
+        _own_report,
+        lambda lake: response_hash(registry(lake)),
+    ),
+    CHURN: ModelKind(
+        "auc", "slope", _own_report, lambda lake: feature_hash(churn_features(registry(lake)))
+    ),
+}
+
+
+def kind_of(model: str) -> ModelKind:
+    """Return how a model is judged and shown.
+
+    Raises:
+        RegularsError: There is no such model.
+    """
+    if model not in KINDS:
+        raise RegularsError(f"model {model!r} does not exist; choose one of {', '.join(KINDS)}")
+    return KINDS[model]
