@@ -25,8 +25,8 @@ class ModelKind:
     """How one model is judged and shown.
 
     `figure` and `calibration` (for uplift: over none) are metrics logged with each version, their
-    bounds as name_low and name_high. `gate` judges a challenger; `definitions` is the fingerprint that a version must
-    have to serve today, None where it needs none.
+    bounds as name_low and name_high. `gate` judges a challenger; `definitions` is the fingerprint
+    that a version must have to serve today, None where it needs none.
     """
 
     figure: str
