@@ -8,11 +8,10 @@ Sources: Ke et al. 2017 (LightGBM); Platt 1999, Cox 1958 (recalibration).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import lightgbm
 import numpy as np
-import optuna
 from scipy.special import expit, logit
 from scipy.stats import chi2
 from sklearn.impute import SimpleImputer
@@ -25,6 +24,9 @@ from foundation.errors import TooLittleData
 from recommender.evaluation import log_loss
 from recommender.exposures import TrainingFrame
 from recommender.tuning import Fold, Settings, Tuned, tune
+
+if TYPE_CHECKING:
+    import optuna
 
 Kind = Literal["lightgbm", "logistic"]
 BASELINE: Kind = "logistic"
@@ -177,7 +179,7 @@ def _told(kind: Kind, estimator: Any, matrix: np.ndarray) -> np.ndarray:
 _ROUNDS = (40, 80, 120, 160, 240)
 
 
-def _tree_space(trial: optuna.Trial) -> Settings:
+def _tree_space(trial: "optuna.Trial") -> Settings:
     return {
         "num_leaves": trial.suggest_int("num_leaves", 3, 24, log=True),
         "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 20, 200, log=True),
@@ -234,7 +236,7 @@ def _tree_names(names: Sequence[str]) -> list[str]:
 # -------------------------------------------------------------------------------- logistic
 
 
-def _penalty_space(trial: optuna.Trial) -> Settings:
+def _penalty_space(trial: "optuna.Trial") -> Settings:
     return {"C": trial.suggest_float("C", 0.0005, 1.0, log=True)}
 
 
@@ -262,7 +264,7 @@ class _Way:
 
     fit: Callable[[TrainingFrame, Settings, int], Any]
     variants: Callable[[Any, Settings, np.ndarray], list[tuple[Settings, np.ndarray]]]
-    space: Callable[[optuna.Trial], Settings]
+    space: "Callable[[optuna.Trial], Settings]"
     plain: Settings
 
 

@@ -9,12 +9,15 @@ by Optuna (Akiba et al. 2019).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import optuna
 
 from recommender.evaluation import log_loss
 from recommender.exposures import TrainingFrame
+
+if TYPE_CHECKING:
+    import optuna
 
 FOLDS = 3
 # A fold with fewer of either outcome says little about which settings are better.
@@ -68,7 +71,7 @@ class Tuned:
 
 def tune(
     forward: Callable[[Settings], list[Tuned]],
-    space: Callable[[optuna.Trial], Settings],
+    space: "Callable[[optuna.Trial], Settings]",
     plain: Settings,
     outcome: np.ndarray,
     seed: int,
@@ -83,9 +86,11 @@ def tune(
         outcome: Of the folds' later rows, folds in a row.
         seed: The same seed tries the same settings.
     """
+    import optuna
+
     tried: list[tuple[float, Tuned]] = []
 
-    def loss(trial: optuna.Trial) -> float:
+    def loss(trial: "optuna.Trial") -> float:
         found = [(log_loss(outcome, t.forward), t) for t in forward(space(trial))]
         tried.extend(found)
         return min(value for value, _ in found)
