@@ -1,6 +1,5 @@
 """PostgreSQL on the hot path: live state, decisions, outcomes, catalogue and keys, by asyncpg."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC
@@ -8,7 +7,7 @@ from datetime import UTC
 import msgspec
 
 from adapters.postgres_pool import PostgresPool
-from adapters.postgres_uses import count_told, lock_offers
+from adapters.postgres_uses import count_told, digest, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.decision import DecisionRecord, encode
@@ -138,5 +137,4 @@ def _changed(event_id: str) -> EventChanged:
 def _digest(outcome: Outcome) -> bytes:
     # A client that repeats itself may write the same instant in another zone.
     same = msgspec.structs.replace(outcome, at=outcome.at.astimezone(UTC))
-    told = msgspec.json.encode(same, order="deterministic")
-    return hashlib.blake2b(told, digest_size=16).digest()
+    return digest(same)

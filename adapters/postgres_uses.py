@@ -121,13 +121,13 @@ async def count_told(connection: Any, redeemed: Sequence[Outcome]) -> None:
     if not redeemed:
         return
     open_ones = await connection.fetch(
-        "SELECT use_id, customer_id, offer_id FROM uses "
+        "SELECT * FROM uses "
         "WHERE state = 'reserved' AND customer_id = ANY($1::text[]) ORDER BY made_at DESC, use_id",
         [outcome.customer_id for outcome in redeemed],
     )
-    waiting: dict[tuple[str, str], list[str]] = defaultdict(list)
+    waiting: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for row in open_ones:
-        waiting[row["customer_id"], row["offer_id"]].append(row["use_id"])
+        waiting[row["customer_id"], row["offer_id"]].append(row)
     book = _Book(
         await _limits(connection, (str(o.offer_id) for o in redeemed)),
         await connection.fetchval("SELECT now()"),
@@ -135,7 +135,7 @@ async def count_told(connection: Any, redeemed: Sequence[Outcome]) -> None:
     for outcome in redeemed:
         activated = waiting[outcome.customer_id, str(outcome.offer_id)]
         if activated:
-            book.redeemed[activated.pop()] = (outcome.store_id, outcome.order_id)
+            book.redeem(activated.pop(), outcome.store_id, outcome.order_id)
         else:
             book.use_told(outcome)
     await book.write(connection)
@@ -181,17 +181,24 @@ class _Book:
         store_id = claim.store_id or row["store_id"]
         if limits.store_stock is not None and store_id != row["store_id"]:
             # Her piece was kept in another store: this one must have a piece of its own.
-            self._move(claim.offer_id, row["store_id"], -1, -row["cost"])
-            refused = exhausted(limits, self._held(claim.offer_id), store_id)
-            kept = row["store_id"] if refused else store_id
-            self._move(claim.offer_id, kept, 1, row["cost"])
-            if refused:
-                return Claimed(None, refused)
-        self.redeemed[row["use_id"]] = (store_id, claim.order_id)
+            held = self._held(claim.offer_id)
+            pieces = limits.store_stock.get(store_id, 0)
+            if held.by_store.get(store_id, 0) >= pieces:
+                return Claimed(None, "out_of_stock")
+        self.redeem(row, claim.store_id, claim.order_id)
         self._tell(claim, row["use_id"], row["decision_id"])
         return Claimed(row["use_id"])
 
+    def redeem(self, row: Any, store_id: str | None, order_id: str | None) -> None:
+        """Commit a reservation, in the store of the redemption where that is known."""
+        if store_id is not None and store_id != row["store_id"]:
+            self._move(row["offer_id"], row["store_id"], -1, -row["cost"])
+            self._move(row["offer_id"], store_id, 1, row["cost"])
+        self.redeemed[row["use_id"]] = (store_id, order_id)
+
     def _take(self, claim: Claim, limits: Limits) -> Claimed:
+        if claim.inapplicable is not None:
+            return Claimed(None, claim.inapplicable)
         hers = self.by_customer.get((claim.customer_id, claim.offer_id), 0) + claim.used_before
         refused: str | None = exhausted(limits, self._held(claim.offer_id), claim.store_id)
         if refused is None and limits.customer_cap is not None and hers >= limits.customer_cap:
@@ -339,7 +346,7 @@ async def _write_outcomes(connection: Any, outcomes: Sequence[Outcome]) -> None:
                     o.kind,
                     o.offer_id,
                     encode(o).decode(),
-                    _digest(o),
+                    digest(o),
                 )
                 for o in outcomes
             ],
@@ -348,7 +355,7 @@ async def _write_outcomes(connection: Any, outcomes: Sequence[Outcome]) -> None:
 
 async def _replayed(connection: Any, claims: Sequence[Claim]) -> dict[str, tuple[bytes, Claimed]]:
     """Take the names of new requests, and return what old ones asked and were answered."""
-    asked = {claim.replay: _digest(_asked(claim)) for claim in claims if claim.replay is not None}
+    asked = {claim.replay: digest(_asked(claim)) for claim in claims if claim.replay is not None}
     if not asked:
         return {}
     names = sorted(asked)
@@ -388,16 +395,22 @@ def _answer(
     if claim.replay is None:
         return answers[claim.use_id]
     if claim.replay in known:
-        digest, answer = known[claim.replay]
+        before, answer = known[claim.replay]
     else:
-        digest, answer = _digest(_asked(fresh[claim.replay])), answers[claim.replay]
-    return answer if digest == _digest(_asked(claim)) else None
+        before, answer = digest(_asked(fresh[claim.replay])), answers[claim.replay]
+    return answer if before == digest(_asked(claim)) else None
 
 
 def _asked(claim: Claim) -> Claim:
     """Return a claim without what the service adds anew each time it is asked."""
     return msgspec.structs.replace(
-        claim, use_id="", used_before=0, lasts_seconds=0, valid_to=None, replay=None
+        claim,
+        use_id="",
+        inapplicable=None,
+        used_before=0,
+        lasts_seconds=0,
+        valid_to=None,
+        replay=None,
     )
 
 
@@ -426,6 +439,7 @@ def _outcome(row: Any, event_id: str, kind: Any, at: datetime) -> Outcome:
     )
 
 
-def _digest(told: Any) -> bytes:
+def digest(told: Any) -> bytes:
+    """Return what tells one content from another."""
     encoded = msgspec.json.encode(told, order="deterministic")
     return hashlib.blake2b(encoded, digest_size=16).digest()

@@ -90,7 +90,8 @@ class Claim(msgspec.Struct, frozen=True):
     `use_id` names the use if it is granted. `replay` names the request: the same one gets the same
     answer again. `activation_id` names the reservation a redemption is for. `used_before` counts
     her redemptions that the store of uses was never told of. `lasts_seconds` is how long a
-    reservation holds, at most until `valid_to`.
+    reservation holds, at most until `valid_to`. `inapplicable` says why the offer is not for her
+    here and now: a new use is refused for it, one that was kept for her is not.
     """
 
     use_id: str
@@ -103,6 +104,7 @@ class Claim(msgspec.Struct, frozen=True):
     activation_id: str | None = None
     decision_id: str | None = None
     order_id: str | None = None
+    inapplicable: str | None = None
     used_before: int = 0
     lasts_seconds: int = 0
     valid_to: datetime | None = None

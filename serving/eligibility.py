@@ -63,15 +63,19 @@ def inapplicable(
     catalogue: Catalogue,
     facts: Facts,
     at: datetime,
-    channel: str,
+    channel: str | None,
     store_id: str | None,
 ) -> Reason | None:
-    """Return why an offer is not for this customer here and now, whatever is left of it."""
+    """Return why an offer is not for this customer here and now, whatever is left of it.
+
+    Args:
+        channel: None where it does not matter which, as at a till that redeems.
+    """
     if at < offer.valid_from:
         return "not_started"
     if at >= offer.valid_to:
         return "expired"
-    if offer.channels and channel not in offer.channels:
+    if offer.channels and channel is not None and channel not in offer.channels:
         return "wrong_channel"
     if offer.stores and store_id is not None and store_id not in offer.stores:
         return "wrong_store"

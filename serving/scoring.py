@@ -35,6 +35,20 @@ class ModelMismatch(RegularsError):
     """A model and a snapshot speak of different features."""
 
 
+def check_definitions(name: str, feature_hash: str, snapshot: SnapshotFacts) -> None:
+    """Pass a model (response@7, say) that was trained on what a snapshot holds.
+
+    Raises:
+        ModelMismatch: It was trained on other definitions.
+    """
+    if feature_hash != snapshot.feature_hash:
+        kind = name.partition("@")[0]
+        raise ModelMismatch(
+            f"model {name!r} was trained on features {feature_hash}, this snapshot has "
+            f"{snapshot.feature_hash}; run 'regulars train {kind}' or publish the matching snapshot"
+        )
+
+
 class Scorer:
     """A model fitted to one snapshot: assembles inputs and predicts.
 
@@ -43,12 +57,7 @@ class Scorer:
     """
 
     def __init__(self, name: str, model: Model, snapshot: SnapshotFacts) -> None:
-        if model.feature_hash != snapshot.feature_hash:
-            raise ModelMismatch(
-                f"model {name!r} was trained on features {model.feature_hash}, this snapshot has "
-                f"{snapshot.feature_hash}; run 'regulars train response' or publish the matching "
-                "snapshot"
-            )
+        check_definitions(name, model.feature_hash, snapshot)
         customer, last = len(snapshot.names), (*AFFINITY_NAMES, *CONTEXT_NAMES)
         offer_names = model.names[customer : len(model.names) - len(last)]
         if model.names != (*snapshot.names, *offer_names, *last):

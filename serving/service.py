@@ -280,7 +280,7 @@ class DecisionService:
             StoreUnavailable: The database does not answer; nothing was kept.
         """
         claim = self._claim(asked, replay, redeem=False)
-        granted = await self._granted(asked, claim)
+        granted = await self._granted(claim)
         return ActivationAnswer(granted.use_id, granted.expires_at, granted.refused)
 
     async def redeem(self, asked: RedemptionRequest, replay: str | None) -> RedemptionAnswer:
@@ -293,7 +293,7 @@ class DecisionService:
         claim = msgspec.structs.replace(
             claim, activation_id=asked.activation_id, order_id=asked.order_id
         )
-        granted = await self._granted(asked, claim)
+        granted = await self._granted(claim)
         return RedemptionAnswer(granted.use_id, granted.refused)
 
     async def cancel(self, activation_id: str) -> Ended:
@@ -311,8 +311,19 @@ class DecisionService:
     def _claim(
         self, asked: ActivationRequest | RedemptionRequest, replay: str | None, *, redeem: bool
     ) -> Claim:
+        known = self._known
+        if known is None:
+            raise StoreUnavailable("the catalogue is not loaded yet; try again in a second")
         profile = self._parts.profiles.get(asked.customer_id)
-        offer = None if self._known is None else self._known.catalogue.by_id.get(asked.offer_id)
+        offer = known.catalogue.by_id.get(asked.offer_id)
+        if offer is None:
+            reason = "unknown_offer"
+        else:
+            facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
+            # A till redeems what an app showed: where it may be shown is no question here.
+            reason = inapplicable(
+                offer, known.catalogue, facts, self._parts.clock.now(), None, asked.store_id
+            )
         return Claim(
             use_id=_new_id(self._parts.clock),
             customer_id=asked.customer_id,
@@ -322,33 +333,18 @@ class DecisionService:
             replay=replay,
             store_id=asked.store_id,
             decision_id=asked.decision_id,
+            inapplicable=reason,
             used_before=0 if profile is None else profile.redemptions.get(asked.offer_id, 0),
             lasts_seconds=self._parts.activation_seconds,
             valid_to=None if offer is None else offer.valid_to,
         )
 
-    async def _granted(self, asked: ActivationRequest | RedemptionRequest, claim: Claim) -> Claimed:
-        if claim.activation_id is None and (reason := self._ineligible(asked)):
-            return Claimed(None, reason)
+    async def _granted(self, claim: Claim) -> Claimed:
+        # Also what is refused goes there: the same request was perhaps granted before.
         claimed = await self._claims.submit(claim)
         if claimed is None:
             raise KeyReused("this Idempotency-Key was used for another request; send a new one")
         return claimed
-
-    def _ineligible(self, asked: ActivationRequest | RedemptionRequest) -> str | None:
-        """Return why the offer is not for this customer here and now; limits are not asked yet."""
-        known = self._known
-        if known is None:
-            raise StoreUnavailable("the catalogue is not loaded yet; try again in a second")
-        offer = known.catalogue.by_id.get(asked.offer_id)
-        if offer is None:
-            return "unknown_offer"
-        profile = self._parts.profiles.get(asked.customer_id)
-        facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
-        # A till redeems what an app showed: where it may be shown is no question here.
-        channel = next(iter(offer.channels), asked.channel)
-        at = self._parts.clock.now()
-        return inapplicable(offer, known.catalogue, facts, at, channel, asked.store_id)
 
     @contextlib.asynccontextmanager
     async def _turn_to_tell(self) -> AsyncGenerator[None]:

@@ -11,7 +11,7 @@ from foundation.context import context_features
 from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import Profile, SnapshotFacts
-from serving.scoring import ModelMismatch
+from serving.scoring import ModelMismatch, check_definitions
 
 # What was never shown by chance is not known to earn anything: only exploration shows it.
 UNKNOWN = 0.0
@@ -40,12 +40,7 @@ class UpliftScorer:
     """
 
     def __init__(self, name: str, uplift: UpliftValues, snapshot: SnapshotFacts) -> None:
-        if uplift.feature_hash != snapshot.feature_hash:
-            raise ModelMismatch(
-                f"model {name!r} was trained on features {uplift.feature_hash}, this snapshot has "
-                f"{snapshot.feature_hash}; run 'regulars train uplift' or publish the matching "
-                "snapshot"
-            )
+        check_definitions(name, uplift.feature_hash, snapshot)
         if uplift.names != (*snapshot.names, *CONTEXT_NAMES):
             raise ModelMismatch(
                 f"model {name!r} lists its inputs in another order than snapshot "

@@ -38,9 +38,10 @@ def administered(house: "House") -> Generator["PostgresAdmin"]:
 
 def real_shoppers(house: "House") -> "Lake":
     """Return the lake without simulated shoppers, and say so where there are some."""
-    from regulars.jobs.simulated import simulated_orders, without_simulated
+    from regulars.jobs.simulated import RealShoppers, simulated_orders
 
     orders = simulated_orders(house.lake)
-    if orders:
-        say(f"left out: {orders:,} orders of simulated shoppers", beside)
-    return without_simulated(house.lake)
+    if not orders:
+        return house.lake
+    say(f"left out: {orders:,} orders of simulated shoppers", beside)
+    return RealShoppers(house.lake)

@@ -25,6 +25,16 @@ from foundation.uses import Claim, Claimed, Ended
 
 HOUR = 3600
 
+HELD = "SELECT offer_id, store_id, uses, cost FROM held WHERE uses <> 0 ORDER BY 1, 2"
+SUMMED = """
+    SELECT offer_id, store, count(*)::bigint, sum(cost)::bigint FROM (
+        SELECT offer_id, '' AS store, cost FROM uses WHERE state IN ('reserved', 'redeemed')
+        UNION ALL
+        SELECT offer_id, store_id, cost FROM uses
+        WHERE state IN ('reserved', 'redeemed') AND store_id IS NOT NULL
+    ) AS every GROUP BY 1, 2 ORDER BY 1, 2
+"""
+
 
 @dataclass(frozen=True)
 class Counter:
@@ -82,8 +92,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 @pytest.fixture(params=["postgresql"])
 def counter(server: EmbeddedPostgres) -> Iterator[Counter]:
     admin = PostgresAdmin(server.url)
-    yield Counter(server.url, admin)
+    counted = Counter(server.url, admin)
+    yield counted
     admin.close()
+    # Whatever a test did: what is held is what the uses themselves add up to, in every store.
+    assert counted.rows(HELD) == counted.rows(SUMMED)
     with psycopg.connect(server.url) as connection:
         connection.execute("TRUNCATE offers, outcomes, uses, held, replays")
 
@@ -318,6 +331,41 @@ class TestReservations:
 
         counter.told(story)
 
+    def test_one_redeemed_in_another_store_counts_there(self, counter: Counter) -> None:
+        counter.offers(o={})
+
+        async def story(uses: PostgresUses, journal: PostgresJournal) -> None:
+            for name, customer_id in (("1", "c"), ("2", "d")):
+                await uses.claim([claim(name, customer_id=customer_id, store_id="north")])
+            asked = use("3", customer_id="c", activation_id="1", store_id="south")
+            assert refusals(await uses.claim([asked])) == [None]
+            told = msgspec.structs.replace(redeemed("e-1", "d"), store_id="south")
+            await journal.tell([told])
+            assert (await uses.held())["o"].by_store == {"north": 0, "south": 2}
+            await uses.reverse("1", "r")
+            assert (await uses.held())["o"].by_store == {"north": 0, "south": 1}
+
+        counter.told(story)
+
+    def test_what_is_not_for_her_is_refused_unless_it_was_kept_for_her(
+        self, counter: Counter
+    ) -> None:
+        counter.offers(o={})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            await uses.claim([claim("kept", customer_id="c")])
+            await uses.claim([claim("over", customer_id="d", lasts_seconds=0)])
+            answers = await uses.claim(
+                [
+                    use("1", customer_id="c", activation_id="kept", inapplicable="expired"),
+                    use("2", customer_id="d", activation_id="over", inapplicable="expired"),
+                    use("3", inapplicable="not_eligible"),
+                ]
+            )
+            assert refusals(answers) == [None, "expired", "not_eligible"]
+
+        counter.told(story)
+
 
 class TestReversals:
     def test_a_return_gives_cap_stock_and_budget_back_once(self, counter: Counter) -> None:
@@ -400,6 +448,8 @@ class TestReplays:
             assert refusals(answers) == [None, "cap_reached"]
             await uses.reverse("1", "r")
             repeated = [msgspec.structs.replace(one, use_id="new") for one in (first, refused)]
+            # Also where it is no longer for her: the answer to the first try may have been lost.
+            repeated = [msgspec.structs.replace(o, inapplicable="expired") for o in repeated]
             # Also the refusal: what was answered stays answered, whatever is free by now.
             assert await uses.claim(repeated) == answers
 
