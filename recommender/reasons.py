@@ -14,6 +14,7 @@ logistic regression coefficient times distance from the mean.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
@@ -210,7 +211,7 @@ def reason_codes(
 def sentences(
     codes: Sequence[int], told: Sequence[Topic | None], facts: Facts, goods: str
 ) -> list[str]:
-    """Return the reasons behind codes, the strongest first.
+    """Return the reasons behind codes, the strongest first; what is unknown of her is not told.
 
     Args:
         told: The topics the codes were made with, None where one is not known any more.
@@ -218,7 +219,11 @@ def sentences(
         goods: What the offer is for, as a customer calls it.
     """
     spoken = (told[code - 1] for code in codes if code)
-    return [topic.say(facts, goods) for topic in spoken if topic is not None]
+    return [
+        topic.say(facts, goods)
+        for topic in spoken
+        if topic is not None and not any(isnan(facts[name]) for name in topic.inputs)
+    ]
 
 
 def _category(name: str) -> Topic:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from foundation.outcome import Amount, Channel, Id, Outcome, Quantity
 
@@ -32,12 +32,17 @@ class AskedContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which offers for this customer, in this channel, now?"""
+    """Which offers for this customer, in this channel, now?
+
+    `explain` asks for a verdict on every candidate. `dry_run` decides and keeps nothing.
+    """
 
     customer_id: Id
     channel: Channel
     placements: Annotated[list[AskedPlacement], Meta(min_length=1, max_length=10)]
     context: AskedContext = AskedContext()
+    explain: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
         names = [placement.name for placement in self.placements]
@@ -110,16 +115,32 @@ class AnsweredVersions(msgspec.Struct, frozen=True):
     policy: str
 
 
-class DecisionAnswer(msgspec.Struct, frozen=True):
-    """The decision; it is in the database before this leaves. `causes` says why it is degraded."""
+class Considered(msgspec.Struct, frozen=True):
+    """What became of a candidate: `verdict` is `shown` or the code of why not.
 
-    decision_id: str
+    `score` is null where it was refused before it was scored; `reasons` are as an offer's.
+    """
+
+    offer_id: str
+    verdict: str
+    score: float | None
+    reasons: list[str]
+
+
+class DecisionAnswer(msgspec.Struct, frozen=True):
+    """The decision; it is in the database before this leaves. `causes` says why it is degraded.
+
+    A dry run has no `decision_id`: nothing can come of it. `considered` is there where asked for.
+    """
+
+    decision_id: str | None
     customer_id: str
     degraded: bool
     causes: list[str]
     placements: list[AnsweredPlacement]
     experiments: list[AnsweredExperiment]
     versions: AnsweredVersions
+    considered: list[Considered] | UnsetType = UNSET
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

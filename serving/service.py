@@ -7,12 +7,13 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from foundation.access import KeyFacts, Scope, allowed
 from foundation.clock import Clock
@@ -29,6 +30,7 @@ from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
 from serving.decide import Knowledge, decide
 from serving.eligibility import inapplicable
+from serving.explain import explain
 from serving.journal import Journal
 from serving.keys import KeyStore
 from serving.messages import (
@@ -204,7 +206,7 @@ class DecisionService:
         await self._read_uplift()
 
     async def decide(self, request: DecisionRequest) -> DecisionAnswer:
-        """Decide, write the record, then answer.
+        """Decide, write the record, then answer; a dry run leaves nothing behind.
 
         Raises:
             StoreUnavailable: The database does not answer; nothing was answered.
@@ -227,9 +229,10 @@ class DecisionService:
             )
         except InvalidAmount as error:
             raise InvalidField(str(error), "context.basket") from error
-        await self._records.submit(record)
-        metrics.count_decision(record)
-        return _answer(record, known.catalogue, _reasons(record, profile, known))
+        if not request.dry_run:
+            await self._records.submit(record)
+            metrics.count_decision(record)
+        return _answer(request, record, profile, known)
 
     def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Return the products that go best with a basket, by the live snapshot alone."""
@@ -539,22 +542,25 @@ def _new_id(clock: Clock) -> str:
 
 
 def _reasons(
-    record: DecisionRecord, profile: Profile | None, known: Knowledge
+    record: DecisionRecord, profile: Profile | None, known: Knowledge, offers: Collection[str]
 ) -> dict[str, list[str]]:
-    """Return why the offers suit her; nothing where they were not chosen by the model explained."""
+    """Return why offers suit her; nothing where they were not chosen by the model explained."""
     told = known.reasons
     if profile is None or told is None or told.model != record.versions.model:
         return {}
-    shown = [one.offer_id for slate in record.slates if not slate.fallback for one in slate.offers]
-    return told.of(profile, shown)
+    return told.of(profile, offers)
 
 
 def _answer(
-    record: DecisionRecord, catalogue: Catalogue, reasons: Mapping[str, list[str]]
+    request: DecisionRequest, record: DecisionRecord, profile: Profile | None, known: Knowledge
 ) -> DecisionAnswer:
-    offers = catalogue.by_id
+    offers = known.catalogue.by_id
+    # Where nothing was chosen for her, the model's reasons are none of these offers'.
+    shown = [one.offer_id for slate in record.slates if not slate.fallback for one in slate.offers]
+    asked = list(record.scores) if request.explain and record.propensity_valid else shown
+    reasons = _reasons(record, profile, known, asked)
     return DecisionAnswer(
-        decision_id=record.decision_id,
+        decision_id=None if request.dry_run else record.decision_id,
         customer_id=record.customer_id,
         degraded=bool(record.causes),
         causes=record.causes,
@@ -585,4 +591,5 @@ def _answer(
             snapshot=record.versions.snapshot,
             policy=record.policy.kind,
         ),
+        considered=explain(record, known.catalogue, reasons) if request.explain else UNSET,
     )
