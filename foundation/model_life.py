@@ -56,6 +56,14 @@ class Judgement:
     told: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def beside(self, other: "Judgement") -> "Judgement":
+        """Return both as one, this one's words first."""
+        return Judgement(
+            self.faults + other.faults,
+            self.told + other.told,
+            {**self.record, **other.record},
+        )
+
 
 def line_of_champions(reigns: Sequence[Reign]) -> list[int]:
     """Return the champions that a rollback can go back through, the present one last.

@@ -56,6 +56,14 @@ class ModelRegistry(Protocol):
         """Return the model under an alias, None when nothing is."""
         ...
 
+    def load_version(self, number: int) -> ResponseModel:
+        """Return a version's model.
+
+        Raises:
+            RegularsError: There is no such version.
+        """
+        ...
+
     def reference(self, alias: Alias) -> Reference | None:
         """Return what the model under an alias knew; None for none, and for older ones."""
         ...

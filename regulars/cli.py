@@ -22,6 +22,7 @@ from regulars.commands.ingest import ingest
 from regulars.commands.load import load
 from regulars.commands.models import models
 from regulars.commands.monitor import monitor
+from regulars.commands.policy import policy
 from regulars.commands.promote import promote
 from regulars.commands.rollback import rollback
 from regulars.commands.segment import segment
@@ -44,6 +45,7 @@ for command in (train, models, promote, rollback, monitor):
 # A benchmark reads its own options.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(benchmark)
 app.add_typer(experiment, name="experiment")
+app.add_typer(policy, name="policy")
 app.add_typer(segments, name="segments")
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from foundation.errors import RegularsError
 from foundation.model_life import Version
 from regulars.commands.house import open_house
 from regulars.commands.options import Json
@@ -66,12 +65,9 @@ def models(
 
 
 def _show_card(house: Any, name: str, as_json: bool) -> None:
-    model, _, number = name.partition("@")
-    version = house.life.version(model, int(number)) if number.isdecimal() else None
-    if version is None:
-        raise RegularsError(
-            f"model {name!r} is not registered; 'regulars models' lists those that are"
-        )
+    from regulars.jobs.model_kinds import version_of
+
+    version = version_of(house, name)
     card = house.life.card(version)
     if as_json:
         print_json({"model": version.name, "card": card})
