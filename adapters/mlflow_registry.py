@@ -22,7 +22,7 @@ from foundation.errors import RegularsError
 from foundation.model_life import Alias
 from recommender.pictures import calibration_picture, lift_picture
 from recommender.reference import Reference, reference_of
-from recommender.registry import RESPONSE, Registered
+from recommender.registry import MEAN_SCORE, RESPONSE, Registered
 from recommender.response import ResponseReport
 from recommender.response_card import response_card
 from recommender.response_model import BASELINE, TRIALS, Kind, Line, ResponseModel
@@ -127,6 +127,7 @@ class MlflowRegistry:
             "auc": area.value,
             "auc_low": area.low,
             "auc_high": area.high,
+            MEAN_SCORE: held_out.mean_score,
             "log_loss": held_out.log_loss,
             "calibration_error": held_out.calibration_error,
             "rows_trained": report.rows_trained,

@@ -9,6 +9,8 @@ from recommender.reference import Reference
 from recommender.response import ResponseModel, ResponseReport
 
 RESPONSE = "response"
+# The metric of a version that says how probable it held responses on held-out rows, on average.
+MEAN_SCORE = "mean_score"
 
 
 @dataclass(frozen=True, slots=True)

@@ -286,6 +286,13 @@ def policy_contest(
     return PolicyContest(**vars(counted), first=first, slate=slate, unit="responses")
 
 
+def newest_decisions(lake: Lake, most: int) -> list[DecisionRecord]:
+    """Return the newest decisions, the newest first."""
+    newest: Any = lake.table("decisions")
+    newest = newest.order_by(newest["at"].desc(), "decision_id").limit(most).select("record")
+    return [decode_record(text) for text in lake.fetch(newest)["record"].to_pylist()]
+
+
 def placements_decided(lake: Lake) -> list[str]:
     """Return the placements that decisions were made for, the busiest first."""
     counted: Counter[str] = Counter()
