@@ -210,6 +210,11 @@ class DecisionService:
         read = (self._champion, self._uplift)
         return [one.fault for one in read if one.live is not None and one.fault is not None]
 
+    @property
+    def shadows(self) -> Sequence[str]:
+        """The models that score beside those that serve."""
+        return self._shadow.names
+
     async def refresh(self) -> None:
         """Take over newer keys, catalogue, snapshot and champion at once, if there are any.
 
