@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from weakref import WeakValueDictionary
 
 import lmdb
@@ -33,6 +34,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FACTS = b"\x00facts"
 PRODUCT, GROUP = b"\x00product", b"\x00group"
 LARGEST_KEY = 511
+# What is no customer's id begins with 0.
+_FIRST_ID = b"\x01"
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d\.(\d+)")
 
 
@@ -138,10 +141,21 @@ class LmdbProfiles:
             return None
         with live.environment.begin(buffers=True) as read:
             found = read.get(_key(customer_id))
-            if found is None:
-                return None
-            # Decoding copies: the buffer is the file's own, and gone after the transaction.
-            stored = msgspec.msgpack.decode(found, type=_Stored)
+            return None if found is None else self._profile(customer_id, found, live)
+
+    def sample(self, size: int) -> list[Profile]:
+        live = self._live
+        if live is None:
+            return []
+        with live.environment.begin(buffers=True) as read, read.cursor() as cursor:
+            return [
+                self._profile(bytes(key).decode(), read.get(key), live)
+                for key in _spread(cursor, min(size, live.facts.customers))
+            ]
+
+    def _profile(self, customer_id: str, found: Any, live: "_Live") -> Profile:
+        # Decoding copies: the buffer is the file's own, and gone after the transaction.
+        stored = msgspec.msgpack.decode(found, type=_Stored)
         return Profile(
             customer_id=customer_id,
             household_id=stored.household_id,
@@ -265,6 +279,31 @@ def _key(customer_id: str) -> bytes:
     if 0 < len(key) <= LARGEST_KEY and key[0] != 0:
         return key
     return b"\x00" + hashlib.blake2b(key, digest_size=32).digest()
+
+
+def _spread(cursor: lmdb.Cursor, size: int) -> list[bytes]:
+    """Return up to `size` keys that are customers' ids, at about even distances."""
+    if size == 0 or not cursor.set_range(_FIRST_ID):
+        return []
+    first = bytes(cursor.key())
+    cursor.last()
+    last = bytes(cursor.key())
+    width = max(len(first), len(last))
+    low, high = (int.from_bytes(key.ljust(width, b"\0")) for key in (first, last))
+    found: dict[bytes, None] = {}
+    for place in range(size):
+        probe = low + (high - low) * place // max(size - 1, 1)
+        more = cursor.set_range(probe.to_bytes(width).rstrip(b"\0"))
+        # Where ids lie close together, the next that was not taken yet.
+        while more and bytes(cursor.key()) in found:
+            more = cursor.next()
+        if more:
+            found[bytes(cursor.key())] = None
+    more = cursor.set_range(first)
+    while more and len(found) < size:
+        found.setdefault(bytes(cursor.key()))
+        more = cursor.next()
+    return sorted(found)
 
 
 def _named(kind: bytes, name: str) -> bytes:

@@ -68,6 +68,10 @@ class MlflowHome:
         """Give a version an alias; whoever had it loses it."""
         self.client.set_registered_model_alias(model, alias, str(version))
 
+    def unpoint(self, model: str, alias: Alias) -> None:
+        """Take an alias away; nothing where nobody has it."""
+        self.client.delete_registered_model_alias(model, alias)
+
     def crown(self, model: str, version: int, way: Way, overridden: Sequence[str] = ()) -> None:
         """Make a version the champion; see foundation.model_life.ModelLife."""
         reigns = self.reigns(model)
@@ -83,10 +87,13 @@ class MlflowHome:
         if len(line) > 1:
             self.point(model, "previous", line[-2])
         else:
-            self.client.delete_registered_model_alias(model, "previous")
+            self.unpoint(model, "previous")
         challenger = self.version(model, "challenger")
         if challenger is not None and int(challenger.version) <= version:
-            self.client.delete_registered_model_alias(model, "challenger")
+            self.unpoint(model, "challenger")
+        shadow = self.version(model, "shadow")
+        if shadow is not None and int(shadow.version) == version:
+            self.unpoint(model, "shadow")
 
     def reigns(self, model: str) -> list[Reign]:
         """Return who was the champion from when on; see foundation.model_life.ModelLife."""

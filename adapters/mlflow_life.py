@@ -42,6 +42,14 @@ class MlflowLife:
         self._home.crown(version.model, version.number, way, overridden)
 
     @answering()
+    def shadow(self, version: Version) -> None:
+        self._home.point(version.model, "shadow", version.number)
+
+    @answering()
+    def end_shadow(self, model: str) -> None:
+        self._home.unpoint(model, "shadow")
+
+    @answering()
     def keep(self, version: Version, name: str, record: Mapping[str, Any]) -> None:
         self._home.client.log_dict(self._run_id(version), dict(record), name)
 

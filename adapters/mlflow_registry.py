@@ -18,10 +18,11 @@ from mlflow.types import ColSpec, DataType, Schema
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
 from adapters.mlflow_life import CARD
+from foundation.errors import RegularsError
 from foundation.model_life import Alias
 from recommender.pictures import calibration_picture, lift_picture
 from recommender.reference import Reference, reference_of
-from recommender.registry import RESPONSE, Registered
+from recommender.registry import MEAN_SCORE, RESPONSE, Registered
 from recommender.response import ResponseReport
 from recommender.response_card import response_card
 from recommender.response_model import BASELINE, TRIALS, Kind, Line, ResponseModel
@@ -78,10 +79,23 @@ class MlflowRegistry:
     @answering()
     def load(self, alias: Alias) -> ResponseModel | None:
         found = self._home.version(RESPONSE, alias)
-        if found is None:
-            return None
+        return None if found is None else self._loaded(int(found.version))
+
+    @answering()
+    def load_version(self, number: int) -> ResponseModel:
+        try:
+            return self._loaded(number)
+        except mlflow.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise RegularsError(
+                f"model '{RESPONSE}@{number}' is not registered; 'regulars models' lists those "
+                "that are"
+            ) from error
+
+    def _loaded(self, number: int) -> ResponseModel:
         self._home.use()
-        uri = f"models:/{RESPONSE}/{found.version}"
+        uri = f"models:/{RESPONSE}/{number}"
         facts: dict[str, Any] = mlflow.models.get_model_info(uri).metadata or {}
         kind: Kind = facts["kind"]
         flavor = lightgbm_flavor if kind == "lightgbm" else sklearn_flavor
@@ -113,6 +127,7 @@ class MlflowRegistry:
             "auc": area.value,
             "auc_low": area.low,
             "auc_high": area.high,
+            MEAN_SCORE: held_out.mean_score,
             "log_loss": held_out.log_loss,
             "calibration_error": held_out.calibration_error,
             "rows_trained": report.rows_trained,

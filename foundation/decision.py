@@ -169,9 +169,12 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     """One decision, whole.
 
     `scores` are the eligible offers', `refusals` one code for each other candidate. `vector` is
-    the customer's features (null is unknown) in the order of the snapshot's names. With
-    `propensity_valid` false the answer was not the policy's own draw: such a record counts for
-    intention-to-treat and not for off-policy evaluation.
+    the customer's features (null is unknown) in the order of the snapshot's names, `affinity`
+    what was known of her and each of the `scores`' offers, in their order: little-endian floats of
+    single precision, NaN where unknown, empty where all are, so that any model can score the
+    decision again. Both are None of a customer the snapshot did not know. With `propensity_valid`
+    false the answer was not the policy's own draw: such a record counts for intention-to-treat and
+    not for off-policy evaluation.
     """
 
     decision_id: str
@@ -191,6 +194,7 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     propensity_valid: bool
     causes: list[str]
     versions: Versions
+    affinity: bytes | None = None
 
 
 def encode(record: Any) -> bytes:

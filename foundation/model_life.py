@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-# `shadow` may score beside the champion and never answers; `previous` is what a rollback brings
-# back.
+# `shadow` scores beside the champion and never answers; `previous` is what a rollback brings back.
 Alias = Literal["champion", "challenger", "shadow", "previous"]
 ALIASES: tuple[Alias, ...] = ("champion", "challenger", "shadow", "previous")
 # The tag that says, at training, why a model may not serve; empty where it may.
@@ -56,6 +55,14 @@ class Judgement:
     told: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def beside(self, other: "Judgement") -> "Judgement":
+        """Return both as one, this one's words first."""
+        return Judgement(
+            self.faults + other.faults,
+            self.told + other.told,
+            {**self.record, **other.record},
+        )
+
 
 def line_of_champions(reigns: Sequence[Reign]) -> list[int]:
     """Return the champions that a rollback can go back through, the present one last.
@@ -98,8 +105,16 @@ class ModelLife(Protocol):
     def crown(self, version: Version, way: Way, overridden: Sequence[str] = ()) -> None:
         """Make a version the champion, and log the reign.
 
-        Challengers that are not newer than it are challengers no longer.
+        Challengers that are not newer than it are challengers no longer, nor is it a shadow.
         """
+        ...
+
+    def shadow(self, version: Version) -> None:
+        """Let a version score beside the champion, in the place of any that does."""
+        ...
+
+    def end_shadow(self, model: str) -> None:
+        """Let no version of a model score beside the champion."""
         ...
 
     def keep(self, version: Version, name: str, record: Mapping[str, Any]) -> None:

@@ -103,7 +103,7 @@ def off_policy_value(
     """
     if clip is not None and not clip > 0:
         raise RegularsError(f"clip {clip} must be above 0; leave it out to clip nothing")
-    kept = _kept(logged)
+    kept = usable(logged)
     unclipped = logged.target[kept] / logged.propensity[kept]
     codes = np.unique(logged.customer[kept], return_inverse=True)[1]
     reward = logged.reward[kept].astype(np.float64)
@@ -131,7 +131,12 @@ def off_policy_value(
     )
 
 
-def _kept(logged: Logged) -> np.ndarray:
+def usable(logged: Logged) -> np.ndarray:
+    """Return which rows are evaluated, booleans of shape (n,).
+
+    Raises:
+        RegularsError: A probability or a reward is none, or shapes differ.
+    """
     n = len(logged.reward)
     kept = np.ones(n, dtype=bool) if logged.valid is None else logged.valid.astype(bool)
     for name, values in (
@@ -188,22 +193,35 @@ def _interval(
         apart: What a weight multiplies, shape (n,): rewards, or what is left of them.
         errors: What each row adds to the error, times `scale`.
     """
-    heaviest = float(log.weight.max()) / scale
-    burst = _burst(log, log.weight * apart)
     influence = log.by_customer(errors) / scale
     tail = log.tail()
     rise = np.maximum(influence, 0.0)
+    up, down = unseen_jumps(log, apart, float(log.weight.max()) / scale, abs(value))
     return skewed_interval(
         value,
         influence,
         up=max(
-            heaviest * burst * _typical(apart, abs(value)),
-            heaviest * tail.jump,
+            up,
+            float(log.weight.max()) / scale * tail.jump,
             float(np.sqrt(max(tail.heavier - 1, 0.0) * (rise @ rise))),
         ),
-        down=heaviest * burst * _typical(-apart, abs(value)),
+        down=down,
         surplus=log.effective_successes() / FEWEST_SUCCESSES,
     )
+
+
+def unseen_jumps(
+    log: Weighted, apart: np.ndarray, heaviest: float, otherwise: float
+) -> tuple[float, float]:
+    """Return how far one customer more, of the heaviest weight, could move an estimate: up, down.
+
+    Args:
+        apart: What a weight multiplies, shape (n,).
+        heaviest: The weight, in parts of what the estimate is divided by.
+        otherwise: The size of a jump where none was met.
+    """
+    reach = heaviest * _burst(log, log.weight * apart)
+    return reach * _typical(apart, otherwise), reach * _typical(-apart, otherwise)
 
 
 def _typical(apart: np.ndarray, otherwise: float) -> float:

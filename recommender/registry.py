@@ -9,6 +9,8 @@ from recommender.reference import Reference
 from recommender.response import ResponseModel, ResponseReport
 
 RESPONSE = "response"
+# The metric of a version that says how probable it held responses on held-out rows, on average.
+MEAN_SCORE = "mean_score"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,14 @@ class ModelRegistry(Protocol):
 
     def load(self, alias: Alias) -> ResponseModel | None:
         """Return the model under an alias, None when nothing is."""
+        ...
+
+    def load_version(self, number: int) -> ResponseModel:
+        """Return a version's model.
+
+        Raises:
+            RegularsError: There is no such version.
+        """
         ...
 
     def reference(self, alias: Alias) -> Reference | None:

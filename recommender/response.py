@@ -44,6 +44,12 @@ class HeldOut:
     bins: list[Bin]
     calibration: dict[str, float] = field(default_factory=dict[str, float])
 
+    @property
+    def mean_score(self) -> float:
+        """The mean of its probabilities."""
+        rows = [one.n for one in self.bins]
+        return float(np.average([one.predicted for one in self.bins], weights=rows))
+
 
 @dataclass(frozen=True)
 class Group:

@@ -48,6 +48,7 @@ def response_card(report: ResponseReport, kind: Kind, data_digest: str) -> str:
         ),
         f"| log loss | {held_out.log_loss:.4f} |",
         f"| calibration error | {held_out.calibration_error:.4f} |",
+        f"| mean probability (the service holds a new model to it) | {held_out.mean_score:.4f} |",
     ]
     for name, word in (("slope", "calibration slope"), ("observed_expected", "observed/expected")):
         if name in held_out.calibration:

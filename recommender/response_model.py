@@ -17,7 +17,7 @@ from scipy.stats import chi2
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
 from foundation.calibration import recalibrate
 from foundation.errors import TooLittleData
@@ -246,6 +246,9 @@ def _fit_logistic(frame: TrainingFrame, settings: Settings, _seed: int) -> Pipel
         # Spend and counts are heavy-tailed: arcsinh is a logarithm that takes 0 and negatives,
         # so that a few big baskets do not rule the fit, and it costs nothing when serving.
         FunctionTransformer(np.arcsinh),
+        # A line knows nothing beyond what it was fitted on: an offer of 60 days where all had 21
+        # (and one an hour more, by daylight saving) would be answered for sure.
+        MinMaxScaler(clip=True),
         StandardScaler(),
         LogisticRegression(C=settings["C"], max_iter=2000),
     )

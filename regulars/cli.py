@@ -22,11 +22,13 @@ from regulars.commands.ingest import ingest
 from regulars.commands.load import load
 from regulars.commands.models import models
 from regulars.commands.monitor import monitor
+from regulars.commands.policy import policy
 from regulars.commands.promote import promote
 from regulars.commands.rollback import rollback
 from regulars.commands.segment import segment
 from regulars.commands.segments import segments
 from regulars.commands.serve import key, serve
+from regulars.commands.shadow import shadow
 from regulars.commands.simulate import simulate
 from regulars.commands.sleepers import sleepers
 from regulars.commands.telling import say_error
@@ -39,11 +41,12 @@ app = typer.Typer(
 )
 for command in (demo, load, segment, sleepers, serve, key, ingest, simulate):
     app.command()(command)
-for command in (train, models, promote, rollback, monitor):
+for command in (train, models, shadow, promote, rollback, monitor):
     app.command()(command)
 # A benchmark reads its own options.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(benchmark)
 app.add_typer(experiment, name="experiment")
+app.add_typer(policy, name="policy")
 app.add_typer(segments, name="segments")
 
 

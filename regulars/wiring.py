@@ -55,6 +55,7 @@ class House:
             ) from error
         self._live: LiveModel | None = None
         self._live_uplift: LiveUplift | None = None
+        self._live_shadows: dict[str, LiveModel | LiveUplift] = {}
         # MLflow lays out its database when it is first opened: not twice at once.
         self._opening = threading.Lock()
 
@@ -154,6 +155,7 @@ class House:
                 profiles=self.profiles(),
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),
+                shadows=self._one_by_one(self._shadows),
                 policy=Policy("response", self.settings.exploration),
                 time_zone=self.settings.time_zone,
             )
@@ -188,14 +190,37 @@ class House:
 
     def _champion(self) -> LiveModel | None:
         """Return the champion; one that is loaded already is not loaded again."""
-        named = self._champion_name()
-        while named is not None and (self._live is None or self._live.name != named):
+        from recommender.registry import MEAN_SCORE
+
+        named = self.models.described("champion")
+        while named is not None and (self._live is None or self._live.name != named.name):
             model, loaded = self.models.load("champion"), named
             # The alias may have moved between the two: a model never goes by another's name.
-            named = self._champion_name()
-            if model is not None and named == loaded:
-                self._live = LiveModel(loaded, model)
+            named = self.models.described("champion")
+            if model is not None and named is not None and named.name == loaded.name:
+                self._live = LiveModel(loaded.name, model, loaded.metrics.get(MEAN_SCORE))
         return None if named is None else self._live
+
+    def _shadows(self) -> dict[str, LiveModel | LiveUplift]:
+        """Return the shadows of models that policies rank by; loaded ones are not loaded again."""
+        from recommender.registry import MEAN_SCORE, RESPONSE
+        from recommender.uplift_registry import UPLIFT
+
+        found: dict[str, LiveModel | LiveUplift] = {}
+        for kind in (RESPONSE, UPLIFT):
+            named = self.life.named(kind, "shadow")
+            if named is None:
+                continue
+            before = self._live_shadows.get(kind)
+            if before is not None and before.name == named.name:
+                found[kind] = before
+            elif kind == UPLIFT:
+                found[kind] = LiveUplift(named.name, self.uplift.load(named.number))
+            else:
+                model = self.models.load_version(named.number)
+                found[kind] = LiveModel(named.name, model, named.metrics.get(MEAN_SCORE))
+        self._live_shadows = found
+        return found
 
     def _uplift_champion(self) -> LiveUplift | None:
         """Return the uplift model that serves; one that is loaded already is not loaded again."""
@@ -208,12 +233,6 @@ class House:
         if self._live_uplift is None or self._live_uplift.name != name:
             self._live_uplift = LiveUplift(name, self.uplift.load(version))
         return self._live_uplift
-
-    def _champion_name(self) -> str | None:
-        from recommender.registry import RESPONSE
-
-        described = self.models.described("champion")
-        return None if described is None else f"{RESPONSE}@{described.version}"
 
 
 def api() -> FastAPI:

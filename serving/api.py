@@ -212,10 +212,13 @@ def _add_health(app: FastAPI, service: DecisionService) -> None:
 
     @app.get("/health/ready", responses={503: _refused("Not now")})
     async def ready() -> dict[str, str | list[str]]:  # pyright: ignore[reportUnusedFunction]
-        """A decision could be made and recorded now; `causes` say why it would be degraded."""
+        """A decision could be made and recorded now.
+
+        `causes` say why it would be degraded, `refused` which newer models may not serve and why.
+        """
         if not await service.ready():
             raise Problem(503, "not_ready", "the database or the catalogue is not there yet")
-        return {"status": "ready", "causes": list(service.causes)}
+        return {"status": "ready", "causes": list(service.causes), "refused": list(service.refused)}
 
     @app.get(
         "/metrics",

@@ -119,6 +119,7 @@ def decide(
     scores = {o.offer_id: o.popularity for o in eligible} if own is None else own
     near = _affinities(profile, eligible, known)
     slates = _slates(request, drawn_by, eligible, scores, near, fallback, Random(seed))  # noqa: S311
+    told = None if profile is None else _told(near, eligible, profile)
     return DecisionRecord(
         decision_id=decision_id,
         customer_id=request.customer_id,
@@ -142,6 +143,7 @@ def decide(
             snapshot=known.snapshot,
             features=known.feature_hash,
         ),
+        affinity=told,
     )
 
 
@@ -230,12 +232,21 @@ def _model(policy: Policy, known: Knowledge) -> str | None:
 
 def _affinities(
     profile: Profile | None, eligible: list[Offer], known: Knowledge
-) -> dict[str, list[float | None]]:
+) -> dict[str, np.ndarray]:
     """Return what is known of her and each offer, whoever ranks: models learn from it later."""
     if profile is None:
         return {}
     found = {o.offer_id: profile.affinity_to(known.places.get(o.offer_id)) for o in eligible}
-    return {offer_id: _nullable(row) for offer_id, row in found.items() if row is not None}
+    return {offer_id: row for offer_id, row in found.items() if row is not None}
+
+
+def _told(near: Mapping[str, np.ndarray], eligible: list[Offer], profile: Profile) -> bytes:
+    """Return the affinities of a record; see DecisionRecord."""
+    if not near:
+        return b""
+    unknown = np.full(profile.affinity.shape[1], np.nan)
+    rows = [near.get(offer.offer_id, unknown) for offer in eligible]
+    return np.array(rows, dtype="<f4").tobytes()
 
 
 def _slates(
@@ -243,7 +254,7 @@ def _slates(
     policy: Policy,
     eligible: list[Offer],
     scores: dict[str, float],
-    near: Mapping[str, list[float | None]],
+    near: Mapping[str, np.ndarray],
     fallback: bool,
     random: Random,
 ) -> list[Slate]:
@@ -260,7 +271,11 @@ def _slates(
         )
         shown = [
             Shown(
-                offer.offer_id, rank, scores[offer.offer_id], propensity, near.get(offer.offer_id)
+                offer.offer_id,
+                rank,
+                scores[offer.offer_id],
+                propensity,
+                None if offer.offer_id not in near else _nullable(near[offer.offer_id]),
             )
             for rank, (offer, propensity) in enumerate(
                 zip(drawn.offers, drawn.slot_propensities, strict=True), start=1

@@ -3,16 +3,12 @@
 Nothing is decided again here, so an explanation cannot differ from what was decided.
 """
 
-from collections.abc import Mapping
-
 from foundation.decision import DecisionRecord
 from serving.catalogue import Catalogue
 from serving.messages import Considered
 
 
-def explain(
-    record: DecisionRecord, catalogue: Catalogue, reasons: Mapping[str, list[str]]
-) -> list[Considered]:
+def explain(record: DecisionRecord, catalogue: Catalogue) -> list[Considered]:
     """Return what became of every candidate: those shown, those that lost, those refused.
 
     | verdict | the offer |
@@ -25,9 +21,6 @@ def explain(
     | not_drawn | ranks above something shown, which was drawn to learn or stands by its order |
 
     Any other verdict is the code of why it was refused before it was scored.
-
-    Args:
-        reasons: Sentences by offer, for those that have any.
     """
     shown = {one.offer_id: one.score for slate in record.slates for one in slate.offers}
     offers = catalogue.by_id
@@ -47,6 +40,6 @@ def explain(
 
     ranking = sorted(record.scores.items(), key=lambda pair: (pair[0] not in shown, -pair[1]))
     return [
-        *(Considered(i, verdict(i, score), score, reasons.get(i, [])) for i, score in ranking),
-        *(Considered(i, code, None, []) for i, code in record.refusals.items()),
+        *(Considered(i, verdict(i, score), score) for i, score in ranking),
+        *(Considered(i, code, None) for i, code in record.refusals.items()),
     ]

@@ -118,13 +118,12 @@ class AnsweredVersions(msgspec.Struct, frozen=True):
 class Considered(msgspec.Struct, frozen=True):
     """What became of a candidate: `verdict` is `shown` or the code of why not.
 
-    `score` is null where it was refused before it was scored; `reasons` are as an offer's.
+    `score` is null where it was refused before it was scored.
     """
 
     offer_id: str
     verdict: str
     score: float | None
-    reasons: list[str]
 
 
 class DecisionAnswer(msgspec.Struct, frozen=True):

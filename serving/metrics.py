@@ -7,6 +7,25 @@ from foundation.decision import DecisionRecord
 DECISIONS = Counter("regulars_decisions_total", "Decisions answered", ["channel", "policy"])
 FALLBACKS = Counter("regulars_fallbacks_total", "Placements filled by fallback")
 REFUSALS = Counter("regulars_refusals_total", "Offers refused", ["reason"])
+MODELS_REFUSED = Counter(
+    "regulars_models_refused_total", "Models that failed their self-check at load", ["model"]
+)
+SHADOW = Counter(
+    "regulars_shadow_decisions_total",
+    "Decisions a shadow scored, failed on, or never saw for being behind",
+    ["model", "result"],
+)
+SHADOW_TOP = Counter(
+    "regulars_shadow_top_total",
+    "Decisions by whether the shadow puts the same offer first",
+    ["model", "champion", "offer"],
+)
+SHADOW_SECONDS = Histogram(
+    "regulars_shadow_seconds",
+    "Time a shadow takes for a decision",
+    ["model"],
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1),
+)
 OUTCOMES = Counter("regulars_outcomes_total", "Outcomes told for the first time")
 BATCH = Histogram(
     "regulars_commit_size", "Decisions in one commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)

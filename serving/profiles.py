@@ -17,6 +17,13 @@ class ProfileStore(Protocol):
         """Return a customer's profile, None when the snapshot does not have her."""
         ...
 
+    def sample(self, size: int) -> list[Profile]:
+        """Return up to `size` profiles, spread over all customers, the same for the same snapshot.
+
+        A snapshot that has fewer is returned whole.
+        """
+        ...
+
     def product(self, product_id: str) -> Known | None:
         """Return what goes with a product, None where nothing is known of it."""
         ...

@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -20,12 +20,13 @@ from foundation.clock import Clock
 from foundation.decision import DecisionRecord, Policy
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.money import InvalidAmount
+from foundation.offer import Offer
 from foundation.outcome import check_outcome
 from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended, Held
 from recommender.next_products import recommend
-from serving import metrics
+from serving import canary, metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
 from serving.decide import Knowledge, decide
@@ -53,6 +54,7 @@ from serving.messages import (
 from serving.profiles import ProfileStore
 from serving.reasons import Reasons
 from serving.scoring import Model, Scorer
+from serving.shadow import Shadow
 from serving.uplift_scoring import UpliftScorer, UpliftValues
 from serving.uses import Uses
 
@@ -64,13 +66,14 @@ START_SECONDS = 20.0
 # A champion that could not be loaded is tried again after this long.
 MODEL_SECONDS = 10.0
 LOADING = "the champion model is still being loaded"
+CHECKING = "the {} is checked as soon as a snapshot and the catalogue are there"
 # At most so many tellings hold a connection, so that decisions never wait behind outcomes, and
 # none waits longer for its turn.
 TELLINGS = 2
 TELLING_SECONDS = 5.0
 
 
-Live = TypeVar("Live")
+Live = TypeVar("Live", bound="LiveModel | LiveUplift")
 
 
 class KeyReused(RegularsError):
@@ -87,10 +90,11 @@ class InvalidField(RegularsError):
 
 @dataclass(frozen=True)
 class LiveModel:
-    """The champion and its name, e.g. response@7."""
+    """A response model and its name, e.g. response@7; see serving.canary for `trained_mean`."""
 
     name: str
     model: Model
+    trained_mean: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ class Parts:
     policy: Policy
     time_zone: str
     activation_seconds: int
+    # Models that score beside those that serve, by what they score: response, uplift.
+    shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
 
 
 class DecisionService:
@@ -134,6 +140,9 @@ class DecisionService:
         self._uplift: _Champion[LiveUplift] = _Champion(
             fault="the uplift model is still being loaded"
         )
+        self._shadow = Shadow()
+        self._shadow_of: tuple[object, ...] = ()
+        self._shadow_again = math.inf
         self._made_of: tuple[object, ...] = ()
         self._keys: dict[bytes, KeyFacts] = {}
         self._keys_read = 0.0
@@ -174,6 +183,8 @@ class DecisionService:
             asyncio.create_task(self._watch(step, tried))
             for step, tried in zip(steps, first, strict=True)
         ]
+        # No start waits for a shadow.
+        self._watches.append(asyncio.create_task(self._watch(self._read_shadows, asyncio.Event())))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
                 for tried in first:
@@ -183,6 +194,7 @@ class DecisionService:
         for watch in self._watches:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
+        self._shadow.stop()
         await self._parts.journal.close()
 
     async def ready(self) -> bool:
@@ -193,6 +205,17 @@ class DecisionService:
     def causes(self) -> Sequence[str]:
         """Why answers would be degraded now; empty when they would not."""
         return () if self._known is None else self._known.causes
+
+    @property
+    def refused(self) -> Sequence[str]:
+        """Why newer models than those that serve do not; answers are as before."""
+        read = (self._champion, self._uplift)
+        return [one.fault for one in read if one.live is not None and one.fault is not None]
+
+    @property
+    def shadows(self) -> Sequence[str]:
+        """The models that score beside those that serve."""
+        return self._shadow.names
 
     async def refresh(self) -> None:
         """Take over newer keys, catalogue, snapshot and champion at once, if there are any.
@@ -232,6 +255,7 @@ class DecisionService:
         if not request.dry_run:
             await self._records.submit(record)
             metrics.count_decision(record)
+            self._shadow.show(record, profile, known.catalogue.by_id, known.time_zone)
         return _answer(request, record, profile, known)
 
     def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
@@ -424,20 +448,83 @@ class DecisionService:
         name: str,
         take: Callable[["_Champion[Live]"], None],
     ) -> None:
-        """Load a champion once for each catalogue version, which moves when it changes."""
+        """Load a champion once for each catalogue version, which moves when it changes.
+
+        One that is new has to pass its self-check first; the one before stays otherwise.
+        """
         version = self._catalogue and self._catalogue.version
-        if last.read_at == version and time.monotonic() < last.again:
+        facts = self._parts.profiles.facts()
+        snapshot = facts and facts.version
+        # What was refused on one snapshot may be just right for the next.
+        again = last.fault is not None and last.snapshot != snapshot
+        if last.read_at == version and not again and time.monotonic() < last.again:
             return
+        later = time.monotonic() + MODEL_SECONDS
         try:
             # Loading a model reads files: off the event loop, so that requests go on.
             live = await asyncio.to_thread(load)
         except Exception as error:
             fault = f"the {what} cannot be loaded ({type(error).__name__})"
             # The one before stays; without one the answers are fallbacks and say so.
-            take(_Champion(last.live, fault, version, time.monotonic() + MODEL_SECONDS))
+            take(_Champion(last.live, fault, version, later, snapshot))
             raise
-        missing = None if live else f"no {what}; run 'regulars train {name}'"
-        take(_Champion(live, missing, version))
+        if live is None:
+            take(_Champion(None, f"no {what}; run 'regulars train {name}'", version))
+            return
+        if last.live is None or live.name != last.live.name:
+            if self._catalogue is None:
+                with contextlib.suppress(StoreUnavailable):
+                    await self._read_catalogue()
+            if self._catalogue is None or facts is None:
+                take(_Champion(last.live, CHECKING.format(what), None, 0.0))
+                return
+            try:
+                await asyncio.to_thread(self._check, live, facts, self._catalogue.offers)
+            except Exception as error:
+                fault = str(error) if isinstance(error, RegularsError) else type(error).__name__
+                stays = f"; {last.live.name} stays" if last.live is not None else ""
+                fault = f"the {what} {live.name} is refused: {fault}{stays}"
+                metrics.MODELS_REFUSED.labels(name).inc()
+                take(_Champion(last.live, fault, version, later, snapshot))
+                raise
+        take(_Champion(live, None, version))
+
+    def _check(
+        self, live: LiveModel | LiveUplift, facts: SnapshotFacts, offers: Sequence[Offer]
+    ) -> Scorer | UpliftScorer:
+        """Return a model's scorer on the live snapshot, once it has passed its self-check."""
+        profiles = self._parts.profiles.sample(canary.CUSTOMERS)
+        at, zone = self._parts.clock.now(), self._parts.time_zone
+        if isinstance(live, LiveUplift):
+            uplift = UpliftScorer(live.name, live.model, facts)
+            canary.check_uplift(uplift, profiles, offers, at=at, time_zone=zone)
+            return uplift
+        scorer = Scorer(live.name, live.model, facts)
+        canary.check_response(scorer, profiles, offers, live.trained_mean, at=at, time_zone=zone)
+        return scorer
+
+    async def _read_shadows(self) -> None:
+        """Load the shadows once for each catalogue version and snapshot; none that is broken."""
+        catalogue, facts = self._catalogue, self._parts.profiles.facts()
+        if catalogue is None or facts is None:
+            return
+        made_of = (catalogue.version, facts.version)
+        if made_of == self._shadow_of and time.monotonic() < self._shadow_again:
+            return
+        self._shadow_of, self._shadow_again = made_of, time.monotonic() + MODEL_SECONDS
+        live = await asyncio.to_thread(self._parts.shadows)
+        sound: dict[str, Scorer | UpliftScorer] = {}
+        faults: list[Exception] = []
+        for kind, one in live.items():
+            try:
+                sound[kind] = await asyncio.to_thread(self._check, one, facts, catalogue.offers)
+            except Exception as error:
+                metrics.MODELS_REFUSED.labels("shadow").inc()
+                faults.append(error)
+        self._shadow.take_over(sound)
+        if faults:
+            raise faults[0]
+        self._shadow_again = math.inf
 
     async def _read_catalogue(self) -> None:
         """Take over a newer catalogue or snapshot, if there is one."""
@@ -530,6 +617,8 @@ class _Champion(Generic[Live]):
     fault: str | None = LOADING
     read_at: int | None = -1
     again: float = math.inf
+    # That a refused one was refused on.
+    snapshot: str | None = None
 
 
 def _new_id(clock: Clock) -> str:
@@ -542,23 +631,21 @@ def _new_id(clock: Clock) -> str:
 
 
 def _reasons(
-    record: DecisionRecord, profile: Profile | None, known: Knowledge, offers: Collection[str]
+    record: DecisionRecord, profile: Profile | None, known: Knowledge
 ) -> dict[str, list[str]]:
-    """Return why offers suit her; nothing where they were not chosen by the model explained."""
+    """Return why the offers suit her; nothing where they were not chosen by the model explained."""
     told = known.reasons
     if profile is None or told is None or told.model != record.versions.model:
         return {}
-    return told.of(profile, offers)
+    shown = [one.offer_id for slate in record.slates if not slate.fallback for one in slate.offers]
+    return told.of(profile, shown)
 
 
 def _answer(
     request: DecisionRequest, record: DecisionRecord, profile: Profile | None, known: Knowledge
 ) -> DecisionAnswer:
     offers = known.catalogue.by_id
-    # Where nothing was chosen for her, the model's reasons are none of these offers'.
-    shown = [one.offer_id for slate in record.slates if not slate.fallback for one in slate.offers]
-    asked = list(record.scores) if request.explain and record.propensity_valid else shown
-    reasons = _reasons(record, profile, known, asked)
+    reasons = _reasons(record, profile, known)
     return DecisionAnswer(
         decision_id=None if request.dry_run else record.decision_id,
         customer_id=record.customer_id,
@@ -591,5 +678,5 @@ def _answer(
             snapshot=record.versions.snapshot,
             policy=record.policy.kind,
         ),
-        considered=explain(record, known.catalogue, reasons) if request.explain else UNSET,
+        considered=explain(record, known.catalogue) if request.explain else UNSET,
     )

@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from foundation.errors import RegularsError
 from foundation.model_life import Version
-from regulars.commands.house import open_house
+from regulars.commands.house import open_house, real_shoppers
 from regulars.commands.options import Json
 from regulars.commands.telling import out, print_json, say
 
@@ -21,6 +20,7 @@ def models(
 ) -> None:
     """List registered models with their held-out figures, or show one model's card."""
     from regulars.jobs.model_kinds import KINDS
+    from regulars.jobs.shadow import shadowed
 
     house = open_house()
     if name is not None:
@@ -28,6 +28,11 @@ def models(
         return
     found = [version for model in KINDS for version in house.life.versions(model)]
     reigns = {model: house.life.reigns(model) for model in KINDS}
+    shadows = (
+        shadowed(house, real_shoppers(house))
+        if any("shadow" in version.aliases for version in found)
+        else []
+    )
     if as_json:
         listed = [
             {
@@ -39,7 +44,13 @@ def models(
             for version in found
         ]
         history = {model: [asdict(r) for r in log] for model, log in reigns.items()}
-        print_json({"models": listed, "champions": history})
+        print_json(
+            {
+                "models": listed,
+                "champions": history,
+                "shadows": [asdict(shadow) for shadow in shadows],
+            }
+        )
         return
     if not found:
         say("no model is registered; run 'regulars train response'")
@@ -63,15 +74,15 @@ def models(
             say(
                 f"champion since {since:%Y-%m-%d %H:%M}: {model}@{reign.version}, {reign.way}{over}"
             )
+    for shadow in shadows:
+        for line in shadow.told():
+            say(line)
 
 
 def _show_card(house: Any, name: str, as_json: bool) -> None:
-    model, _, number = name.partition("@")
-    version = house.life.version(model, int(number)) if number.isdecimal() else None
-    if version is None:
-        raise RegularsError(
-            f"model {name!r} is not registered; 'regulars models' lists those that are"
-        )
+    from regulars.jobs.model_kinds import version_of
+
+    version = version_of(house, name)
     card = house.life.card(version)
     if as_json:
         print_json({"model": version.name, "card": card})

@@ -71,3 +71,18 @@ def kind_of(model: str) -> ModelKind:
     if model not in KINDS:
         raise RegularsError(f"model {model!r} does not exist; choose one of {', '.join(KINDS)}")
     return KINDS[model]
+
+
+def version_of(house: House, name: str) -> Version:
+    """Return a registered version by its name, e.g. response@7.
+
+    Raises:
+        RegularsError: There is none of that name.
+    """
+    model, _, number = name.partition("@")
+    found = house.life.version(model, int(number)) if number.isdecimal() else None
+    if found is None:
+        raise RegularsError(
+            f"model {name!r} is not registered; 'regulars models' lists those that are"
+        )
+    return found

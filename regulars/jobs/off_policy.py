@@ -6,48 +6,211 @@ attribution window; decisions whose window is not over are left out and counted.
 """
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
+import pandas as pd
 
 from foundation.decision import DecisionRecord, Policy, Slate, decode_record
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from recommender.off_policy import Logged, OffPolicyValue, off_policy_value
 from recommender.policies import Eligible, slot_probabilities
+from recommender.policy_contest import Contest, contest
 from recommender.position_chances import position_chances
 from recommender.slate_value import slate_value
+from regulars.jobs.recorded_scores import Scores
+from regulars.jobs.report import with_metrics
 
 # Records were written as JSON, to the last digit; more than rounding is another catalogue.
 SAME = 1e-6
+MOST_DECISIONS = 20_000
 
 
 @dataclass(frozen=True)
-class PolicyValue:
-    """Responses per decision at a placement: at its first position, and of its whole slates.
+class Counted:
+    """Decisions of a placement: those evaluated, and why others are left out.
 
-    `censored` decisions' windows are not over; `unmatched` ones no longer give the propensity
-    that was recorded, since the catalogue has changed. Both are left out.
+    `censored` ones' windows are not over; `unmatched` ones no longer give the propensity that was
+    recorded, since the catalogue has changed. `unscored` ones cannot be scored again: their record
+    is of other features or an older release, or their offers have changed. `not_by_chance` were
+    drawn by a policy that could not have shown what another one would.
     """
 
-    first: OffPolicyValue
-    slate: OffPolicyValue
     decisions: int
     censored: int
     unmatched: int
+    unscored: int = 0
+    not_by_chance: int = 0
+    older: int = 0
+
+
+@dataclass(frozen=True)
+class PolicyValue(Counted):
+    """Responses per decision at a placement: at its first position, and of its whole slates."""
+
+    first: OffPolicyValue = field(kw_only=True)
+    slate: OffPolicyValue = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class PolicyContest(Counted):
+    """The same of two rankings, on the same decisions; older ones than the newest were not asked.
+
+    `slate` is in `unit`: responses of its positions, or money (minor units) that customers brought
+    in the window, net of what redeemed offers cost, whatever it was bought for. Then there is no
+    `first` position to tell apart.
+    """
+
+    first: Contest | None = field(kw_only=True)
+    slate: Contest = field(kw_only=True)
+    unit: Literal["responses", "money"] = field(kw_only=True)
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A position of a decision: both policies' chances of what was there."""
+    """A position of a decision, or the whole slate: the policies' chances of what was there."""
 
     customer_id: str
     decision_id: str
     offer_id: str | None
     propensity: float
-    target: float
+    targets: tuple[float, ...]
     valid: bool
+
+
+@dataclass
+class _Weighed:
+    """The rows of all decisions: of first positions, of every position, of whole slates."""
+
+    first: list[_Row] = field(default_factory=list[_Row])
+    positions: list[_Row] = field(default_factory=list[_Row])
+    whole: list[_Row] = field(default_factory=list[_Row])
+
+
+class _Log:
+    """The decisions of a placement whose window is over, and what was redeemed by them."""
+
+    def __init__(
+        self, lake: Lake, placement: str, until: datetime, days: int, most: int | None = None
+    ) -> None:
+        self.lake, self.placement = lake, placement
+        self.window = timedelta(days=days)
+        made = _made_at(lake, placement)
+        if not made:
+            raise NothingToDo(
+                f"no decision for placement {placement!r} is in the lake; run 'regulars ingest' "
+                "first"
+            )
+        over = [at for at in made if at + self.window <= until]
+        self.censored = len(made) - len(over)
+        kept = over if most is None else over[-most:]
+        self.older = len(over) - len(kept)
+        self.over = _records(lake, placement, kept[0], kept[-1]) if kept else []
+        self.offers = offers_known(lake)
+        limits = (p.limit for r in self.over for p in r.placements if p.name == placement)
+        self.positions = max(limits, default=1)
+        redeemed = _redeemed(lake, until)
+        self.earned = {
+            (record.decision_id, offer_id)
+            for record in self.over
+            for offer_id, at in redeemed.get(record.decision_id, [])
+            if record.at <= at < record.at + self.window
+        }
+
+    def weighed(
+        self, policy: Policy, rankings: Sequence[Scores | None], *, chance_only: bool
+    ) -> tuple[_Weighed, Counted]:
+        """Weigh each decision by the policy on several rankings; None ranks as was recorded."""
+        found = _Weighed()
+        left: Counter[str] = Counter()
+        for record in self.over:
+            if chance_only and not _could_show(record, policy):
+                left["not_by_chance"] += 1
+                continue
+            scores = [record.scores if rank is None else rank(record) for rank in rankings]
+            if any(told is None for told in scores):
+                left["unscored"] += 1
+                continue
+            known = [told for told in scores if told is not None]
+            if not self._weigh(record, policy, known, found):
+                left["unmatched"] += 1
+        decisions = len(self.over) - left.total()
+        return found, Counted(
+            decisions, self.censored, older=self.older, **{"unmatched": 0, **left}
+        )
+
+    def _weigh(
+        self,
+        record: DecisionRecord,
+        policy: Policy,
+        rankings: Sequence[Mapping[str, float]],
+        found: _Weighed,
+    ) -> bool:
+        """Add a decision's rows; False where the log's own chance is no longer the recorded one."""
+        who, which = record.customer_id, record.decision_id
+        if not record.propensity_valid:
+            blank = _Row(who, which, None, 1.0, (1.0,) * len(rankings), False)
+            found.first.append(blank)
+            found.whole.append(blank)
+            found.positions += [blank] * self.positions
+            return True
+        slate = next(slate for slate in record.slates if slate.placement == self.placement)
+        limit = next(p.limit for p in record.placements if p.name == self.placement)
+        eligible = eligible_at(record, self.placement, self.offers)
+        shown = [offer.offer_id for offer in slate.offers]
+        drawn = [(record.policy, record.scores), *((policy, scores) for scores in rankings)]
+        slots = [slot_probabilities(p, eligible, scores, limit, shown) for p, scores in drawn]
+        if abs(slots[0][-1] - slate.slate_propensity) > SAME * slate.slate_propensity:
+            return False
+
+        def row(offer_id: str | None, chances: Sequence[float]) -> _Row:
+            return _Row(who, which, offer_id, chances[0], tuple(chances[1:]), True)
+
+        found.first.append(row(shown[0] if shown else None, [each[0] for each in slots]))
+        found.whole.append(row(None, [each[-1] for each in slots]))
+        places = [position_chances(p, eligible, scores, limit) for p, scores in drawn]
+        for place, offer_id in enumerate([*shown, *[None] * (self.positions - len(shown))]):
+            # Below its limit a slate is empty for sure.
+            chances = [each[place].get(offer_id, 0.0) if place < limit else 1.0 for each in places]
+            found.positions.append(row(offer_id, chances))
+        return True
+
+    def logged(self, rows: list[_Row], reward: Sequence[float] | None = None) -> Logged:
+        """Return rows as a log of the first ranking; they earn what was redeemed, or `reward`."""
+        told = reward
+        if told is None:
+            told = [float((row.decision_id, row.offer_id) in self.earned) for row in rows]
+        return Logged(
+            customer=np.array([row.customer_id for row in rows], dtype=object),
+            # Chances of a sum of products may pass 1 by rounding.
+            propensity=np.minimum([row.propensity for row in rows], 1.0),
+            target=_targets(rows, 0),
+            reward=np.array(told, dtype=np.float64),
+            valid=np.array([row.valid for row in rows], dtype=bool),
+        )
+
+    def money(self, rows: list[_Row]) -> list[float]:
+        """Return what each decision's customer brought in its window, minor units."""
+        if not rows:
+            return []
+        at = {record.decision_id: record.at for record in self.over}
+        units = pd.DataFrame(
+            {
+                "unit_id": [row.decision_id for row in rows],
+                "customer_id": [row.customer_id for row in rows],
+                "variant": "",
+                "since": pd.to_datetime([at[row.decision_id] for row in rows], utc=True),
+            }
+        )
+        metrics = with_metrics(self.lake, units, units["since"] + pd.Timedelta(self.window))
+        found = metrics.set_index("unit_id")["margin"].reindex(units["unit_id"])
+        return [float(value) for value in found]
 
 
 def policy_value(
@@ -64,47 +227,118 @@ def policy_value(
         NothingToDo: No decision was made for the placement.
         RegularsError: The target ranks by scores that were not recorded, or an offer is unknown.
     """
-    records = _records(lake, placement)
-    if not records:
-        raise NothingToDo(
-            f"no decision for placement {placement!r} is in the lake; run 'regulars ingest' first"
-        )
-    window = timedelta(days=days)
-    over = [record for record in records if record.at + window <= until]
-    offers = offers_known(lake)
-    redeemed = _redeemed(lake, until)
-    first: list[_Row] = []
-    slates: list[_Row] = []
-    unmatched = 0
-    positions = max((p.limit for r in over for p in r.placements if p.name == placement), default=1)
-    for record in over:
-        rows = _rows(record, placement, target, offers, positions)
-        if rows is None:
-            unmatched += 1
-            continue
-        first.append(rows[0])
-        slates += rows[1:]
-    earned = {
-        (record.decision_id, offer_id)
-        for record in over
-        for offer_id, at in redeemed.get(record.decision_id, [])
-        if record.at <= at < record.at + window
-    }
+    log = _Log(lake, placement, until, days)
+    for record in log.over:
+        if (
+            record.propensity_valid
+            and target.scored is not None
+            and target.scored != record.policy.scored
+        ):
+            raise RegularsError(
+                f"the target ranks by {target.scored} scores, decision {record.decision_id!r} "
+                f"recorded {record.policy.scored or 'none'}; evaluate on decisions of a policy "
+                "that ranks alike"
+            )
+    rows, counted = log.weighed(target, [None], chance_only=False)
     return PolicyValue(
-        first=off_policy_value(_logged(first, earned)),
-        slate=slate_value(_logged(slates, earned), positions),
-        decisions=len(over) - unmatched,
-        censored=len(records) - len(over),
-        unmatched=unmatched,
+        **vars(counted),
+        first=off_policy_value(log.logged(rows.first)),
+        slate=slate_value(log.logged(rows.positions), log.positions),
     )
 
 
-def _records(lake: Lake, placement: str) -> list[DecisionRecord]:
-    decisions = lake.table("decisions")
-    named = decisions.filter(decisions.slates.contains(json.dumps(placement)))
+def policy_contest(
+    lake: Lake,
+    policy: Policy,
+    challenger: Scores,
+    champion: Scores,
+    placement: str,
+    until: datetime,
+    days: int = 30,
+    most: int = MOST_DECISIONS,
+) -> PolicyContest:
+    """Evaluate a policy that ranks by two models in turn, on the same decisions of a placement.
+
+    Only decisions count that were drawn in part at random, whoever drew them. A policy that may
+    show nothing on purpose is judged by decisions of such policies, and in money: its best slates
+    have nothing to redeem.
+
+    Args:
+        policy: What draws, by either model's scores.
+        until, days: As for `policy_value`.
+        most: The newest decisions that are asked; scoring each again takes milliseconds.
+
+    Raises:
+        NothingToDo, RegularsError: As `policy_value`.
+    """
+    log = _Log(lake, placement, until, days, most)
+    rows, counted = log.weighed(policy, [challenger, champion], chance_only=True)
+    if policy.scored == "uplift":
+        logged = log.logged(rows.whole, log.money(rows.whole))
+        slate = contest(logged, _targets(rows.whole, 1))
+        return PolicyContest(**vars(counted), first=None, slate=slate, unit="money")
+    first = contest(log.logged(rows.first), _targets(rows.first, 1))
+    slate = contest(
+        log.logged(rows.positions),
+        _targets(rows.positions, 1),
+        rows_a_decision=log.positions,
+    )
+    return PolicyContest(**vars(counted), first=first, slate=slate, unit="responses")
+
+
+def newest_decisions(lake: Lake, most: int) -> list[DecisionRecord]:
+    """Return the newest decisions, the newest first."""
+    newest: Any = lake.table("decisions")
+    newest = newest.order_by(newest["at"].desc(), "decision_id").limit(most).select("record")
+    return [decode_record(text) for text in lake.fetch(newest)["record"].to_pylist()]
+
+
+def placements_decided(lake: Lake) -> list[str]:
+    """Return the placements that decisions were made for, the busiest first."""
+    counted: Counter[str] = Counter()
+    for text in lake.fetch(lake.table("decisions").select("slates"))["slates"].to_pylist():
+        counted.update(slate.placement for slate in msgspec.json.decode(text, type=list[Slate]))
+    return [name for name, _ in sorted(counted.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _could_show(record: DecisionRecord, policy: Policy) -> bool:
+    """Whether a decision's policy gave every slate of the target a chance."""
+    if not record.propensity_valid:
+        # Left out as such, and counted there.
+        return True
+    if record.policy.kind != "random" and record.policy.exploration == 0:
+        return False
+    # "No offer" has a chance only with policies that rank it.
+    return policy.scored != "uplift" or record.policy.scored == "uplift"
+
+
+def _targets(rows: list[_Row], ranking: int) -> np.ndarray:
+    return np.minimum([row.targets[ranking] for row in rows], 1.0)
+
+
+def _made_at(lake: Lake, placement: str) -> list[datetime]:
+    """Return when a placement's decisions were made, in the order of time."""
+    rows = lake.fetch(_named(lake, placement).order_by("at").select("at", "slates")).to_pylist()
+    return [
+        row["at"]
+        for row in rows
+        if any(
+            slate.placement == placement
+            for slate in msgspec.json.decode(row["slates"], type=list[Slate])
+        )
+    ]
+
+
+def _records(lake: Lake, placement: str, first: datetime, last: datetime) -> list[DecisionRecord]:
+    named = _named(lake, placement).filter(lambda t: t["at"].between(first, last))
     rows = lake.fetch(named.order_by("at", "decision_id").select("record"))
     records = [decode_record(text) for text in rows["record"].to_pylist()]
     return [r for r in records if any(slate.placement == placement for slate in r.slates)]
+
+
+def _named(lake: Lake, placement: str) -> Any:
+    decisions = lake.table("decisions")
+    return decisions.filter(decisions.slates.contains(json.dumps(placement)))
 
 
 def offers_known(lake: Lake) -> dict[str, tuple[Eligible, frozenset[str]]]:
@@ -126,57 +360,6 @@ def _redeemed(lake: Lake, until: datetime) -> dict[str, list[tuple[str, datetime
     for row in lake.fetch(told.select("decision_id", "offer_id", "at")).to_pylist():
         found.setdefault(row["decision_id"], []).append((row["offer_id"], row["at"]))
     return found
-
-
-def _rows(
-    record: DecisionRecord,
-    placement: str,
-    target: Policy,
-    offers: dict[str, tuple[Eligible, frozenset[str]]],
-    positions: int,
-) -> list[_Row] | None:
-    """Return the first position's row, then one for each position; None where unmatched."""
-    slate = next(slate for slate in record.slates if slate.placement == placement)
-    if not record.propensity_valid:
-        return [_Row(record.customer_id, record.decision_id, None, 1.0, 1.0, False)] * (
-            positions + 1
-        )
-    if target.scored is not None and target.scored != record.policy.scored:
-        raise RegularsError(
-            f"the target ranks by {target.scored} scores, decision {record.decision_id!r} recorded "
-            f"{record.policy.scored or 'none'}; evaluate on decisions of a policy that ranks alike"
-        )
-    limit = next(p.limit for p in record.placements if p.name == placement)
-    eligible = eligible_at(record, placement, offers)
-    shown = [offer.offer_id for offer in slate.offers]
-    logging, wanted = (
-        slot_probabilities(policy, eligible, record.scores, limit, shown)
-        for policy in (record.policy, target)
-    )
-    if abs(logging[-1] - slate.slate_propensity) > SAME * slate.slate_propensity:
-        return None
-    top = _Row(
-        record.customer_id, record.decision_id, shown[0] if shown else None,
-        logging[0], wanted[0], True,
-    )  # fmt: skip
-    here, there = (
-        position_chances(policy, eligible, record.scores, limit)
-        for policy in (record.policy, target)
-    )
-    padded = [*shown, *[None] * (positions - len(shown))]
-    rows = [
-        _Row(
-            record.customer_id,
-            record.decision_id,
-            offer_id,
-            # Below its limit a slate is empty for sure.
-            here[place][offer_id] if place < limit else 1.0,
-            there[place].get(offer_id, 0.0) if place < limit else 1.0,
-            True,
-        )
-        for place, offer_id in enumerate(padded)
-    ]
-    return [top, *rows]
 
 
 def eligible_at(
@@ -203,16 +386,3 @@ def eligible_at(
         and offer.exclusive_group not in groups
         and (not placements or placement in placements)
     ]
-
-
-def _logged(rows: list[_Row], earned: set[tuple[str, str]]) -> Logged:
-    return Logged(
-        customer=np.array([row.customer_id for row in rows], dtype=object),
-        # Chances of a sum of products may pass 1 by rounding.
-        propensity=np.minimum([row.propensity for row in rows], 1.0),
-        target=np.minimum([row.target for row in rows], 1.0),
-        reward=np.array(
-            [float((row.decision_id, row.offer_id) in earned) for row in rows], dtype=np.float64
-        ),
-        valid=np.array([row.valid for row in rows], dtype=bool),
-    )

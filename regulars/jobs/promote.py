@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from foundation.errors import RegularsError
 from foundation.model_life import Judgement, Version, line_of_champions
 from regulars.jobs.model_kinds import kind_of
+from regulars.jobs.promotion_value import judge_value
 from regulars.progress import Progress
 from regulars.wiring import House
 
@@ -27,7 +28,8 @@ class Promotion:
 def promote(house: House, model: str, progress: Progress, *, force: bool = False) -> Promotion:
     """Make the challenger the champion, if it passes its model's gate.
 
-    What the gate found is kept beside the challenger, whether it passed or not.
+    Beside the gate stands what a policy would have earned by it; only a sure loss is a fault. What
+    was found is kept beside the challenger, whether it passed or not.
 
     Args:
         force: Promote also one that does not pass; what was overridden is logged with its reign.
@@ -40,7 +42,7 @@ def promote(house: House, model: str, progress: Progress, *, force: bool = False
     challenger = house.life.named(model, "challenger")
     if challenger is None:
         raise RegularsError(f"model {model!r} has no challenger; run 'regulars train {model}'")
-    found = kind.gate(house, challenger, progress)
+    found = kind.gate(house, challenger, progress).beside(judge_value(house, challenger, progress))
     record = {"faults": list(found.faults), "forced": force and bool(found.faults)}
     house.life.keep(challenger, GATE_RECORD, record | dict(found.record))
     if found.faults and not force:

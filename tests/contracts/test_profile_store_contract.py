@@ -266,6 +266,36 @@ def test_stores_of_one_process_read_the_same_snapshot_beside_each_other(shelf: S
     assert first.facts() == third.facts()
 
 
+@pytest.mark.parametrize("ids", ["c-{:04}", "{}", "card:{}:x"])
+def test_a_sample_is_spread_over_all_customers_and_the_same_each_time(
+    shelf: Shelf, ids: str
+) -> None:
+    everybody = [ids.format(n) for n in range(1_000)]
+    shelf.publish(
+        (profile(one) for one in everybody),
+        next_products=NextProducts({"p": Known("DAIRY", ())}, {"DAIRY": Known(None, ())}),
+    )
+
+    found = [one.customer_id for one in shelf.store().sample(50)]
+
+    assert len(set(found)) == 50
+    assert found == [one.customer_id for one in shelf.store().sample(50)]
+    places = np.sort([sorted(everybody).index(one) for one in found])
+    # Spread: no fifth of all customers is left out.
+    assert set(places // 200) == {0, 1, 2, 3, 4}
+
+
+def test_a_sample_of_few_is_all_of_them_as_they_were_published(shelf: Shelf) -> None:
+    assert shelf.store().sample(5) == []
+    people = [profile("ana", 1.0), profile("bea", 2.0), profile("a" * 400, 3.0)]
+    shelf.publish(people)
+
+    found = {one.customer_id: one for one in shelf.store().sample(50)}
+
+    assert len(found) == 3
+    assert all(same(found[one.customer_id], one) for one in people)
+
+
 def test_before_the_first_publication_nothing_is_known(shelf: Shelf) -> None:
     store = shelf.store()
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ from recommender.next_products import Complement, Known, NextProducts
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift import UpliftModel
 from regulars.wiring import House
+from serving import metrics
 from serving import service as service_module
+from serving import shadow as shadow_module
 from serving.api import create_app
 from serving.messages import (
     AskedPlacement,
@@ -46,7 +48,7 @@ from serving.messages import (
     RecommendationAnswer,
     RecommendationRequest,
 )
-from serving.service import DecisionService, LiveUplift, Parts
+from serving.service import DecisionService, LiveModel, LiveUplift, Parts
 from tests.deployment import LIVE_OFFERS
 
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -778,7 +780,8 @@ class TestKeys:
 class TestOperation:
     def test_health_tells_life_and_readiness(self, client: httpx.Client) -> None:
         assert client.get("/health/live").json() == {"status": "live"}
-        assert client.get("/health/ready").json() == {"status": "ready", "causes": []}
+        ready = {"status": "ready", "causes": [], "refused": []}
+        assert client.get("/health/ready").json() == ready
 
     def test_metrics_are_of_both_workers_together(self, served: Served) -> None:
         def figure(name: str, **labels: str) -> float:
@@ -862,6 +865,49 @@ class Failing:
             raise OSError("the tracking server hung up")
 
 
+class Nonsense:
+    """A model whose last answer is no number."""
+
+    def __init__(self, model: Any) -> None:
+        self.names, self.feature_hash = model.names, model.feature_hash
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        found = np.full(len(matrix), 0.1)
+        found[-1:] = np.nan
+        return found
+
+
+class Behind:
+    """A sound model on a machine that has no time for it, or no sound model after all."""
+
+    def __init__(self, model: Any) -> None:
+        self.names, self.feature_hash, self._model = model.names, model.feature_hash, model
+        self.fault: Exception | None = None
+        self.seconds = 0.0
+
+    def predict(self, matrix: np.ndarray) -> np.ndarray:
+        time.sleep(self.seconds)
+        if self.fault is not None:
+            raise self.fault
+        return self._model.predict(matrix)
+
+
+def shadow_counts(result: str) -> float:
+    return metrics.SHADOW.labels("response@9", result)._value.get()
+
+
+def shadow_top(offer: str) -> float:
+    return metrics.SHADOW_TOP.labels("response@9", "response@1", offer)._value.get()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if holds():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it did not come to hold in 5 s")
+
+
 class TestTakingOver:
     """What changes under a running service, seen from inside one process."""
 
@@ -928,6 +974,142 @@ class TestTakingOver:
                 assert answer.causes == ["no champion model; run 'regulars train response'"]
 
         asyncio.run(story())
+
+    def test_a_champion_that_fails_its_self_check_is_refused_and_the_one_before_stays(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(service_module, "MODEL_SECONDS", 0.2)
+        model = house.models.load("champion")
+        assert model is not None
+        other = replace(model, feature_hash="another")
+        live = [LiveModel("response@1", model)]
+        admin = PostgresAdmin(str(house.settings.database_url))
+
+        async def crowned(running: DecisionService, new: LiveModel) -> None:
+            live[0] = new
+            admin.touch_catalogue()
+            await asyncio.sleep(1.5)
+
+        async def story() -> None:
+            async with in_process(house, house.profiles(), lambda: live[0]) as running:
+                assert (await running.decide(request("c-0050"))).versions.model == "response@1"
+                assert list(running.refused) == []
+                for new, reason in (
+                    (LiveModel("response@2", model, 0.999), "0.999 when it was trained"),
+                    (LiveModel("response@2", other), "was trained on features another"),
+                    (LiveModel("response@2", Nonsense(model)), "answered nan"),
+                ):
+                    await crowned(running, new)
+                    answer = await running.decide(request("c-0050"))
+                    assert (answer.versions.model, answer.degraded) == ("response@1", False)
+                    (told,) = running.refused
+                    assert told.startswith("the champion model response@2 is refused: ")
+                    assert told.endswith("; response@1 stays")
+                    assert reason in told
+                    assert await running.ready()
+                await crowned(running, LiveModel("response@2", model))
+                assert (await running.decide(request("c-0050"))).versions.model == "response@2"
+                assert list(running.refused) == []
+
+        try:
+            asyncio.run(story())
+        finally:
+            admin.close()
+
+    def test_a_first_champion_that_fails_its_self_check_leaves_fallbacks_that_say_so(
+        self, house: House
+    ) -> None:
+        model = house.models.load("champion")
+        assert model is not None
+
+        async def story() -> None:
+            champion = LiveModel("response@1", Nonsense(model))
+            async with in_process(house, house.profiles(), lambda: champion) as running:
+                answer = await running.decide(request("c-0050"))
+                assert answer.placements[0].fallback
+                (told,) = answer.causes
+                assert told.startswith("the champion model response@1 is refused: ")
+                assert "answered nan" in told
+
+        asyncio.run(story())
+
+    def test_a_shadow_that_fails_or_is_slow_changes_no_answer_and_delays_none(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shadow_module, "LONGEST_QUEUE", 4)
+        model = house.models.load("champion")
+        assert model is not None
+        behind = Behind(model)
+
+        async def asked(running: DecisionService, n: int) -> list[tuple[Any, ...]]:
+            found: list[tuple[Any, ...]] = []
+            for i in range(n):
+                answer = await running.decide(request(f"c-{i:04}"))
+                offers = answer.placements[0].offers
+                found.append((answer.degraded, [(o.offer_id, o.score) for o in offers]))
+            return found
+
+        async def story() -> None:
+            champion = LiveModel("response@1", model)
+            shadow = LiveModel("response@9", behind)
+            policy = Policy("response")
+            profiles = house.profiles()
+            async with in_process(house, profiles, lambda: champion, policy=policy) as running:
+                alone = await asked(running, 20)
+            serving = in_process(
+                house,
+                profiles,
+                lambda: champion,
+                policy=policy,
+                shadows=lambda: {"response": shadow},
+            )
+            async with serving as running:
+                for _ in range(100):
+                    if running.shadows:
+                        break
+                    await asyncio.sleep(0.05)
+                assert running.shadows == ["response@9"]
+                assert await asked(running, 20) == alone
+                await until(lambda: shadow_counts("scored") > 0)
+                # The very same model puts the very same offer first.
+                assert shadow_counts("scored") == shadow_top("same") > 0
+                assert shadow_top("other") == 0
+
+                behind.fault = RuntimeError("no such tree")
+                assert await asked(running, 20) == alone
+                await until(lambda: shadow_counts("failed") > 0)
+
+                behind.fault, behind.seconds = None, 0.5
+                dropped, started = shadow_counts("dropped"), time.perf_counter()
+                assert await asked(running, 20) == alone
+                # One after the other the shadow needs 10 s for these.
+                assert time.perf_counter() - started < 5
+                assert shadow_counts("dropped") - dropped >= 10
+                behind.seconds = 0.0
+
+        asyncio.run(story())
+
+    def test_a_shadow_that_cannot_be_loaded_or_fails_its_self_check_scores_nothing(
+        self, house: House
+    ) -> None:
+        model = house.models.load("champion")
+        assert model is not None
+        shadows: list[Callable[[], Any]] = [
+            lambda: {"response": LiveModel("response@8", Nonsense(model))},
+            Failing(),
+        ]
+
+        async def story(load: Callable[[], Any]) -> None:
+            champion = LiveModel("response@1", model)
+            serving = in_process(house, house.profiles(), lambda: champion, shadows=load)
+            async with serving as running:
+                await asyncio.sleep(1.2)
+                answer = await running.decide(request("c-0050"))
+                assert (answer.degraded, answer.versions.model) == (False, "response@1")
+                assert running.shadows == []
+
+        for load in shadows:
+            asyncio.run(story(load))
 
     def test_policy_uplift_waits_for_its_model_and_then_ranks_by_it(
         self, house: House, monkeypatch: pytest.MonkeyPatch
@@ -1052,6 +1234,7 @@ async def in_process(
     champion: Callable[[], Any],
     uplift: Callable[[], Any] = lambda: None,
     policy: Policy = RESPONSE,
+    shadows: Callable[[], Any] = dict,
 ) -> AsyncGenerator[DecisionService]:
     pool = PostgresPool(str(house.settings.database_url))
     journal = PostgresJournal(pool)
@@ -1068,6 +1251,7 @@ async def in_process(
             uplift=uplift,
             policy=policy,
             time_zone="America/New_York",
+            shadows=shadows,
         )
     )
     await running.start()

@@ -1,0 +1,171 @@
+"""Trees of LightGBM as flat arrays, walked by all rows of one customer together.
+
+The rows of one request differ in few inputs: the customer and the moment are the same in all of
+them. Where a node asks for one of those, all rows go one way after a single comparison; only the
+others part the rows. Raw scores are the booster's to the last bit, since leaves are added in the
+order of the trees.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from foundation.errors import RegularsError
+
+# How LightGBM treats a value at a node; zero is what is smaller than this.
+_NONE, _ZERO, _NAN = 0, 1, 2
+_MISSING = {"None": _NONE, "Zero": _ZERO, "NaN": _NAN}
+_NEAR_ZERO = 1e-35
+
+
+class UnknownTrees(RegularsError):
+    """Trees of a kind that this evaluator does not walk; the booster itself does."""
+
+
+@dataclass(frozen=True)
+class FlatTrees:
+    """Nodes of all trees in a row; a child below 0 is leaf -child - 1.
+
+    Shapes: `roots` (n trees,), `values` (n leaves,), the others (n nodes,).
+    """
+
+    roots: npt.NDArray[np.int32]
+    feature: npt.NDArray[np.int32]
+    threshold: npt.NDArray[np.float64]
+    missing: npt.NDArray[np.int8]
+    default_left: npt.NDArray[np.bool_]
+    left: npt.NDArray[np.int32]
+    right: npt.NDArray[np.int32]
+    values: npt.NDArray[np.float64]
+
+    def raw(
+        self,
+        shared: npt.NDArray[np.float64],
+        own: npt.NDArray[np.float64],
+        places: npt.NDArray[np.int32],
+    ) -> npt.NDArray[np.float64]:
+        """Return raw scores (log-odds), shape (n,).
+
+        Args:
+            shared: Inputs that are the same in all rows, shape (n inputs,); others are not read.
+            own: Inputs of each row, shape (n, n own).
+            places: Column of `own` that holds an input, -1 where it is shared, shape (n inputs,).
+        """
+        return _raw(
+            self.roots,
+            self.feature,
+            self.threshold,
+            self.missing,
+            self.default_left,
+            self.left,
+            self.right,
+            self.values,
+            shared,
+            own,
+            places,
+        )
+
+
+def flat_trees(booster: lightgbm.Booster) -> FlatTrees:
+    """Return a booster's trees.
+
+    Raises:
+        UnknownTrees: They are averaged, have categorical splits, linear leaves or several outputs.
+    """
+    told: dict[str, Any] = booster.dump_model()
+    if told["num_class"] != 1 or told.get("average_output"):
+        raise UnknownTrees("trees of several outputs, or averaged ones, are walked by the booster")
+    flat = _Flat()
+    roots = [flat.add(tree["tree_structure"]) for tree in told["tree_info"]]
+    return FlatTrees(
+        np.array(roots, dtype=np.int32),
+        np.array([node["split_feature"] for node in flat.nodes], dtype=np.int32),
+        np.array([float(node["threshold"]) for node in flat.nodes]),
+        np.array([_MISSING[node["missing_type"]] for node in flat.nodes], dtype=np.int8),
+        np.array([node["default_left"] for node in flat.nodes], dtype=np.bool_),
+        np.array([left for left, _ in flat.children], dtype=np.int32),
+        np.array([right for _, right in flat.children], dtype=np.int32),
+        np.array(flat.values),
+    )
+
+
+class _Flat:
+    """Nodes and leaves as they are met."""
+
+    def __init__(self) -> None:
+        self.nodes: list[dict[str, Any]] = []
+        self.children: list[tuple[int, int]] = []
+        self.values: list[float] = []
+
+    def add(self, node: dict[str, Any]) -> int:
+        """Add a node with all below it; return its place."""
+        if "split_index" not in node:
+            if "leaf_const" in node or "leaf_coeff" in node:
+                raise UnknownTrees("trees with linear leaves are walked by the booster")
+            self.values.append(float(node["leaf_value"]))
+            return -len(self.values)
+        if node["decision_type"] != "<=":
+            raise UnknownTrees("trees with categorical splits are walked by the booster")
+        place = len(self.nodes)
+        self.nodes.append(node)
+        self.children.append((0, 0))
+        self.children[place] = (self.add(node["left_child"]), self.add(node["right_child"]))
+        return place
+
+
+@numba.njit(cache=True)
+def _goes_left(value, threshold, missing, default_left):  # type: ignore[no-untyped-def]
+    if np.isnan(value):
+        if missing == _NAN:
+            return default_left
+        value = 0.0
+    if missing == _ZERO and abs(value) <= _NEAR_ZERO:
+        return default_left
+    return value <= threshold
+
+
+@numba.njit(cache=True)
+def _raw(  # type: ignore[no-untyped-def]
+    roots, feature, threshold, missing, default_left, left, right, values, shared, own, places
+):
+    n = len(own)
+    found = np.zeros(n)
+    rows = np.arange(n)
+    # Nodes yet to be walked, each with its stretch of `rows`.
+    stack = np.empty((len(feature) + 1, 3), dtype=np.int64)
+    for root in roots:
+        stack[0, 0], stack[0, 1], stack[0, 2] = root, 0, n
+        depth = 1
+        while depth:
+            depth -= 1
+            node, low, high = stack[depth]
+            while node >= 0:
+                column = places[feature[node]]
+                if column < 0:
+                    value = shared[feature[node]]
+                    goes = _goes_left(value, threshold[node], missing[node], default_left[node])
+                    node = left[node] if goes else right[node]
+                    continue
+                middle, last = low, high
+                while middle < last:
+                    value = own[rows[middle], column]
+                    if _goes_left(value, threshold[node], missing[node], default_left[node]):
+                        middle += 1
+                    else:
+                        last -= 1
+                        rows[middle], rows[last] = rows[last], rows[middle]
+                if middle == high:
+                    node = left[node]
+                elif middle == low:
+                    node = right[node]
+                else:
+                    stack[depth, 0], stack[depth, 1], stack[depth, 2] = right[node], middle, high
+                    depth += 1
+                    node, high = left[node], middle
+            for place in range(low, high):
+                found[rows[place]] += values[-node - 1]
+    return found

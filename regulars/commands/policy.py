@@ -1,0 +1,79 @@
+"""What a policy would have earned on the decisions that were logged."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from foundation.errors import RegularsError
+from regulars.commands.house import open_house, real_shoppers
+from regulars.commands.options import Json, known
+from regulars.commands.telling import print_json, say
+
+policy = typer.Typer(help="What another policy would have earned.", no_args_is_help=True)
+MODELS = ("response", "uplift")
+OTHERS = ("popular", "rule", "random")
+
+
+@policy.callback()
+def _group() -> None:  # pyright: ignore[reportUnusedFunction]
+    """What another policy would have earned."""
+
+
+@policy.command()
+def value(
+    kind: Annotated[
+        str, typer.Option("--policy", help=f"One of {', '.join((*MODELS, *OTHERS))}.")
+    ] = "response",
+    placement: Annotated[
+        str | None, typer.Option(help="Of this placement; of all by default.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Rank by this version, e.g. response@7; by the challenger by default."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell the off-policy value of a policy, by a model beside the champion's."""
+    from regulars.jobs.model_kinds import version_of
+    from regulars.jobs.off_policy import placements_decided, policy_value
+    from regulars.jobs.promotion_value import contests, told, told_alone
+    from regulars.jobs.train import told_until
+    from serving.decide import named_policy
+
+    known(kind, *MODELS, *OTHERS)
+    house = open_house()
+    lake, currency = real_shoppers(house).pinned(), house.settings.currency
+    until = told_until(lake) or house.clock.now()
+    placements = placements_decided(lake) if placement is None else [placement]
+    if not placements:
+        raise RegularsError("no decision is in the lake; run 'regulars ingest' first")
+    if kind in OTHERS:
+        if model is not None:
+            raise RegularsError(f"policy {kind!r} ranks by no model; leave --model out")
+        target = named_policy(kind, house.settings.exploration)
+        values = {name: policy_value(lake, target, name, until) for name in placements}
+        lines = [line for name, one in values.items() for line in told_alone(name, one)]
+        answer = {"policy": kind, "values": {name: asdict(one) for name, one in values.items()}}
+    else:
+        champion = house.life.named(kind, "champion")
+        if champion is None:
+            raise RegularsError(f"model {kind!r} has no champion; run 'regulars train {kind}'")
+        challenger = version_of(house, model) if model else house.life.named(kind, "challenger")
+        challenger = challenger or champion
+        if challenger.model != kind:
+            raise RegularsError(f"policy {kind!r} cannot rank by {challenger.name!r}; name another")
+        found = contests(house, lake, challenger, champion, placements)
+        lines = [f"challenger {challenger.name}, champion {champion.name}"]
+        lines += [line for name, one in found.items() for line in told(name, one, currency)]
+        answer = {
+            "policy": kind,
+            "challenger": challenger.name,
+            "champion": champion.name,
+            "values": {name: asdict(one) for name, one in found.items()},
+        }
+    if as_json:
+        print_json(answer)
+        return
+    for line in lines:
+        say(line)
