@@ -164,7 +164,7 @@ def _good(found: Answers) -> Answers:
 
 
 def _furnish(house: House, url: str, options: argparse.Namespace) -> tuple[str, int]:
-    """Publish customers, offers, an experiment and a model; return a key and the model's version."""
+    """Publish customers, offers, an experiment and a model; return a key and its version."""
     draw = np.random.default_rng(options.seed)
     names = tuple(feature.name for feature in definitions())[:FEATURES]
     offer_ids = [f"o-{n}" for n in range(options.offers)]

@@ -49,6 +49,19 @@ class Profile:
         known = place is not None and place < len(self.affinity)
         return self.affinity[place] if known else None
 
+    def affinities_to(self, places: np.ndarray) -> np.ndarray | None:
+        """Return what is known of her and offers at these places, -1 for one that has none.
+
+        Returns:
+            Single precision, NaN where unknown, shape (len(places), n affinities); None where
+            nothing is known of her and any offer.
+        """
+        if not len(self.affinity):
+            return None
+        found = self.affinity[places]
+        found[places < 0] = np.nan
+        return found
+
     def facts(self, names: tuple[str, ...]) -> Facts:
         """Return what a rule may ask about her.
 

@@ -271,8 +271,6 @@ def _chances(
 def after(allowed: Sequence[Eligible], pick: Eligible) -> list[Eligible]:
     """Return what is still allowed below an offer."""
     group = pick.exclusive_group
-    return [
-        offer
-        for offer in allowed
-        if offer.offer_id != pick.offer_id and (group is None or offer.exclusive_group != group)
-    ]
+    if group is None:
+        return [offer for offer in allowed if offer is not pick]
+    return [offer for offer in allowed if offer.exclusive_group != group]

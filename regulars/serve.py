@@ -149,7 +149,8 @@ def running(
             Child(
                 f"api worker {number}",
                 [sys.executable, "-m", "regulars.serve", "api", str(listening.fileno())],
-                {**environment, "PROMETHEUS_MULTIPROC_DIR": str(figures)},
+                # A worker is one core: threads that a request started would fight over it.
+                {**environment, "PROMETHEUS_MULTIPROC_DIR": str(figures), "OMP_NUM_THREADS": "1"},
                 (listening.fileno(),),
             )
             for number in range(1, workers + 1)

@@ -190,6 +190,7 @@ class House:
 
     def _champion(self) -> LiveModel | None:
         """Return the champion; one that is loaded already is not loaded again."""
+        from recommender.quick_response import quick_response
         from recommender.registry import MEAN_SCORE
 
         named = self.models.described("champion")
@@ -198,7 +199,8 @@ class House:
             # The alias may have moved between the two: a model never goes by another's name.
             named = self.models.described("champion")
             if model is not None and named is not None and named.name == loaded.name:
-                self._live = LiveModel(loaded.name, model, loaded.metrics.get(MEAN_SCORE))
+                mean = loaded.metrics.get(MEAN_SCORE)
+                self._live = LiveModel(loaded.name, model, mean, quick_response(model))
         return None if named is None else self._live
 
     def _shadows(self) -> dict[str, LiveModel | LiveUplift]:

@@ -12,7 +12,7 @@ import numpy as np
 from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import Profile
-from serving.scoring import Scorer
+from serving.scoring import Quick, Scorer
 from serving.uplift_scoring import UpliftScorer
 
 CUSTOMERS = 100
@@ -60,6 +60,24 @@ def check_response(
             f"customers of the live snapshot, {trained_mean:.3g} when it was trained; more than "
             f"{FURTHEST:g} times the odds is refused; see 'regulars monitor', or train again"
         )
+
+
+def proved(
+    scorer: Scorer,
+    quick: Quick,
+    profiles: Sequence[Profile],
+    offers: Sequence[Offer],
+    *,
+    at: datetime,
+    time_zone: str,
+) -> bool:
+    """Whether a quick way to a model answers these customers exactly as the model."""
+    chosen = _asked(offers, at)
+    zones = [profile.time_zone or time_zone for profile in profiles]
+    return all(
+        quick.equals(scorer.matrix(profile, chosen, channel=CHANNEL, at=at, time_zone=zone))
+        for profile, zone in zip(profiles, zones, strict=True)
+    )
 
 
 def check_uplift(

@@ -10,6 +10,7 @@ from experiments.holdout import HOLDOUT
 from foundation.offer import Offer
 from foundation.rule_profile import Judge, judge
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
+from recommender.policies import Eligible
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Catalogue:
     def by_id(self) -> Mapping[str, Offer]:
         """Offers by their id, gathered once a version and not once a request."""
         return {offer.offer_id: offer for offer in self.offers}
+
+    @cached_property
+    def ranked(self) -> Mapping[str, Eligible]:
+        """What a policy has to know of each offer, by its id."""
+        return {
+            o.offer_id: Eligible(o.offer_id, o.priority, o.exclusive_group) for o in self.offers
+        }
 
     def compiled(self, vocabulary: Vocabulary) -> "Catalogue":
         """Return the catalogue with its rules compiled for what a snapshot knows.

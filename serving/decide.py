@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from random import Random
 
 import numpy as np
@@ -24,8 +25,9 @@ from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
-from recommender.policies import Eligible, draw_slate
+from recommender.policies import draw_slate
 from serving.assign import assign
+from serving.candidates import CandidateLists
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
 from serving.messages import DecisionRequest
@@ -55,6 +57,10 @@ class Knowledge:
     uplift_fault: str = "no uplift model; run 'regulars train uplift'"
     reasons: Reasons | None = None
 
+    @cached_property
+    def candidates(self) -> CandidateLists:
+        return CandidateLists(self.catalogue)
+
 
 def decide(
     request: DecisionRequest,
@@ -80,27 +86,7 @@ def decide(
     )
     policy = _policy(variants, known.default_policy)
     restricted = _offers_of_variant(variants)
-    refusals: dict[str, str] = {}
-    eligible: list[Offer] = []
-    for offer in known.catalogue.offers:
-        reason = refusal(
-            offer,
-            known.catalogue,
-            facts,
-            profile,
-            state,
-            at=at,
-            channel=request.channel,
-            store_id=request.context.store_id,
-            offers_of_variant=restricted,
-            held=known.held,
-        )
-        if reason is None and not _fits_some(offer, request):
-            reason = "wrong_placement"
-        if reason is None:
-            eligible.append(offer)
-        else:
-            refusals[offer.offer_id] = reason
+    eligible, refusals = _eligible(request, profile, facts, state, known, restricted, at)
     context = _context(request)
     causes = list(known.causes)
     own = None
@@ -118,8 +104,8 @@ def decide(
     drawn_by = Policy("popular") if fallback else policy
     scores = {o.offer_id: o.popularity for o in eligible} if own is None else own
     near = _affinities(profile, eligible, known)
-    slates = _slates(request, drawn_by, eligible, scores, near, fallback, Random(seed))  # noqa: S311
-    told = None if profile is None else _told(near, eligible, profile)
+    slates = _slates(request, drawn_by, eligible, scores, near, fallback, known, Random(seed))  # noqa: S311
+    told = None if profile is None else b"" if near is None else near.astype("<f4").tobytes()
     return DecisionRecord(
         decision_id=decision_id,
         customer_id=request.customer_id,
@@ -145,6 +131,42 @@ def decide(
         ),
         affinity=told,
     )
+
+
+def _eligible(
+    request: DecisionRequest,
+    profile: Profile | None,
+    facts: Facts,
+    state: LiveState,
+    known: Knowledge,
+    restricted: frozenset[str] | None,
+    at: datetime,
+) -> tuple[list[Offer], dict[str, str]]:
+    """Return the offers that may be shown, and one refusal code for each other one."""
+    store_id = request.context.store_id
+    candidates = known.candidates.at(at, request.channel, store_id)
+    refusals = dict(candidates.refusals)
+    asked = {placement.name for placement in request.placements}
+    used_any = bool(state.redemptions) or (profile is not None and bool(profile.redemptions))
+    # Who has used nothing yet has used nothing up.
+    eligible = [] if used_any else list(candidates.open)
+    judged = [*candidates.open, *candidates.judged] if used_any else candidates.judged
+    for offer in judged:
+        reason = refusal(
+            offer, known.catalogue, facts, profile, state, store_id=store_id, held=known.held
+        )
+        if reason is None and offer.placements and asked.isdisjoint(offer.placements):
+            reason = "wrong_placement"
+        if reason is None:
+            eligible.append(offer)
+        else:
+            refusals[offer.offer_id] = reason
+    if restricted is not None:
+        # Her variant comes first: what it leaves out is no candidate for her at any time.
+        left_out = known.catalogue.by_id.keys() - restricted
+        eligible = [offer for offer in eligible if offer.offer_id in restricted]
+        refusals |= dict.fromkeys(left_out, "not_in_variant")
+    return eligible, refusals
 
 
 def _policy(variants: list[Variant], default: Policy) -> Policy:
@@ -180,10 +202,6 @@ def _without_posterior(policy: Policy, eligible: list[Offer]) -> str | None:
                 if offer.offer_id not in part.posteriors:
                     return offer.offer_id
     return None
-
-
-def _fits_some(offer: Offer, request: DecisionRequest) -> bool:
-    return not offer.placements or any(p.name in offer.placements for p in request.placements)
 
 
 def _context(request: DecisionRequest) -> Context:
@@ -232,21 +250,13 @@ def _model(policy: Policy, known: Knowledge) -> str | None:
 
 def _affinities(
     profile: Profile | None, eligible: list[Offer], known: Knowledge
-) -> dict[str, np.ndarray]:
+) -> np.ndarray | None:
     """Return what is known of her and each offer, whoever ranks: models learn from it later."""
-    if profile is None:
-        return {}
-    found = {o.offer_id: profile.affinity_to(known.places.get(o.offer_id)) for o in eligible}
-    return {offer_id: row for offer_id, row in found.items() if row is not None}
-
-
-def _told(near: Mapping[str, np.ndarray], eligible: list[Offer], profile: Profile) -> bytes:
-    """Return the affinities of a record; see DecisionRecord."""
-    if not near:
-        return b""
-    unknown = np.full(profile.affinity.shape[1], np.nan)
-    rows = [near.get(offer.offer_id, unknown) for offer in eligible]
-    return np.array(rows, dtype="<f4").tobytes()
+    if profile is None or not eligible:
+        return None
+    places = np.array([known.places.get(offer.offer_id, -1) for offer in eligible])
+    near = profile.affinities_to(places)
+    return None if near is None or np.isnan(near).all() else near
 
 
 def _slates(
@@ -254,28 +264,35 @@ def _slates(
     policy: Policy,
     eligible: list[Offer],
     scores: dict[str, float],
-    near: Mapping[str, np.ndarray],
+    near: np.ndarray | None,
     fallback: bool,
+    known: Knowledge,
     random: Random,
 ) -> list[Slate]:
     slates: list[Slate] = []
-    left = eligible
+    left, ranked = eligible, known.catalogue.ranked
+    rows = {} if near is None else {o.offer_id: row for o, row in zip(eligible, near, strict=True)}
     for placement in request.placements:
-        fitting = [o for o in left if not o.placements or placement.name in o.placements]
         drawn = draw_slate(
             policy,
-            [Eligible(o.offer_id, o.priority, o.exclusive_group) for o in fitting],
+            [
+                ranked[offer.offer_id]
+                for offer in left
+                if not offer.placements or placement.name in offer.placements
+            ],
             scores,
             placement.limit,
             random,
         )
         shown = [
-            Shown(
+            Shown(offer.offer_id, rank, scores[offer.offer_id], propensity, None)
+            if offer.offer_id not in known.places or not rows
+            else Shown(
                 offer.offer_id,
                 rank,
                 scores[offer.offer_id],
                 propensity,
-                None if offer.offer_id not in near else _nullable(near[offer.offer_id]),
+                _nullable(rows[offer.offer_id]),
             )
             for rank, (offer, propensity) in enumerate(
                 zip(drawn.offers, drawn.slot_propensities, strict=True), start=1

@@ -34,22 +34,17 @@ def refusal(
     profile: Profile | None,
     state: LiveState,
     *,
-    at: datetime,
-    channel: str,
     store_id: str | None,
-    offers_of_variant: frozenset[str] | None,
     held: Mapping[str, Held],
 ) -> Reason | None:
-    """Return why an offer may not be shown anywhere in this answer, None when it may.
+    """Return why a candidate may not be shown to this customer, None when it may.
 
     Args:
         held: Uses reserved or redeemed by offer, of all customers.
     """
-    if offers_of_variant is not None and offer.offer_id not in offers_of_variant:
-        return "not_in_variant"
-    reason = inapplicable(offer, catalogue, facts, at, channel, store_id)
-    if reason is not None:
-        return reason
+    rule = catalogue.rules.get(offer.offer_id)
+    if rule is not None and not rule(facts):
+        return "not_eligible"
     if offer.customer_cap is not None and _used(offer, profile, state) >= offer.customer_cap:
         return "customer_cap_reached"
     if offer.offer_id in state.activated:
@@ -58,15 +53,10 @@ def refusal(
     return _exhausted(offer, held.get(offer.offer_id, NOTHING_HELD), store_id)
 
 
-def inapplicable(
-    offer: Offer,
-    catalogue: Catalogue,
-    facts: Facts,
-    at: datetime,
-    channel: str | None,
-    store_id: str | None,
+def unfit(
+    offer: Offer, catalogue: Catalogue, at: datetime, channel: str | None, store_id: str | None
 ) -> Reason | None:
-    """Return why an offer is not for this customer here and now, whatever is left of it.
+    """Return why an offer is for nobody here and now.
 
     Args:
         channel: None where it does not matter which, as at a till that redeems.
@@ -81,8 +71,27 @@ def inapplicable(
         return "wrong_store"
     if offer.offer_id in catalogue.pending:
         return "rule_pending"
-    if offer.offer_id in catalogue.invalid:
-        return "rule_invalid"
+    return "rule_invalid" if offer.offer_id in catalogue.invalid else None
+
+
+def is_open(offer: Offer) -> bool:
+    """Whether only a cap per customer may keep an offer from anyone."""
+    limits = offer.limits
+    scarce = (limits.total_cap, limits.budget, limits.stock, limits.store_stock)
+    return (
+        offer.eligibility is None
+        and not offer.placements
+        and all(limit is None for limit in scarce)
+    )
+
+
+def inapplicable(
+    offer: Offer, catalogue: Catalogue, facts: Facts, at: datetime, store_id: str | None
+) -> Reason | None:
+    """Return why an offer is not for this customer here and now, whatever is left of it."""
+    reason = unfit(offer, catalogue, at, None, store_id)
+    if reason is not None:
+        return reason
     rule = catalogue.rules.get(offer.offer_id)
     return "not_eligible" if rule is not None and not rule(facts) else None
 

@@ -1,5 +1,7 @@
 """What the service counts, for Prometheus."""
 
+from collections import Counter as Tally
+
 from prometheus_client import Counter, Histogram
 
 from foundation.decision import DecisionRecord
@@ -42,5 +44,5 @@ def count_decision(record: DecisionRecord) -> None:
     """Count one answered decision."""
     DECISIONS.labels(record.channel, record.policy.kind).inc()
     FALLBACKS.inc(sum(slate.fallback for slate in record.slates))
-    for reason in record.refusals.values():
-        REFUSALS.labels(reason).inc()
+    for reason, times in Tally(record.refusals.values()).items():
+        REFUSALS.labels(reason).inc(times)

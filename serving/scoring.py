@@ -49,14 +49,31 @@ def check_definitions(name: str, feature_hash: str, snapshot: SnapshotFacts) -> 
         )
 
 
+class Quick(Protocol):
+    """Another way to a model's probabilities, for offers of one customer and moment."""
+
+    def probabilities(
+        self, shared: np.ndarray, own: np.ndarray, places: np.ndarray
+    ) -> np.ndarray: ...
+
+    def equals(self, matrix: np.ndarray) -> bool:
+        """Whether it answers these inputs as the model does."""
+        ...
+
+
 class Scorer:
     """A model fitted to one snapshot: assembles inputs and predicts.
+
+    Args:
+        quick: Answers requests instead of the model, whose equal it has proved to be.
 
     Raises:
         ModelMismatch: The model was trained on other definitions than the snapshot holds.
     """
 
-    def __init__(self, name: str, model: Model, snapshot: SnapshotFacts) -> None:
+    def __init__(
+        self, name: str, model: Model, snapshot: SnapshotFacts, quick: Quick | None = None
+    ) -> None:
         check_definitions(name, model.feature_hash, snapshot)
         customer, last = len(snapshot.names), (*AFFINITY_NAMES, *CONTEXT_NAMES)
         offer_names = model.names[customer : len(model.names) - len(last)]
@@ -73,9 +90,18 @@ class Scorer:
             )
         self.name = name
         self._model = model
+        self._quick = quick
         self._offer_names = offer_names
         self._places = snapshot.places
-        self._offer_vectors: dict[str, tuple[Offer, np.ndarray]] = {}
+        # What is known of the offers that were asked for, and the row of each.
+        self._offer_rows = np.empty((0, len(offer_names)))
+        self._offer_places = np.empty(0, dtype=np.intp)
+        self._row_of: dict[str, int] = {}
+        # Inputs of an offer's own, between those of the customer and those of the moment.
+        own = len(offer_names) + len(AFFINITY_NAMES)
+        self._own = slice(customer, customer + own)
+        self._own_places = np.full(len(model.names), -1, dtype=np.int32)
+        self._own_places[self._own] = np.arange(own)
 
     def scores(
         self,
@@ -95,21 +121,59 @@ class Scorer:
         if not offers:
             return {}
         context = context_features(channel, at, time_zone, basket_amounts)
-        rows = np.array([self._offer_vector(offer) for offer in offers])
-        known = [profile.affinity_to(self._places.get(offer.offer_id)) for offer in offers]
-        near = np.array([UNKNOWN if row is None else row for row in known], dtype=np.float64)
-        n = len(offers)
-        matrix = np.hstack([np.tile(profile.vector, (n, 1)), rows, near, np.tile(context, (n, 1))])
-        found = self._model.predict(matrix)
+        shared, own = self._inputs(profile, offers, context)
+        if self._quick is None:
+            found = self._model.predict(self._matrix(shared, own))
+        else:
+            found = self._quick.probabilities(shared, own, self._own_places)
         # Also true of NaN.
-        wrong = np.flatnonzero(~((found >= 0) & (found <= 1)))
-        if len(wrong):
+        sound = (found >= 0) & (found <= 1)
+        if not sound.all():
+            wrong = int(np.argmin(sound))
             raise RegularsError(
-                f"model {self.name!r} answered {found[wrong[0]]} for offer "
-                f"{offers[int(wrong[0])].offer_id!r}, which is no probability; run 'regulars train "
+                f"model {self.name!r} answered {found[wrong]} for offer "
+                f"{offers[wrong].offer_id!r}, which is no probability; run 'regulars train "
                 "response'"
             )
-        return {offer.offer_id: float(score) for offer, score in zip(offers, found, strict=True)}
+        ids = (offer.offer_id for offer in offers)
+        return dict(zip(ids, found.tolist(), strict=True))
+
+    def matrix(
+        self,
+        profile: Profile,
+        offers: Sequence[Offer],
+        *,
+        channel: str,
+        at: datetime,
+        time_zone: str,
+    ) -> np.ndarray:
+        """Return what the model is asked about one customer and moment without a basket.
+
+        Returns:
+            A row an offer, in the order of the model's names.
+        """
+        context = context_features(channel, at, time_zone, None)
+        return self._matrix(*self._inputs(profile, offers, context))
+
+    def _inputs(
+        self, profile: Profile, offers: Sequence[Offer], context: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the rows share, in its places among the inputs, and what each has its own."""
+        offered = len(self._offer_names)
+        own = np.empty((len(offers), self._own.stop - self._own.start))
+        rows = self._rows(offers)
+        own[:, :offered] = self._offer_rows[rows]
+        near = profile.affinities_to(self._offer_places[rows])
+        own[:, offered:] = UNKNOWN if near is None else near
+        shared = np.empty(len(self._own_places))
+        shared[: self._own.start] = profile.vector
+        shared[self._own.stop :] = context
+        return shared, own
+
+    def _matrix(self, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
+        matrix = np.tile(shared, (len(own), 1))
+        matrix[:, self._own] = own
+        return matrix
 
     def scores_of_many(
         self,
@@ -145,17 +209,25 @@ class Scorer:
                 near[row, here] = profile.affinity[there]
         inputs = Inputs(
             customers=np.array([profile.vector for profile in profiles]),
-            offers=np.array([self._offer_vector(offer) for offer in offers]),
+            offers=self._offer_rows[self._rows(offers)],
             affinity=near,
             context=np.array([context[zone] for zone in zones]),
         )
         rows, columns = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
         return pair_scores(self._model, inputs, rows, columns).reshape(n, m)
 
-    def _offer_vector(self, offer: Offer) -> np.ndarray:
-        known = self._offer_vectors.get(offer.offer_id)
-        if known is not None and known[0] is offer:
-            return known[1]
-        vector = offer_vector(self._offer_names, offer)
-        self._offer_vectors[offer.offer_id] = (offer, vector)
-        return vector
+    def _rows(self, offers: Sequence[Offer]) -> list[int]:
+        try:
+            return [self._row_of[offer.offer_id] for offer in offers]
+        except KeyError:
+            new = [offer for offer in offers if offer.offer_id not in self._row_of]
+            vectors = [offer_vector(self._offer_names, offer) for offer in new]
+            places = [self._places.get(offer.offer_id, -1) for offer in new]
+            row_of = dict(self._row_of)
+            for offer in new:
+                row_of[offer.offer_id] = len(row_of)
+            # The rows first: another thread may ask meanwhile.
+            self._offer_rows = np.vstack([self._offer_rows, vectors])
+            self._offer_places = np.concatenate([self._offer_places, places])
+            self._row_of = row_of
+            return self._rows(offers)

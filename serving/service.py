@@ -53,7 +53,7 @@ from serving.messages import (
 )
 from serving.profiles import ProfileStore
 from serving.reasons import Reasons
-from serving.scoring import Model, Scorer
+from serving.scoring import Model, Quick, Scorer
 from serving.shadow import Shadow
 from serving.uplift_scoring import UpliftScorer, UpliftValues
 from serving.uses import Uses
@@ -90,11 +90,15 @@ class InvalidField(RegularsError):
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A response model and its name, e.g. response@7; see serving.canary for `trained_mean`."""
+    """A response model and its name, e.g. response@7; see serving.canary for `trained_mean`.
+
+    `quick` answers requests in its place, once it has proved to be its equal.
+    """
 
     name: str
     model: Model
     trained_mean: float | None = None
+    quick: Quick | None = None
 
 
 @dataclass(frozen=True)
@@ -347,9 +351,8 @@ class DecisionService:
             reason = "unknown_offer"
         else:
             facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
-            # A till redeems what an app showed: where it may be shown is no question here.
             reason = inapplicable(
-                offer, known.catalogue, facts, self._parts.clock.now(), None, asked.store_id
+                offer, known.catalogue, facts, self._parts.clock.now(), asked.store_id
             )
         return Claim(
             use_id=_new_id(self._parts.clock),
@@ -471,7 +474,9 @@ class DecisionService:
         if live is None:
             take(_Champion(None, f"no {what}; run 'regulars train {name}'", version))
             return
-        if last.live is None or live.name != last.live.name:
+        if last.live is not None and live.name == last.live.name:
+            live = last.live
+        else:
             if self._catalogue is None:
                 with contextlib.suppress(StoreUnavailable):
                     await self._read_catalogue()
@@ -479,7 +484,7 @@ class DecisionService:
                 take(_Champion(last.live, CHECKING.format(what), None, 0.0))
                 return
             try:
-                await asyncio.to_thread(self._check, live, facts, self._catalogue.offers)
+                live = await asyncio.to_thread(self._checked, live, facts, self._catalogue.offers)
             except Exception as error:
                 fault = str(error) if isinstance(error, RegularsError) else type(error).__name__
                 stays = f"; {last.live.name} stays" if last.live is not None else ""
@@ -488,6 +493,20 @@ class DecisionService:
                 take(_Champion(last.live, fault, version, later, snapshot))
                 raise
         take(_Champion(live, None, version))
+
+    def _checked(self, live: Live, facts: SnapshotFacts, offers: Sequence[Offer]) -> Live:
+        """Return a model that passed its self-check, without a quick way that is not its equal."""
+        scorer = self._check(live, facts, offers)
+        if isinstance(live, LiveUplift) or live.quick is None or isinstance(scorer, UpliftScorer):
+            return live
+        profiles = self._parts.profiles.sample(canary.CUSTOMERS)
+        at, zone = self._parts.clock.now(), self._parts.time_zone
+        if not canary.proved(scorer, live.quick, profiles, offers, at=at, time_zone=zone):
+            self._log.warning(
+                "the model itself answers", model=live.name, reason="flat trees differ"
+            )
+            return replace(live, quick=None)
+        return live
 
     def _check(
         self, live: LiveModel | LiveUplift, facts: SnapshotFacts, offers: Sequence[Offer]
@@ -571,7 +590,7 @@ class DecisionService:
             causes.append(str(self._champion.fault))
         else:
             try:
-                scorer = Scorer(live.name, live.model, facts)
+                scorer = Scorer(live.name, live.model, facts, live.quick)
             except RegularsError as error:
                 causes.append(str(error))
         uplift, fault = self._uplift_known(facts)
