@@ -284,8 +284,20 @@ class TestJson:
         trained = run("train", "--json").answer
         assert trained["alias"] == "challenger"
         assert 0 < trained["auc"]["lightgbm"]["low"] < 1
+        assert run("shadow", "--json").answer == {"shadow": trained["model"], "ended": None}
+        (shadow,) = run("models", "--json").answer["shadows"]
+        assert shadow["shadow"] == trained["model"]
+        # No decision is in the lake, and no service runs.
+        assert "run 'regulars ingest'" in shadow["refusal"]
+        assert shadow["running"] is None
+        assert run("models").code == 0
+        said = run("policy", "value", "--policy", "response")
+        assert said.code == 2
+        assert "no decision is in the lake" in said.err.splitlines()[-1]
         promoted = run("promote", "--force", "--json").answer
         assert promoted["champion"] == trained["model"]
+        assert "no decision is in the lake" in promoted["gate"]["off_policy"]["refused"]
+        assert run("models", "--json").answer["shadows"] == []
         listed = run("models", "--json").answer["models"]
         (champion,) = (m for m in listed if "champion" in m["aliases"])
         assert champion["name"] == trained["model"]
