@@ -9,8 +9,8 @@ incremental margin of one response. With context and lever 1 the product is the 
 margin itself, whatever its sign, so both rank offers alike.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -54,6 +54,29 @@ class Contact:
     @property
     def total(self) -> float:
         return self.cost + self.opt_out_loss
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """What a contact costs by channel, whoever gets it; a channel that is not named costs nothing.
+
+    Attributes:
+        by_channel: Cost and chance of opting out; their remaining value is not looked at.
+        remaining_value: Stands in where a customer's own is not known, in minor units.
+    """
+
+    by_channel: Mapping[str, Contact] = field(default_factory=dict[str, Contact])
+    remaining_value: float = 0.0
+
+    def with_her(self, channel: str, remaining_value: float | None) -> Contact:
+        """Return what a contact through a channel costs with one customer.
+
+        Args:
+            remaining_value: Hers, in minor units; None where it is not known.
+        """
+        known = self.by_channel.get(channel, FREE)
+        left = self.remaining_value if remaining_value is None else remaining_value
+        return Contact(known.cost, known.opt_out, left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +213,6 @@ def ranked(offers: Sequence[Arbitration]) -> list[int]:
 def _within(name: str, amount: float, low: float, high: float) -> None:
     if not low <= amount <= high or amount in (float("inf"), float("-inf")):
         raise InvalidValue(f"{name} {amount} is out of range; give {low:g} to {high:g}")
+
+
+FREE, NO_COSTS = Contact(), Contacts()

@@ -7,7 +7,6 @@ from random import Random
 
 import numpy as np
 
-from experiments.design import Variant
 from foundation.decision import (
     BasketLine,
     Context,
@@ -25,7 +24,7 @@ from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
 from recommender.policies import Eligible, draw_slate
-from serving.assign import assign
+from serving.assign import assign, offers_of, policy_of
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
 from serving.messages import DecisionRequest
@@ -78,8 +77,10 @@ def decide(
     assignments, variants = assign(
         request.customer_id, request.channel, profile, facts, known.catalogue
     )
-    policy = _policy(variants, known.default_policy)
-    restricted = _offers_of_variant(variants)
+    named = policy_of(variants)
+    default = known.default_policy
+    policy = default if named is None else named_policy(named, default.exploration)
+    restricted = offers_of(variants)
     refusals: dict[str, str] = {}
     eligible: list[Offer] = []
     for offer in known.catalogue.offers:
@@ -145,13 +146,6 @@ def decide(
     )
 
 
-def _policy(variants: list[Variant], default: Policy) -> Policy:
-    for variant in variants:
-        if variant.policy is not None:
-            return named_policy(variant.policy, default.exploration)
-    return default
-
-
 def named_policy(name: str, exploration: float) -> Policy:
     """Return the policy a variant names; `none` and `random` have nothing left to explore."""
     kinds: dict[str, Policy] = {
@@ -163,11 +157,6 @@ def named_policy(name: str, exploration: float) -> Policy:
         "none": Policy("none"),
     }
     return kinds[name]
-
-
-def _offers_of_variant(variants: list[Variant]) -> frozenset[str] | None:
-    sets = [frozenset(v.offers) for v in variants if v.offers is not None]
-    return frozenset.intersection(*sets) if sets else None
 
 
 def _without_posterior(policy: Policy, eligible: list[Offer]) -> str | None:

@@ -24,6 +24,7 @@ from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended, Held
 from recommender.next_products import recommend
+from recommender.value import NO_COSTS, Contacts
 from serving import metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
@@ -114,6 +115,7 @@ class Parts:
     policy: Policy
     time_zone: str
     activation_seconds: int
+    contacts: Contacts = NO_COSTS
 
 
 class DecisionService:
@@ -514,7 +516,7 @@ class DecisionService:
         if live is None:
             return None, self._uplift.fault
         try:
-            return UpliftScorer(live.name, live.model, facts), None
+            return UpliftScorer(live.name, live.model, facts, self._parts.contacts), None
         except RegularsError as error:
             return None, str(error)
 

@@ -15,9 +15,9 @@ from foundation.decision import DecisionRecord, Policy, decode_record, encode
 from foundation.errors import RegularsError
 from foundation.profile import LiveState, Profile, SnapshotFacts
 from foundation.scores import Interval
-from recommender.offer_uplift import FREE, OfferUplift
+from recommender.offer_uplift import OfferUplift
 from recommender.uplift import UpliftModel, fit_uplift
-from recommender.value import Contact, OfferValue
+from recommender.value import FREE, Contact, OfferValue
 from serving.catalogue import Catalogue
 from serving.decide import Knowledge, decide
 from serving.messages import AskedPlacement, DecisionRequest
