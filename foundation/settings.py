@@ -80,8 +80,8 @@ class Settings(BaseSettings):
         default=None, description="Fixed bounds of RFM scores; without them scores are quintiles."
     )
 
-    contacts: dict[str, ContactTerms] = Field(
-        default_factory=dict[str, ContactTerms],
+    contacts: dict[str, ContactTerms] | None = Field(
+        default=None,
         description="What contacts cost by channel; one that is not named costs nothing.",
     )
     remaining_value: float = Field(
@@ -93,11 +93,13 @@ class Settings(BaseSettings):
 
     @field_validator("contacts")
     @classmethod
-    def _known_channels(cls, contacts: dict[str, ContactTerms]) -> dict[str, ContactTerms]:
+    def _known_channels(
+        cls, contacts: dict[str, ContactTerms] | None
+    ) -> dict[str, ContactTerms] | None:
         # Imported late: the contracts load pandas, and every command reads the settings.
         from foundation.contracts.tables import CHANNELS
 
-        for channel in contacts:
+        for channel in contacts or {}:
             if channel not in CHANNELS:
                 raise ValueError(f"{channel!r} is no channel; there are {', '.join(CHANNELS)}")
         return contacts

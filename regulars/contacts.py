@@ -10,7 +10,7 @@ def contacts_of(settings: Settings) -> Contacts:
     return Contacts(
         {
             channel: Contact(terms.cost * MINOR_PER_MAJOR, terms.opt_out)
-            for channel, terms in settings.contacts.items()
+            for channel, terms in (settings.contacts or {}).items()
         },
         settings.remaining_value * MINOR_PER_MAJOR,
     )
@@ -22,19 +22,17 @@ def contact_statement(settings: Settings, channel: str, unvalued: int) -> str:
     Args:
         unvalued: Customers whose remaining value no model tells.
     """
-    if channel not in settings.contacts:
+    terms = (settings.contacts or {}).get(channel)
+    if terms is None:
         return (
             f"a contact by {channel} costs nothing and nobody opts out because of it; declare "
             "REGULARS_CONTACTS where that is not so"
         )
-    terms, show = settings.contacts[channel], settings.currency.show
     told = (
         f"a contact by {channel} costs {terms.cost:g} {settings.currency_code} and, with a chance "
         f"of {terms.opt_out:g}, all margin that the customer is to bring yet"
     )
     if terms.opt_out and unvalued:
-        told += (
-            f", {show(settings.remaining_value * MINOR_PER_MAJOR)} for {unvalued:,} customers "
-            "whose value no model tells"
-        )
+        stands_in = settings.currency.show(settings.remaining_value * MINOR_PER_MAJOR)
+        told += f", {stands_in} for {unvalued:,} customers whose value no model tells"
     return told

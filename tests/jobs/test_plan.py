@@ -72,11 +72,18 @@ def registries(tmp_path_factory: pytest.TempPathFactory) -> Registries:
     return found
 
 
-def report() -> UpliftReport:
+def report(
+    average: dict[str, float] = AVERAGE,
+    error: dict[str, float] = ERROR,
+    features: Sequence[str] = ("visits",),
+    feature_hash: str = "91bc",
+) -> UpliftReport:
+    """Return a model that expects the same of everybody, and a judgement that lets it serve."""
     model = UpliftModel.of(
         {
-            "average": list(AVERAGE.values()), "average_error": list(ERROR.values()),
-            "scale": {}, "best": "same", "sharpest": "t", "n_features": 1 + len(CONTEXT_NAMES),
+            "average": list(average.values()), "average_error": list(error.values()),
+            "scale": {}, "best": "same", "sharpest": "t",
+            "n_features": len(features) + len(CONTEXT_NAMES),
             "outcomes": [], "scores": [], "centre": {},
         }
     )  # fmt: skip
@@ -84,7 +91,7 @@ def report() -> UpliftReport:
     values = Values(nothing, nothing, nothing, nothing, HELD_OUT, nothing)
     choice = Choice("policy", "targeting pays")
     return UpliftReport(
-        OfferUplift(model, tuple(AVERAGE), ("visits", *CONTEXT_NAMES), "91bc", 14),
+        OfferUplift(model, tuple(average), (*features, *CONTEXT_NAMES), feature_hash, 14),
         Evaluation({}, [], None, values, choice, [], [], [], []),
         nothing, ("random",), 1, {}, {}, 0, {},
     )  # fmt: skip

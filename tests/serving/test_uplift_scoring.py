@@ -17,7 +17,7 @@ from foundation.profile import LiveState, Profile, SnapshotFacts
 from foundation.scores import Interval
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift import UpliftModel, fit_uplift
-from recommender.value import FREE, Contact, OfferValue
+from recommender.value import FREE, Contact, Contacts, OfferValue
 from serving.catalogue import Catalogue
 from serving.decide import Knowledge, decide
 from serving.messages import AskedPlacement, DecisionRequest
@@ -110,6 +110,46 @@ def test_values_are_the_expected_incremental_margin_of_an_effect_in_money(
         one = float(effects[place])
         expected = OfferValue(0.0, Interval(one, one, one), 1.0, 0.0, contact).incremental_margin
         assert found[place] == pytest.approx(expected.value)
+
+
+def test_online_and_in_batch_a_score_is_net_of_what_the_contact_costs_with_her(
+    uplift: OfferUplift,
+) -> None:
+    contacts = Contacts({"app": Contact(cost=0.01, opt_out=0.5)}, remaining_value=0.2)
+    netted = UpliftScorer("uplift@3", uplift, SNAPSHOT, contacts)
+    free = UpliftScorer("uplift@3", uplift, SNAPSHOT)
+    people = [
+        replace(her(0.0, n / 10, 1.0), remaining_value=None if n % 3 else n / 20, time_zone=zone)
+        for n, zone in enumerate([None, "Europe/Vienna", "nowhere"] * 10)
+    ]
+
+    batch = netted.effects_of_many(people, channel="app", at=NOW, time_zone=ZONE)
+
+    for profile, effects in zip(people, batch, strict=True):
+        left = 0.2 if profile.remaining_value is None else profile.remaining_value
+        zone = profile.time_zone or ZONE
+        asked: dict[str, Any] = {"at": NOW, "time_zone": zone, "basket_amounts": None}
+        online = netted.scores(profile, OFFERS, channel="app", **asked)
+        total = netted.contact("app", profile).total
+        assert total == 0.01 + 0.5 * left
+        assert [online["bread"], online["coffee"]] == (effects - total).tolist()
+        assert online["tea"] == -total
+        # Channels without terms cost nothing.
+        elsewhere = netted.scores(profile, OFFERS, channel="email", **asked)
+        assert elsewhere == free.scores(profile, OFFERS, channel="email", **asked)
+
+
+def test_an_offer_that_a_contact_makes_a_loss_loses_to_no_offer(uplift: OfferUplift) -> None:
+    free = decided(UpliftScorer("uplift@3", uplift, SNAPSHOT), her(0.0, 1.0, 1.0))
+    best = max(free.scores.values())
+    assert best > 0
+
+    dear = Contacts({"app": Contact(cost=best)})
+    record = decided(UpliftScorer("uplift@3", uplift, SNAPSHOT, dear), her(0.0, 1.0, 1.0))
+
+    assert record.slates[0].offers == []
+    assert record.propensity_valid
+    assert max(record.scores.values()) == 0.0
 
 
 @pytest.mark.parametrize(
