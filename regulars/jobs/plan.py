@@ -42,9 +42,12 @@ from serving.scoring import Scorer
 from serving.uplift_scoring import UpliftScorer
 
 NOBODY = "nobody is expected to earn more than she costs: no offer is to be sent"
+# So many offers of one reason are named.
+NAMED = 5
 COVERS = (
-    "95 %: it covers that each offer's average effect, and how sharply the model tells customers "
-    "apart, were learned from a sample; not that effects are others by this channel or by now"
+    "a 95 % interval for offers' average effects and for how sharply the model tells customers "
+    "apart, both learned from a sample; it does not know whether effects changed since, or are "
+    "others by this channel"
 )
 
 
@@ -119,7 +122,10 @@ class CampaignPlan:
             f"{self.considered:,} customers, by {self.channel} at {self.at:%Y-%m-%d %H:%M} UTC"
         ]
         lines += [f"left out: {n:,} {why}" for why, n in self.left_out.items()]
-        lines += [f"offer {offer_id} is not sent: {why}" for offer_id, why in self.refused.items()]
+        for why in dict.fromkeys(self.refused.values()):
+            names = [offer_id for offer_id, reason in self.refused.items() if reason == why]
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            lines.append(f"offers not sent, {why}: {', '.join(names[:NAMED])}{more}")
         if self.plan is None:
             lines.append(NOBODY)
         else:
@@ -142,11 +148,14 @@ class CampaignPlan:
             f"{row['uses']:,.1f} redemptions"
             for row in made.by_offer.to_dict("records")
         ]
-        lines += made.sentences(currency)
+        all_of_it, *limits = made.sentences(currency)
+        return [*lines, all_of_it, self._interval(currency), *limits]
+
+    def _interval(self, currency: Currency) -> str:
         if self.earned is None:
-            return [*lines, f"no interval: {self.model} was trained before its error was kept"]
+            return f"no interval: {self.model} was trained before its error was kept"
         low, high = currency.show(self.earned.low), currency.show(self.earned.high)
-        return [*lines, f"the plan earns {low} to {high} ({COVERS})"]
+        return f"between {low} and {high}: {COVERS}"
 
 
 def plan_campaign(
