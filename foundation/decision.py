@@ -169,7 +169,8 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     """One decision, whole.
 
     `scores` are the eligible offers', `refusals` one code for each other candidate. `vector` is
-    the customer's features (null is unknown) in the order of the snapshot's names. With
+    the customer's features (null is unknown) in the order of the snapshot's names. `levers` are the
+    marketer's weights in the scores, of eligible offers where they are not 1. With
     `propensity_valid` false the answer was not the policy's own draw: such a record counts for
     intention-to-treat and not for off-policy evaluation.
     """
@@ -191,6 +192,7 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     propensity_valid: bool
     causes: list[str]
     versions: Versions
+    levers: dict[str, float] = {}
 
 
 def encode(record: Any) -> bytes:

@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from foundation.contracts.tables import HIGHEST_LEVER, LOWEST_LEVER
 from foundation.errors import RegularsError
 from foundation.money import Currency
 from foundation.scores import Interval
-
-# A lever may halve or double what an offer counts; more would overrule what was measured.
-LOWEST_LEVER, HIGHEST_LEVER = 0.5, 2.0
 
 
 class InvalidValue(RegularsError):
@@ -154,7 +152,7 @@ class Arbitration:
         """
         if not 0.0 < context < float("inf"):
             raise InvalidValue(f"context {context}: give a factor above 0, 1 for no influence")
-        _within("lever", lever, LOWEST_LEVER, HIGHEST_LEVER)
+        _lever(lever)
         total = offer.incremental_margin.value
         if offer.response == 0.0:
             return Arbitration(0.0, context, 0.0, lever, total)
@@ -205,9 +203,23 @@ def net_of_contact(effects: np.ndarray, contact: Contact) -> np.ndarray:
     return effects - contact.total
 
 
+def levered(value: float, lever: float) -> float:
+    """Return the arbitration score of an expected incremental margin that is known only whole.
+
+    Raises:
+        InvalidValue: The lever is outside its bounds.
+    """
+    return Arbitration(0.0, 1.0, 0.0, _lever(lever), value).score
+
+
 def ranked(offers: Sequence[Arbitration]) -> list[int]:
     """Return the places of offers by score, highest first; ties keep their order."""
     return sorted(range(len(offers)), key=lambda place: -offers[place].score)
+
+
+def _lever(lever: float) -> float:
+    _within("lever", lever, LOWEST_LEVER, HIGHEST_LEVER)
+    return lever
 
 
 def _within(name: str, amount: float, low: float, high: float) -> None:

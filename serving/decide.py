@@ -24,6 +24,7 @@ from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
 from recommender.policies import Eligible, draw_slate
+from recommender.value import levered
 from serving.assign import assign, offers_of, policy_of
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
@@ -104,9 +105,11 @@ def decide(
             refusals[offer.offer_id] = reason
     context = _context(request)
     causes = list(known.causes)
+    # A lever weighs money; a response's score stays a probability.
+    levers = {o.offer_id: o.lever for o in eligible if o.lever != 1 and policy.scored == "uplift"}
     own = None
     try:
-        own = _own_scores(policy, profile, eligible, known, request, context, at)
+        own = _levered(_own_scores(policy, profile, eligible, known, request, context, at), levers)
     except RegularsError as error:
         causes.append(str(error))
     unscored = policy.scored not in (None, "popular") and own is None
@@ -143,6 +146,7 @@ def decide(
             snapshot=known.snapshot,
             features=known.feature_hash,
         ),
+        levers={} if own is None else levers,
     )
 
 
@@ -210,6 +214,20 @@ def _own_scores(
         time_zone=profile.time_zone or known.time_zone,
         basket_amounts=None if context.basket is None else [line.amount for line in context.basket],
     )
+
+
+def _levered(
+    scores: dict[str, float] | None, levers: Mapping[str, float]
+) -> dict[str, float] | None:
+    """Return the scores as the marketer weighs them.
+
+    Raises:
+        RegularsError: A lever is out of bounds.
+    """
+    if scores is None:
+        return None
+    weighed = {offer_id: levered(scores[offer_id], lever) for offer_id, lever in levers.items()}
+    return scores | weighed
 
 
 def _model(policy: Policy, known: Knowledge) -> str | None:
