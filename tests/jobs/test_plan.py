@@ -233,7 +233,13 @@ def test_who_may_not_be_reached_is_left_out_and_counted(town: Town) -> None:
     town.experiments = [holdout]
     granted = {"c-1": True, "c-2": False, "c-3": True}
     answers = [
-        {"consent_id": f"{c}-{n}", "customer_id": c, "channel": "email", "granted": yes, "at": at}
+        {
+            "consent_id": f"{c}-{9 - n}",
+            "customer_id": c,
+            "channel": "email",
+            "granted": yes,
+            "at": at,
+        }
         # Each answered the opposite the day before.
         for c, says in granted.items()
         for n, (yes, at) in enumerate([(not says, NOW - timedelta(days=1)), (says, NOW)])
