@@ -84,6 +84,27 @@ def exhausted(limits: Limits, held: Held, store_id: str | None) -> Exhausted | N
     return None
 
 
+def uses_left(limits: Limits, held: Held) -> int | None:
+    """Return how many more uses an offer has for all customers and stores, None for no limit."""
+    left: list[int] = []
+    if limits.total_cap is not None:
+        left.append(limits.total_cap - held.uses)
+    if limits.budget is not None and limits.cost > 0:
+        left.append((limits.budget - held.cost) // limits.cost)
+    elif limits.budget is not None and held.cost > limits.budget:
+        left.append(0)
+    if limits.stock is not None:
+        left.append(limits.stock - held.uses)
+    if limits.store_stock is not None:
+        left.append(
+            sum(
+                max(pieces - held.by_store.get(store, 0), 0)
+                for store, pieces in limits.store_stock.items()
+            )
+        )
+    return max(min(left), 0) if left else None
+
+
 class Claim(msgspec.Struct, frozen=True):
     """A wish to use an offer once: to reserve it, or with `redeem` to use it now.
 

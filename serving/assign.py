@@ -5,6 +5,8 @@ the audience she is not assigned any more and gets what everybody gets; the anal
 her variant (intention to treat), since leaving may be the offer's own doing.
 """
 
+from collections.abc import Sequence
+
 from experiments.assignment import assigned_variant, variant_of
 from experiments.design import Experiment, Variant
 from experiments.holdout import is_held_out
@@ -45,6 +47,17 @@ def assign(
             assignments.append(Assignment(experiment.key, assigned.name, unit))
             variants.append(assigned)
     return assignments, variants
+
+
+def policy_of(variants: Sequence[Variant]) -> str | None:
+    """Return the policy that decides for her by her variants, None where none names one."""
+    return next((variant.policy for variant in variants if variant.policy is not None), None)
+
+
+def offers_of(variants: Sequence[Variant]) -> frozenset[str] | None:
+    """Return the offers that her variants leave, None where they leave all."""
+    sets = [frozenset(v.offers) for v in variants if v.offers is not None]
+    return frozenset.intersection(*sets) if sets else None
 
 
 def _unit(experiment: Experiment, customer_id: str, profile: Profile | None) -> str | None:

@@ -7,7 +7,6 @@ from random import Random
 
 import numpy as np
 
-from experiments.design import Variant
 from foundation.decision import (
     BasketLine,
     Context,
@@ -25,7 +24,8 @@ from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
 from recommender.policies import Eligible, draw_slate
-from serving.assign import assign
+from recommender.value import levered
+from serving.assign import assign, offers_of, policy_of
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
 from serving.messages import DecisionRequest
@@ -78,8 +78,10 @@ def decide(
     assignments, variants = assign(
         request.customer_id, request.channel, profile, facts, known.catalogue
     )
-    policy = _policy(variants, known.default_policy)
-    restricted = _offers_of_variant(variants)
+    named = policy_of(variants)
+    default = known.default_policy
+    policy = default if named is None else named_policy(named, default.exploration)
+    restricted = offers_of(variants)
     refusals: dict[str, str] = {}
     eligible: list[Offer] = []
     for offer in known.catalogue.offers:
@@ -103,9 +105,11 @@ def decide(
             refusals[offer.offer_id] = reason
     context = _context(request)
     causes = list(known.causes)
+    # A lever weighs money; a response's score stays a probability.
+    levers = {o.offer_id: o.lever for o in eligible if o.lever != 1 and policy.scored == "uplift"}
     own = None
     try:
-        own = _own_scores(policy, profile, eligible, known, request, context, at)
+        own = _levered(_own_scores(policy, profile, eligible, known, request, context, at), levers)
     except RegularsError as error:
         causes.append(str(error))
     unscored = policy.scored not in (None, "popular") and own is None
@@ -144,14 +148,8 @@ def decide(
             features=known.feature_hash,
         ),
         affinity=told,
+        levers={} if own is None else levers,
     )
-
-
-def _policy(variants: list[Variant], default: Policy) -> Policy:
-    for variant in variants:
-        if variant.policy is not None:
-            return named_policy(variant.policy, default.exploration)
-    return default
 
 
 def named_policy(name: str, exploration: float) -> Policy:
@@ -165,11 +163,6 @@ def named_policy(name: str, exploration: float) -> Policy:
         "none": Policy("none"),
     }
     return kinds[name]
-
-
-def _offers_of_variant(variants: list[Variant]) -> frozenset[str] | None:
-    sets = [frozenset(v.offers) for v in variants if v.offers is not None]
-    return frozenset.intersection(*sets) if sets else None
 
 
 def _without_posterior(policy: Policy, eligible: list[Offer]) -> str | None:
@@ -223,6 +216,20 @@ def _own_scores(
         time_zone=profile.time_zone or known.time_zone,
         basket_amounts=None if context.basket is None else [line.amount for line in context.basket],
     )
+
+
+def _levered(
+    scores: dict[str, float] | None, levers: Mapping[str, float]
+) -> dict[str, float] | None:
+    """Return the scores as the marketer weighs them.
+
+    Raises:
+        RegularsError: A lever is out of bounds.
+    """
+    if scores is None:
+        return None
+    weighed = {offer_id: levered(scores[offer_id], lever) for offer_id, lever in levers.items()}
+    return scores | weighed
 
 
 def _model(policy: Policy, known: Knowledge) -> str | None:

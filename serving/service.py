@@ -25,6 +25,7 @@ from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended, Held
 from recommender.next_products import recommend
+from recommender.value import NO_COSTS, Contacts
 from serving import canary, metrics
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
@@ -120,6 +121,7 @@ class Parts:
     activation_seconds: int
     # Models that score beside those that serve, by what they score: response, uplift.
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
+    contacts: Contacts = NO_COSTS
 
 
 class DecisionService:
@@ -493,7 +495,7 @@ class DecisionService:
         profiles = self._parts.profiles.sample(canary.CUSTOMERS)
         at, zone = self._parts.clock.now(), self._parts.time_zone
         if isinstance(live, LiveUplift):
-            uplift = UpliftScorer(live.name, live.model, facts)
+            uplift = UpliftScorer(live.name, live.model, facts, self._parts.contacts)
             canary.check_uplift(uplift, profiles, offers, at=at, time_zone=zone)
             return uplift
         scorer = Scorer(live.name, live.model, facts)
@@ -601,7 +603,7 @@ class DecisionService:
         if live is None:
             return None, self._uplift.fault
         try:
-            return UpliftScorer(live.name, live.model, facts), None
+            return UpliftScorer(live.name, live.model, facts, self._parts.contacts), None
         except RegularsError as error:
             return None, str(error)
 

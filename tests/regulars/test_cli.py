@@ -25,6 +25,7 @@ from regulars.commands import telling
 from regulars.locks import only_one
 from regulars.serve import running
 from regulars.wiring import House
+from tests.jobs.test_plan import report
 
 DESIGN = """
 key: {key}
@@ -454,6 +455,90 @@ name: Often here
 author: ana
 rule: {feature: orders_90d, is: ">=", value: 10}
 """
+
+
+class TestPlan:
+    """A campaign among the small deployment's customers, of offers with known effects."""
+
+    @pytest.fixture
+    def crowned(self, filled: Path, small_house: House, run: Run) -> House:
+        """Its offers published, and an uplift model of two of them serving."""
+        assert run("segment", "--json").code == 0
+        house = House(small_house.settings.model_copy(update={"home": filled}))
+        facts = house.profiles().facts()
+        assert facts is not None
+        known = report(
+            {"live-bakery": 70.0, "live-coffee": 30.0},
+            {"live-bakery": 2.0, "live-coffee": 2.0},
+            facts.names,
+            facts.feature_hash,
+        )
+        house.uplift.crown(house.uplift.register(known, "d"))
+        return house
+
+    @pytest.mark.usefixtures("crowned")
+    def test_is_told_counted_and_written(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Source: by hand, 70 less 20 for a letter; live-coffee earns 10.
+        monkeypatch.setenv("REGULARS_CONTACTS", '{"mail": {"cost": 0.1}, "email": {"cost": 0.2}}')
+        file = tmp_path / "plan.parquet"
+        asked = ("plan", "--channel", "email", "--contacts", 100)
+
+        found = run(*asked, "--out", file, "--json").answer
+
+        assert (found["considered"], found["reached"], found["sent"]) == (400, 100, 100)
+        assert found["value"] == pytest.approx(100 * 50)
+        assert found["earned"]["low"] == pytest.approx(5000 - 1.959964 * 100 * 2)
+        (limit,) = found["limits"]
+        assert (limit["kind"], limit["used"], limit["limit"]) == ("contact", 100, 100)
+        assert limit["price"] == pytest.approx(50, rel=0.02)
+        assert found["refused"]["live-basket"] == "not_learned"
+        rows = pd.read_parquet(file)
+        assert list(rows.columns) == ["customer_id", "offer_id", "channel", "expected_margin"]
+        assert rows["customer_id"].is_unique
+        assert set(rows["expected_margin"]) == {0.5}
+        said = run(*asked)
+        assert "one more contact would earn about 0.50 USD" in said.out
+        assert "  plan " in said.err
+
+        dear = {"email": {"cost": 0.7}}
+        monkeypatch.setenv("REGULARS_CONTACTS", json.dumps(dear))
+        nobody = run(*asked, "--json").answer
+        assert (nobody["sent"], nobody["value"], nobody["limits"]) == (0, 0, [])
+        assert "nobody is expected to earn more than she costs" in run(*asked).out
+
+    @pytest.mark.usefixtures("crowned")
+    def test_keeps_to_the_budget_the_chances_of_redemption_take(self, run: Run) -> None:
+        found = run("plan", "--channel", "app", "--budget", "5.00", "--json").answer
+
+        (limit,) = found["limits"]
+        assert limit["kind"] == "budget"
+        assert 480 < limit["used"] <= limit["limit"] == 500
+        # A redemption costs 1.00, so the budget is that of as many expected redemptions.
+        assert sum(one["uses"] for one in found["offers"]) == pytest.approx(limit["used"] / 100)
+
+    @pytest.mark.usefixtures("filled")
+    def test_without_a_model_of_uplift_says_how_to_get_one(self, run: Run) -> None:
+        said = run("plan", "--channel", "email")
+
+        assert said.code == 2
+        assert "no uplift model serves" in said.err
+        assert "'regulars train uplift'" in said.err
+
+    @pytest.mark.usefixtures("home")
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["--channel", "pigeon"], "--channel 'pigeon' is no channel; choose one of store, app"),
+            (["--channel", "email", "--budget", "much"], "--budget: amount 'much' is not a number"),
+            (["--channel", "email", "--budget", "-1"], "--budget -1 is below 0"),
+            (["--channel", "email", "--out", "plan.xls"], "ending '.xls' is none of .csv"),
+            ([], "Missing option '--channel'"),
+        ],
+    )
+    def test_refuses_in_one_line(self, run: Run, arguments: list[str], told: str) -> None:
+        assert told in refused(run("plan", *arguments))
 
 
 class TestSegments:
