@@ -5,13 +5,15 @@ from typing import Annotated
 
 import typer
 
+from regulars.commands.experiment_power import experiment_power
 from regulars.commands.house import administered, open_house, progress_shown
 from regulars.commands.options import Json, shares
 from regulars.commands.telling import print_json, say
 
 experiment = typer.Typer(
-    help="A/B tests: start, ramp up, stop, list, report, analyse a file, holdout."
+    help="A/B tests: power, start, ramp up, stop, list, report, analyse a file, holdout."
 )
+experiment.command("power")(experiment_power)
 
 
 @experiment.command("start")
