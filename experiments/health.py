@@ -55,6 +55,19 @@ class SampleRatio(msgspec.Struct, frozen=True):
         )
 
 
+class Place(msgspec.Struct, frozen=True):
+    """The split of one channel, store or day; `p_adjusted` is by Holm over all places judged."""
+
+    place: str
+    value: str
+    split: SampleRatio
+    p_adjusted: float
+
+    @property
+    def holds(self) -> bool:
+        return self.p_adjusted >= SAMPLE_RATIO_ALARM
+
+
 class Health(msgspec.Struct, frozen=True):
     """Whether figures may be read; `faults` say why not, `warnings` what to bear in mind."""
 

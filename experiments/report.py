@@ -21,12 +21,22 @@ from experiments.analysis import (
     summed,
     with_adjusted,
 )
+from experiments.contamination import Contamination
 from experiments.design import Experiment, check, content_hash
 from experiments.effect import Effect, in_words
-from experiments.health import SampleRatio, sample_ratio
+from experiments.event_faults import EventFaults
+from experiments.health import Health, Place, SampleRatio, sample_ratio
 from experiments.lock import exploratory_metrics
 from experiments.looks import Look
 from experiments.metrics import Column, Mean, Metric, columns
+from experiments.non_inferiority import Guarded
+from experiments.novelty import Novelty
+from experiments.offer_table import OfferTable
+from experiments.outliers import TopFew
+from experiments.over_time import OverTime
+from experiments.sample_ratio_sequence import SampleRatioSequence
+from experiments.verdict import Verdict
+from experiments.who_gained import WhoGained
 from foundation.errors import RegularsError
 
 # What an always-valid sequence is tuned for where the plan names no number of units; any number
@@ -41,7 +51,11 @@ class InvalidUnits(RegularsError):
 class Report(msgspec.Struct, frozen=True):
     """An experiment's result; `metrics` is {metric: {variant: effect}}, empty when unhealthy.
 
-    `exploratory` are the metrics shown that are not in the plan.
+    `exploratory` are the metrics shown that are not in the plan, `money` those in minor units.
+    What has figures of effects (`guardrails` to `offer_table`) is empty when unhealthy as well;
+    `health` says why, and `places` are the worst places of the split, the worst first. `novelty`,
+    `offer_table`, and rows of `who_gained` that say so are exploratory: they decide nothing. What
+    a job did not compute is None or empty.
     """
 
     key: str
@@ -55,6 +69,19 @@ class Report(msgspec.Struct, frozen=True):
     reason: str
     metrics: dict[str, dict[str, Effect]]
     exploratory: list[str] = msgspec.field(default_factory=list[str])
+    money: list[str] = msgspec.field(default_factory=list[str])
+    health: Health | None = None
+    sequence: SampleRatioSequence | None = None
+    places: list[Place] = msgspec.field(default_factory=list[Place])
+    contamination: Contamination | None = None
+    top_few: list[TopFew] = msgspec.field(default_factory=list[TopFew])
+    event_faults: EventFaults | None = None
+    verdict: Verdict | None = None
+    guardrails: list[Guarded] = msgspec.field(default_factory=list[Guarded])
+    over_time: OverTime | None = None
+    novelty: list[Novelty] = msgspec.field(default_factory=list[Novelty])
+    who_gained: WhoGained | None = None
+    offer_table: OfferTable | None = None
 
 
 def analyse(
