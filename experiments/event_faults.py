@@ -19,3 +19,19 @@ class EventFaults(msgspec.Struct, frozen=True):
     lines_repeated: int = 0
     late: int = 0
     early: int = 0
+
+    def warnings(self) -> list[str]:
+        """Return a line for each kind of fault that there is."""
+        told = {
+            "redemption(s) were told again under another id and are counted as often": (
+                self.redemptions_repeated
+            ),
+            "receipt line(s) stand on two receipts of one instant and are counted twice": (
+                self.lines_repeated
+            ),
+            "event(s) happened after the report's end and are left out": self.late,
+            "event(s) happened before the decision they name; compare the clocks of the channels": (
+                self.early
+            ),
+        }
+        return [f"{count:,} {line}" for line, count in told.items() if count]
