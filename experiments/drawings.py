@@ -16,7 +16,7 @@ HEIGHT = 260.0
 LEFT, RIGHT, TOP, BOTTOM = 92.0, 16.0, 14.0, 34.0
 ROW = 34.0
 NAMES = 230.0
-WORDS = 170.0
+WORDS = 246.0
 _TICKS = 5
 _ROOM = 0.06
 # A boundary with next to nothing to spend lies out of every picture.

@@ -97,17 +97,20 @@ def foresight_picture(found: Foresight, show: Callable[[float], str]) -> Figure:
     """Draw the smallest effect seen after so many weeks; the dashed line is the one asked about."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    seen = [d for d in found.durations if d.minimum_effect is not None]
-    least = [d.minimum_effect or 0.0 for d in seen]
+    seen = [d for d in found.durations if d.minimum_relative is not None]
+    least = [d.minimum_relative or 0.0 for d in seen]
     axes.plot([d.weeks for d in seen], least, marker="o", color="C0")
     for duration, effect in zip(seen, least, strict=True):
-        words = f"{duration.minimum_relative or 0:.1%}"
-        axes.annotate(words, (duration.weeks, effect), (0, 8), textcoords="offset points")
-    asked = found.effect
-    if found.relative is not None and seen:
-        asked = found.relative * seen[-1].mean
-    if asked is not None:
-        axes.axhline(abs(asked), color="grey", linewidth=1, linestyle="--")
+        words = show(duration.minimum_effect or 0.0)
+        axes.annotate(
+            words, (duration.weeks, effect), (0, 8), textcoords="offset points", ha="center"
+        )
+    if found.effect is not None or found.relative is not None:
+        asked = [
+            abs(found.effect / d.mean if found.effect is not None else found.relative or 0.0)
+            for d in seen
+        ]
+        axes.plot([d.weeks for d in seen], asked, color="grey", linewidth=1, linestyle="--")
     axes.set(
         xlabel="weeks",
         title=f"Smallest change in {found.metric} seen with {found.wanted:.0%} power",
@@ -115,7 +118,7 @@ def foresight_picture(found: Foresight, show: Callable[[float], str]) -> Figure:
     axes.set_ylim(bottom=0)
     axes.margins(x=0.1, y=0.15)
     axes.set_xticks([d.weeks for d in found.durations])
-    axes.yaxis.set_major_formatter(lambda value, _: show(value))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -2,21 +2,18 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
 
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
@@ -34,69 +31,11 @@ from regulars.wiring import House
 from segmentation.rfm import GROUPS
 from serving.console.segments_card import MOODS
 from serving.console.trial_card import METRICS
+from tests.browser.window import Window, needs_chromium
 from tests.deployment import STATEMENTS, small_deployment
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not Path(CHROMIUM).exists(),
-        reason=f"no Chromium at {CHROMIUM}; install it with `apt-get install chromium`",
-    ),
-]
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+pytestmark = needs_chromium
 START_SECONDS = 60
-
-
-@dataclass
-class Window:
-    """A browser window that remembers what went wrong in it and whom it asked."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list[str])
-    hosts: set[str] = field(default_factory=set[str])
-
-    def open(self, url: str) -> Page:
-        """Open the console and wait until every card is drawn."""
-        self.page.goto(url)
-        self.page.wait_for_function(
-            "document.querySelectorAll('section.card').length === 3 &&"
-            "document.querySelectorAll('.reading').length === 0 &&"
-            "document.querySelector('footer').innerText.includes('Lake version')"
-        )
-        return self.page
-
-
-@pytest.fixture
-def window() -> Iterator[Window]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        found = Window(browser.new_page(viewport={"width": 1280, "height": 900}))
-        found.page.set_default_timeout(30_000)
-        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-        found.page.on(
-            "console",
-            lambda told: found.errors.append(told.text) if told.type == "error" else None,
-        )
-        found.page.on("request", lambda asked: _remember(found.hosts, asked.url))
-        found.page.on("websocket", lambda socket: _remember(found.hosts, socket.url))
-        yield found
-        browser.close()
-
-
-def _remember(hosts: set[str], url: str) -> None:
-    parts = urlsplit(url)
-    # Data and blob addresses leave nothing.
-    if parts.hostname is not None:
-        hosts.add(parts.hostname)
 
 
 @dataclass

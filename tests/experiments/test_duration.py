@@ -109,9 +109,10 @@ def test_the_answer_is_a_sentence_and_a_picture() -> None:
     assert tiny.weeks_needed is None
     assert "is not seen reliably" in foresight_sentence(tiny, SHOW)
     axes = foresight_picture(found, SHOW).axes[0]
-    drawn = [d.minimum_effect for d in found.durations]
+    drawn = [d.minimum_relative for d in found.durations]
     assert np.asarray(axes.lines[0].get_ydata()).tolist() == drawn
-    assert np.asarray(axes.lines[1].get_ydata()).tolist() == [between, between]
+    asked = [between / d.mean for d in found.durations]
+    assert np.asarray(axes.lines[1].get_ydata()).tolist() == asked
 
 
 def test_few_clusters_and_histories_without_a_figure_promise_nothing() -> None:
