@@ -3,8 +3,6 @@
 Both make variants more alike than the plan wanted, so that an effect looks smaller than it is.
 """
 
-from collections.abc import Collection
-
 import msgspec
 import pandas as pd
 
@@ -30,28 +28,28 @@ class Contamination(msgspec.Struct, frozen=True):
     unassigned: int | None = None
 
 
-def contamination(
-    plan: Experiment, assigned: pd.DataFrame, seen: pd.DataFrame, decided: Collection[str]
-) -> Contamination:
+def contamination(plan: Experiment, assigned: pd.DataFrame, seen: pd.DataFrame) -> Contamination:
     """Count who was exposed to what she should not have been.
 
     Args:
         plan: The experiment.
         assigned: A row for each customer and variant: customer_id, variant, since.
         seen: Offers that customers saw, activated or redeemed while it ran: customer_id, offer_id,
-            at, channel.
-        decided: Customers for whom any decision was recorded.
+            channel, at (the last time), and decided, whether any decision was ever recorded for
+            her.
     """
     inside = seen[seen["channel"].isin(plan.channels)] if plan.channels else seen
-    firsts = assigned.groupby(["customer_id", "variant"], as_index=False)["since"].min()
+    firsts = assigned.groupby(["customer_id", "variant"], as_index=False).agg(
+        since=("since", "min")
+    )
     counted = firsts["variant"].value_counts()
     customers = {one.name: int(counted.get(one.name, 0)) for one in plan.variants}
     named = {offer for one in plan.variants for offer in one.offers or ()}
     unassigned = None
     if named:
-        strangers = inside[inside["offer_id"].isin(named)]["customer_id"]
-        strangers = strangers[~strangers.isin(firsts["customer_id"])]
-        unassigned = int(strangers[~strangers.isin(list(decided))].nunique())
+        strangers = inside[inside["offer_id"].isin(named) & ~inside["decided"]]
+        strangers = strangers[~strangers["customer_id"].isin(firsts["customer_id"])]
+        unassigned = int(strangers["customer_id"].nunique())
     return Contamination(
         customers=customers,
         in_two=int(firsts["customer_id"].duplicated().sum()),
@@ -95,6 +93,11 @@ def contamination_faults(plan: Experiment, found: Contamination) -> tuple[list[s
     return faults, warnings
 
 
+def sees_nothing(variant: Variant) -> bool:
+    """Whether a variant shows no offer at all."""
+    return variant.policy == "none" or variant.offers == []
+
+
 def _other_offers(
     plan: Experiment, firsts: pd.DataFrame, seen: pd.DataFrame
 ) -> dict[str, int] | None:
@@ -114,7 +117,7 @@ def _other_offers(
 
 def _forbidden(plan: Experiment, variant: Variant) -> set[str] | None:
     """Return the offers that only other variants have, None for every offer; none: empty."""
-    if variant.policy == "none" or variant.offers == []:
+    if sees_nothing(variant):
         return None
     if variant.offers is None:
         return set()

@@ -59,6 +59,8 @@ def verdict(
         return Verdict(
             "stop", f"its figures may not be read: {fault}; mend it and start anew", ended=ended
         )
+    if not effects:
+        return Verdict("continue", f"{plan.primary_metric} is not measured here", ended=ended)
     unjudged = _not_judged(plan, ended, stopped)
     if unjudged is not None:
         return Verdict("stop" if stopped else "continue", unjudged, ended=ended)

@@ -119,7 +119,7 @@ class HouseDesk:
         try:
             until = stored.stopped_at or self._clock.now()
             plan = check_locked(stored.design, stored.content_hash)
-            report = experiment_report(lake, plan, until)
+            report = experiment_report(lake, plan, until, stopped=stored.stopped_at is not None)
         except RegularsError as refusal:
             refused = str(refusal)
         told = lake.fetch(lake.table("assumptions").order_by("name")).to_pylist()

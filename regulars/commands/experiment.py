@@ -161,7 +161,8 @@ def experiment_report(
         with only_one(house.settings.lock_folder, "ingest"):
             bring_in(house.lake, admin, house.clock, house.settings.time_zone, progress)
     plan = check_locked(stored.design, stored.content_hash)
-    report = job(house.lake, plan, stored.stopped_at or house.clock.now())
+    until = stored.stopped_at or house.clock.now()
+    report = job(house.lake, plan, until, stopped=stored.stopped_at is not None)
     assumed = statements(house.lake)
     if as_json:
         print_json({**msgspec.to_builtins(report), "assumptions": assumed})

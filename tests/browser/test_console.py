@@ -21,10 +21,11 @@ from experiments.report import Report
 from foundation.contracts import DECISIONS
 from foundation.settings import Settings
 from recommender.response import BASELINE
+from regulars.jobs.earned import METRICS as REPORTED
+from regulars.jobs.earned import MONEY
 from regulars.jobs.experiment import start_experiment
 from regulars.jobs.measure import simulate_experiment
-from regulars.jobs.report import METRICS as REPORTED
-from regulars.jobs.report import MONEY, experiment_report
+from regulars.jobs.report import experiment_report
 from regulars.progress import Progress
 from regulars.serve import running
 from regulars.wiring import House
