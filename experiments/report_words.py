@@ -146,11 +146,6 @@ def health_lines(report: Report) -> list[str]:
     health = report.health
     lines = [report.reason] if health is None else [*(health.faults or [report.reason])]
     lines += [] if health is None else health.warnings
-    if report.sequence is not None and report.sequence.alarm_at is not None:
-        lines.append(
-            f"the split first broke on {report.sequence.alarm_at:%Y-%m-%d}, at unit "
-            f"{report.sequence.alarm_unit or 0:,}"
-        )
     return [_sentence(line) for line in dict.fromkeys(lines)]
 
 
@@ -169,7 +164,10 @@ def novelty_lines(report: Report, currency: Currency) -> list[Told]:
 
 
 def curves(report: Report) -> list[Curve]:
-    """Return the effect as of each day, a curve a variant; days without a figure are left out."""
+    """Return the effect as of each day, a curve a variant.
+
+    Days without a figure are left out, and so is a variant with fewer than two days that have one.
+    """
     if report.over_time is None:
         return []
     found: dict[str, list[tuple[str, float, float, float]]] = {}
@@ -188,6 +186,7 @@ def curves(report: Report) -> list[Curve]:
             tuple(high for _, _, _, high in points),
         )
         for variant, points in found.items()
+        if len(points) > 1
     ]
 
 

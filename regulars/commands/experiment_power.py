@@ -63,8 +63,8 @@ def experiment_power(
     from experiments.plan import METHODS, Method
     from foundation.money import MINOR_PER_MAJOR
     from regulars.assumptions import statements
+    from regulars.jobs.earned import MONEY
     from regulars.jobs.power import Wanted, experiment_power, history_window
-    from regulars.jobs.report import MONEY
 
     if picture is not None and picture.suffix not in PICTURES:
         raise RegularsError(f"--out {picture}: a picture ends in {', '.join(PICTURES)}")

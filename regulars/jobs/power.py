@@ -21,7 +21,8 @@ from experiments.plan import Method
 from experiments.power import InvalidPower, intraclass_correlation
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
-from regulars.jobs.report import DAYS_BEFORE, MEASURED, METRICS, UNIT_COLUMNS, with_metrics
+from regulars.jobs.assigned import UNIT_COLUMNS
+from regulars.jobs.earned import DAYS_BEFORE, MEASURED, METRICS, with_metrics
 
 WEEKS = 8
 HALVES = Arms({"control": 0.5, "treatment": 0.5})

@@ -17,7 +17,9 @@ import pytest
 
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
+from experiments.metric_titles import METRICS
 from experiments.report import Report
+from experiments.report_words import decision
 from foundation.contracts import DECISIONS
 from foundation.settings import Settings
 from recommender.response import BASELINE
@@ -31,7 +33,6 @@ from regulars.serve import running
 from regulars.wiring import House
 from segmentation.rfm import GROUPS
 from serving.console.segments_card import MOODS
-from serving.console.trial_card import METRICS
 from tests.browser.window import Window, needs_chromium
 from tests.deployment import STATEMENTS, small_deployment
 
@@ -232,9 +233,38 @@ def test_the_experiments_differences_are_those_of_its_report(
     assert STATEMENTS["margin_rate"][1] in assumed
 
 
+def test_the_decision_stands_first_and_is_that_of_the_page_and_the_plan(
+    deployed: Deployed, window: Window
+) -> None:
+    page = window.open(deployed.url)
+    verdict = deployed.report.verdict
+    assert verdict is not None
+    told = decision(deployed.report, _design("autumn-offers"), deployed.house.settings.currency)
+    shown = page.locator("section.card .decision").inner_text()
+    assert told.headline in shown
+    assert verdict.why[1:] in shown
+    assert told.worth[0].words in shown
+
+
+def test_all_experiments_are_listed_and_only_those_that_ended_are_summed(
+    deployed: Deployed, window: Window
+) -> None:
+    page = window.open(deployed.url)
+    row = page.locator("article[data-experiment=autumn-offers]")
+    effect = deployed.report.metrics["margin"]["offers"]
+    assert effect.difference is not None
+    total = effect.difference * deployed.report.units["offers"]
+    assert deployed.house.settings.currency.show(total) in row.inner_text()
+    # It still runs, so it is listed and not summed.
+    card = page.locator("section.card", has_text="What all experiments brought")
+    assert "none has ended with figures yet" in card.inner_text()
+    assert "there is no holdout" in card.inner_text()
+
+
 def test_what_a_marketer_wrote_is_text_and_never_markup(deployed: Deployed, window: Window) -> None:
     page = window.open(deployed.url)
-    assert _design("any").hypothesis in page.locator("section.card").last.inner_text()
+    card = page.locator("section.card", has_text="What the offers earned")
+    assert _design("any").hypothesis in card.inner_text()
 
 
 def test_every_reported_metric_is_worded_and_money_is_money() -> None:
@@ -308,6 +338,7 @@ def test_an_empty_deployment_says_what_to_run(bare: Bare, window: Window) -> Non
         "regulars segment",
         "regulars train",
         "regulars experiment start FILE",
+        "regulars experiment start FILE",
         "regulars segment",
     ]
     assert window.errors == []
@@ -331,7 +362,13 @@ def test_refusals_are_shown_as_what_they_are(bare: Bare, window: Window) -> None
     assert card.locator("article").count() == 0
 
     bare.admin.stop_experiment("torn", datetime.now(UTC))
-    assert "stopped" in window.open(bare.url).locator("section.card").last.inner_text()
+    stopped = window.open(bare.url).locator("section.card", has_text="What the offers earned")
+    assert "stopped" in stopped.inner_text()
+    overview = window.page.locator("section.card", has_text="What all experiments brought")
+    # It ended without figures: told, and not summed.
+    row = overview.locator("article[data-experiment=torn]").inner_text()
+    assert "sample ratio broken" in row
+    assert "none has ended with figures yet" in overview.inner_text()
 
 
 def _assigned(key: str, sizes: dict[str, int]):

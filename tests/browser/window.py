@@ -41,7 +41,7 @@ class Window:
         """Open the console and wait until every card is drawn."""
         self.page.goto(url)
         self.page.wait_for_function(
-            "document.querySelectorAll('section.card').length === 3 &&"
+            "document.querySelectorAll('section.card').length === 4 &&"
             "document.querySelectorAll('.reading').length === 0 &&"
             "document.querySelector('footer').innerText.includes('Lake version')"
         )

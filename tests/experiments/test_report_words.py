@@ -21,7 +21,7 @@ from experiments.report_words import (
     segment_lines,
 )
 from foundation.money import Currency
-from tests.experiments.reported import BROKEN, EVIL, PLAN, REPORT
+from tests.experiments.reported import BROKEN, EVIL, PLAN, REPORT, effect
 
 USD = Currency("USD")
 
@@ -102,8 +102,17 @@ def test_a_curve_is_drawn_in_the_order_of_its_values() -> None:
 
 
 def test_days_without_a_figure_leave_a_curve_out() -> None:
-    nothing = OverTime("margin", [Day("2026-03-02", "on", 4, Effect(0, 0, refused="too few"))])
-    assert curves(msgspec.structs.replace(REPORT, over_time=nothing)) == []
+    refused = Day("2026-03-02", "on", 4, Effect(0, 0, refused="too few"))
+    known = [Day(f"2026-03-0{n}", "on", 400, effect(n)) for n in (3, 4)]
+
+    def drawn(*days: Day) -> list[tuple[str, ...]]:
+        over = OverTime("margin", list(days))
+        return [one.days for one in curves(msgspec.structs.replace(REPORT, over_time=over))]
+
+    assert drawn(refused) == []
+    # One point is no curve.
+    assert drawn(refused, known[0]) == []
+    assert drawn(refused, *known) == [("2026-03-03", "2026-03-04")]
 
 
 def test_boundaries_are_drawn_on_both_sides_of_zero() -> None:
