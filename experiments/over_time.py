@@ -4,7 +4,6 @@ The interval is always valid: whoever reads the whole curve looks at every day a
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -73,8 +72,9 @@ def over_time(
     shown = _shown(first, last)
     days: list[Day] = []
     for day in range(first, last + 1):
-        for place, amount in changes.get(day, ()):
-            columns[place, 0] += amount
+        if day in changes:
+            place, amount = changes[day]
+            np.add.at(columns[:, 0], place, amount)
         if day in shown:
             inside = joined <= day
             effects = _as_of(
@@ -110,14 +110,16 @@ def _as_of(
     }
 
 
-def _changes(units: pd.DataFrame, daily: pd.DataFrame) -> dict[int, list[tuple[int, float]]]:
-    """Return by day which unit's place changes by how much."""
+def _changes(units: pd.DataFrame, daily: pd.DataFrame) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Return by day which units' places change, and by how much."""
     place = pd.Index(units["unit_id"]).get_indexer(pd.Index(daily["unit_id"]))
-    found: dict[int, list[tuple[int, float]]] = defaultdict(list)
-    for where, day, value in zip(place, daily["day"], daily["value"], strict=True):
-        if where >= 0:
-            found[int(day)].append((int(where), float(value)))
-    return found
+    day = daily["day"].to_numpy(dtype=np.int64)
+    amount = daily["value"].to_numpy(dtype=np.float64)
+    order = np.flatnonzero(place >= 0)
+    order = order[np.argsort(day[order], kind="stable")]
+    days, starts = np.unique(day[order], return_index=True)
+    parts = np.split(order, starts[1:])
+    return {int(one): (place[part], amount[part]) for one, part in zip(days, parts, strict=True)}
 
 
 def _shown(first: int, last: int) -> set[int]:

@@ -19,6 +19,7 @@ from experiments.analysis import (
     UnitFrame,
     effects,
     summed,
+    unbalanced,
     with_adjusted,
 )
 from experiments.contamination import Contamination
@@ -134,7 +135,8 @@ def analyse(
     primary = metrics.get(experiment.primary_metric)
     largest = top_few(primary.column.name, units) if isinstance(primary, Mean) else []
     outliers = outlier_warnings(largest, experiment.outlier_cap is not None)
-    health = health_of(split, faults, [*warnings, *outliers])
+    found = [*faults, *_unbalanced_before(experiment, units, metrics)]
+    health = health_of(split, found, [*warnings, *outliers])
     report = Report(
         key=experiment.key,
         design=content_hash(experiment),
@@ -364,6 +366,21 @@ class _Comparing:
             confidence,
             self._plan,
         )
+
+
+def _unbalanced_before(
+    experiment: Experiment, units: pd.DataFrame, metrics: Mapping[str, Metric]
+) -> list[str]:
+    """Say which variants differed in a covariate, which chance alone had dealt."""
+    frame = UnitFrame(units)
+    before: dict[str, Metric] = {
+        name: Mean(metric.before)
+        for name, metric in metrics.items()
+        if isinstance(metric, Mean) and metric.before is not None
+    }
+    treatments = [v.name for v in experiment.variants if v.name != experiment.control]
+    found = effects(frame, summed(frame, before), before, experiment.control, treatments)
+    return [line for by_variant in found.values() for line in unbalanced(by_variant)]
 
 
 def _in_data_units(guardrail: Guardrail, money: Collection[str]) -> Guardrail:

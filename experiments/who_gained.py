@@ -96,12 +96,13 @@ def who_gained(
     """
     rows: list[SegmentEffect] = []
     differing: list[Differing] = []
-    inside = segments[segments["unit_id"].isin(units["unit_id"])]
+    place = pd.Index(units["unit_id"]).get_indexer(pd.Index(segments["unit_id"]))
+    inside = segments.assign(place=place)[place >= 0]
     for segmentation, members in inside.groupby("segmentation"):
         exploratory = segmentation not in planned
         found: list[tuple[SegmentEffect, float | None]] = []
         for segment, one in members.groupby("segment"):
-            frame = units[units["unit_id"].isin(one["unit_id"])]
+            frame = units.iloc[one["place"].to_numpy()]
             found += [
                 (
                     SegmentEffect(
@@ -114,14 +115,14 @@ def who_gained(
                 )
             ]
         rows += [row for row, _ in found]
-        whole = not bool(members["unit_id"].duplicated().any())
+        whole = not bool(members["place"].duplicated().any())
         differing += [
             _differing(str(segmentation), variant, found, exploratory or not isinstance(plan, Once))
             for variant in treatments
             # Cochran's Q is for segments that have no unit in common.
             if whole
         ]
-    overlapping = bool(inside["unit_id"].duplicated().any())
+    overlapping = bool(inside["place"].duplicated().any())
     correction: Correction = "benjamini_yekutieli" if overlapping else "benjamini_hochberg"
     return WhoGained(
         metric=name,
@@ -129,7 +130,7 @@ def who_gained(
         rows=_adjusted(rows, correction),
         differing=differing,
         as_of=as_of,
-        without=int((~units["unit_id"].isin(inside["unit_id"])).sum()),
+        without=len(units) - inside["place"].nunique(),
         refused=refused,
     )
 

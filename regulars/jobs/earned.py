@@ -76,7 +76,8 @@ def margin_by(lake: Lake, units: pd.DataFrame, until: datetime, period: Period) 
             cost.assign(value=-cost["cost"]),
         ]
     )
-    return both.groupby([*keys], as_index=False)["value"].sum()[["unit_id", period, "value"]]
+    summed = both.groupby([*keys], as_index=False).agg(value=("value", "sum"))
+    return summed[["unit_id", period, "value"]]
 
 
 def spine_of(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series") -> ibis.Table:
