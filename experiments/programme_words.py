@@ -87,7 +87,9 @@ def _row(entry: Entry, currency: Currency) -> Row:
         decision = HEADLINES[entry.action].format(entry.shipped or "").strip()
         tone = TONES[entry.action]
     if entry.incremental is None:
-        return Row(entry.key, state, decision, tone, entry.why, f"no figure: {entry.refused}")
+        # Without a report the refusal is all there is to say.
+        why = "" if entry.why == entry.refused else entry.why
+        return Row(entry.key, state, decision, tone, why, f"no figure: {entry.refused}")
     words, between = _said(entry.incremental, currency)
     return Row(entry.key, state, decision, tone, entry.why, words, between, entry.incremental)
 

@@ -21,6 +21,7 @@ from experiments.report_words import (
     health_lines,
     metric_lines,
     novelty_lines,
+    offer_lines,
     segment_lines,
 )
 from foundation.money import Currency
@@ -82,6 +83,8 @@ def report_page(
             guardrails=guardrail_lines(report, currency),
             segments=forest(segments, change) if segments else None,
             gained=report.who_gained,
+            offers=offer_lines(report, currency),
+            offer_table=report.offer_table,
             metrics=metric_lines(report, currency),
             novelty=novelty_lines(report, currency),
             assumptions=list(assumptions),

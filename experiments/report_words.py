@@ -163,6 +163,30 @@ def novelty_lines(report: Report, currency: Currency) -> list[Told]:
     ]
 
 
+def offer_lines(report: Report, currency: Currency) -> list[Told]:
+    """Return what the offers of each variant added in each channel and segment, in all."""
+    table = report.offer_table
+    if table is None:
+        return []
+    title = titled(table.metric)
+    rows: list[Told] = []
+    for cell in table.cells:
+        offers = ", ".join(cell.offers) or "all offers"
+        label = f"{cell.variant} ({offers}): {cell.channel}, {cell.segment}"
+        note = f"{cell.units:,} {report.unit}s, {cell.control_units:,} in {report.control}"
+        each = told_effect(label, cell.effect, title, currency, note)
+        total, low, high = cell.incremental, cell.incremental_low, cell.incremental_high
+        if total is None or low is None or high is None:
+            rows.append(each)
+            continue
+        p = cell.effect.p_adjusted
+        said = "" if p is None else f", adjusted {chance(p)}"
+        between = f"{title.change(low, currency)} to {title.change(high, currency)}{said}"
+        words = title.change(total, currency)
+        rows.append(Told(label, words, between, total, low, high, note, each.tone))
+    return rows
+
+
 def curves(report: Report) -> list[Curve]:
     """Return the effect as of each day, a curve a variant.
 

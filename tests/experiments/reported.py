@@ -7,6 +7,7 @@ from experiments.effect import Effect
 from experiments.health import Health, Place, SampleRatio
 from experiments.non_inferiority import Guarded
 from experiments.novelty import Novelty, Week
+from experiments.offer_table import OfferCell, OfferTable
 from experiments.over_time import Day, OverTime
 from experiments.plan import Guardrail, StopRule
 from experiments.report import Report
@@ -68,6 +69,14 @@ REPORT = Report(
         [
             Day(f"2026-03-{2 + n:02}", EVIL, 70 * (n + 1), effect(125, 900 / (n + 1)))
             for n in range(28)
+        ],
+    ),
+    offer_table=OfferTable(
+        "margin",
+        "lifecycle",
+        [
+            OfferCell(EVIL, [EVIL], "app", "active", 300, 310, effect(50), 15_000, -3_000, 33_000),
+            OfferCell(EVIL, [], "till", "new", 3, 2, Effect(0, 0, refused="too few: 2 units")),
         ],
     ),
     novelty=[Novelty("margin", EVIL, 1_800, [Week(1, effect(125))], effect(-3, 9, 0.5))],

@@ -18,6 +18,7 @@ from experiments.report_words import (
     guardrail_lines,
     health_lines,
     metric_lines,
+    offer_lines,
     segment_lines,
 )
 from foundation.money import Currency
@@ -63,6 +64,17 @@ def test_refusals_and_stamps_are_told() -> None:
     assert (active.label, active.tone) == ("lifecycle: active", "good")
     assert other.note == "990 customers; exploratory"
     assert dormant.words == "No comparison: too few: 3 units."
+
+
+def test_offers_are_told_by_what_they_added_in_all() -> None:
+    told, few = offer_lines(REPORT, USD)
+    assert (told.words, told.between) == (
+        "+150.00 USD",
+        "-30.00 USD to +330.00 USD, adjusted p = 0.004",
+    )
+    assert told.label == f"{EVIL} ({EVIL}): app, active"
+    assert few.words == "No comparison: too few: 2 units."
+    assert offer_lines(BROKEN, USD) == []
 
 
 def test_z_is_found_again_in_the_interval_of_a_day() -> None:
