@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -12,11 +12,8 @@ from regulars.commands.options import Json, shares
 from regulars.commands.telling import out, print_json, say
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from experiments.duration import Foresight
     from foundation.lake import Lake
-    from regulars.wiring import House
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -64,6 +61,7 @@ def experiment_power(
     from foundation.money import MINOR_PER_MAJOR
     from regulars.assumptions import statements
     from regulars.jobs.earned import MONEY
+    from regulars.jobs.membership import held_by
     from regulars.jobs.power import Wanted, experiment_power, history_window
 
     if picture is not None and picture.suffix not in PICTURES:
@@ -85,8 +83,9 @@ def experiment_power(
     )
     members = None
     if audience is not None:
+        rule = _rule(lake, audience)
         starts, _ = history_window(lake, weeks, now)
-        members = _members(house, lake, audience, starts)
+        members = held_by(lake, house.settings, rule, starts)
     found = experiment_power(lake, wanted, now, members)
     show = house.settings.currency.show if in_money else _number
     if picture is not None:
@@ -108,24 +107,23 @@ def _one_of(option: str, word: str, words: Sequence[str]) -> str:
     return word
 
 
-def _members(house: "House", lake: "Lake", audience: str, as_of: "datetime") -> list[str]:
-    """Return who was in the audience when the history's experiment would have started."""
+def _rule(lake: "Lake", audience: str) -> Any:
+    """Return the rule that a living segment's name or a YAML file stands for."""
     from adapters.source_files import read_yaml
     from regulars.jobs.living_segments import active
-    from regulars.jobs.membership import held_by
 
-    if audience in active(lake):
-        return held_by(lake, house.settings, {"segment": audience}, as_of)
+    living = active(lake)
+    if audience in living:
+        return {"segment": audience}
     if not Path(audience).suffix:
-        known = ", ".join(sorted(active(lake))) or "none yet"
+        known = ", ".join(sorted(living)) or "none yet"
         raise RegularsError(
             f"--audience {audience!r} is no living segment (active are: {known}) and no YAML file; "
             "name one of either"
         )
     document = read_yaml(Path(audience), "audience")
     # A saved segment's file holds its rule beside its name.
-    rule = document.get("rule", document) if isinstance(document, dict) else document
-    return held_by(lake, house.settings, rule, as_of)
+    return document.get("rule", document) if isinstance(document, dict) else document
 
 
 def _tell(found: "Foresight", show: Callable[[float], str]) -> None:
