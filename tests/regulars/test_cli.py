@@ -134,6 +134,13 @@ class TestBadUse:
             (["monitor", "happiness"], "model 'happiness' does not exist"),
             (["models", "happiness@1"], "model 'happiness@1' is not registered"),
             (["benchmark", "nonsense"], "benchmark 'nonsense' does not exist"),
+            (["experiment", "power", "--unit", "till"], "--unit 'till' is unknown; choose"),
+            (["experiment", "power", "--method", "luck"], "--method 'luck' is unknown; choose"),
+            (["experiment", "power", "--weights", "a=.5,b=.6"], "weights sum to 1.1"),
+            (["experiment", "power", "--out", "a.txt"], "a picture ends in .png"),
+            (["experiment", "power", "--audience", "nobody"], "is no living segment"),
+            (["experiment", "report", "x", "--html", "x.pdf"], "a page ends in .html"),
+            (["experiment", "overview", "--html", "no/x.html"], "does not exist"),
         ],
     )
     def test_is_one_line_that_names_it(self, run: Run, arguments: list[str], told: str) -> None:
@@ -361,10 +368,42 @@ class TestJson:
         assert report["metrics"]["margin"]["offers"]["difference"] == effect["estimate"]
         assert sum(report["units"].values()) == 400
         assert any("25 % of net sales" in line for line in report["assumptions"])
+        page = tmp_path / "loop.html"
+        told = run("experiment", "report", "loop", "--html", page)
+        assert told.out.splitlines()[-1] == f"written to {page}"
+        assert "<h1>loop</h1>" in page.read_text()
+        overview = run("experiment", "overview", "--json", "--html", tmp_path / "all.html").answer
+        entry = overview["entries"][0]
+        assert (entry["key"], entry["ended"], overview["summed"]) == ("loop", True, 1)
+        total = report["units"]["offers"] * effect["estimate"]
+        assert entry["incremental"]["value"] == pytest.approx(total)
+        assert "loop" in (tmp_path / "all.html").read_text()
+        spoken = run("experiment", "overview").out
+        assert "All 1 experiment(s) that have ended: " in spoken
         # The simulation's key went with it.
         with psycopg.connect(database) as connection:
             kept = "SELECT count(*) FROM api_keys WHERE name = 'simulation' AND revoked_at IS NULL"
             assert connection.execute(kept).fetchone() == (0,)
+
+    @pytest.mark.usefixtures("filled")
+    def test_of_power_reads_the_lakes_own_history(self, run: Run, tmp_path: Path) -> None:
+        picture, audience = tmp_path / "power.svg", tmp_path / "often.yaml"
+        audience.write_text(OFTEN)
+        asked = ("experiment", "power", "--weeks", "4", "--relative", ".3", "--out", picture)
+        found = run(*asked, "--json").answer
+        assert [one["weeks"] for one in found["durations"]] == [1, 2, 3, 4]
+        units = [one["units"] for one in found["durations"]]
+        assert units == sorted(units)
+        assert found["durations"][-1]["minimum_effect"] > 0
+        assert "<svg" in picture.read_text()
+        few = run("experiment", "power", "--weeks", "4", "--audience", audience, "--json").answer
+        assert 0 < few["durations"][-1]["units"] < units[-1]
+        # Decimals of money on the command line are minor units in the answer.
+        one = run("experiment", "power", "--weeks", "1", "--effect", "1.5", "--json").answer
+        assert one["effect"] == 150
+        spoken = run("experiment", "power", "--weeks", "2").out
+        assert "2 week(s) with about" in spoken
+        assert "assumed: margins are unknown" in spoken
 
     def test_has_null_for_what_is_no_number(self, capsys: pytest.CaptureFixture[str]) -> None:
         telling.print_json({"p": float("nan"), "path": Path("/x")})
