@@ -10,6 +10,7 @@ from experiments.holdout import HOLDOUT
 from foundation.offer import Offer
 from foundation.rule_profile import Judge, judge
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
+from serving.arms import Shared, shared_offers
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Catalogue:
     def by_id(self) -> Mapping[str, Offer]:
         """Offers by their id, gathered once a version and not once a request."""
         return {offer.offer_id: offer for offer in self.offers}
+
+    @cached_property
+    def shared(self) -> Mapping[str, Shared]:
+        """The limited offers that several variants show, by id."""
+        return shared_offers(self.offers, self.trials)
 
     def compiled(self, vocabulary: Vocabulary) -> "Catalogue":
         """Return the catalogue with its rules compiled for what a snapshot knows.

@@ -25,6 +25,7 @@ from foundation.rule_profile import Facts
 from foundation.uses import Held
 from recommender.policies import Eligible, draw_slate
 from recommender.value import levered
+from serving.arms import arm_of
 from serving.assign import assign, offers_of, policy_of
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
@@ -96,6 +97,7 @@ def decide(
             store_id=request.context.store_id,
             offers_of_variant=restricted,
             held=known.held,
+            arm=arm_of(request.customer_id, profile, offer.offer_id, known.catalogue.shared),
         )
         if reason is None and not _fits_some(offer, request):
             reason = "wrong_placement"

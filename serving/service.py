@@ -27,6 +27,7 @@ from foundation.uses import Claim, Claimed, Ended, Held
 from recommender.next_products import recommend
 from recommender.value import NO_COSTS, Contacts
 from serving import canary, metrics
+from serving.arms import arm_of
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
 from serving.decide import Knowledge, decide
@@ -363,6 +364,7 @@ class DecisionService:
             used_before=0 if profile is None else profile.redemptions.get(asked.offer_id, 0),
             lasts_seconds=self._parts.activation_seconds,
             valid_to=None if offer is None else offer.valid_to,
+            arm=arm_of(asked.customer_id, profile, asked.offer_id, known.catalogue.shared),
         )
 
     async def _granted(self, claim: Claim) -> Claimed:
