@@ -51,6 +51,7 @@ class _Stored(msgspec.Struct, array_like=True):
     counts: dict[str, int] = {}
     affinity: bytes = b""
     reasons: bytes = b""
+    remaining_value: float | None = None
 
 
 class _Facts(msgspec.Struct):
@@ -168,6 +169,7 @@ class LmdbProfiles:
             counts=stored.counts,
             affinity=_table(stored.affinity, np.float32, len(live.facts.offers)),
             reasons=_table(stored.reasons, np.uint8, len(live.facts.offers)),
+            remaining_value=stored.remaining_value,
         )
 
     def product(self, product_id: str) -> Known | None:
@@ -370,6 +372,7 @@ def _stored(profile: Profile, facts: _Facts) -> bytes:
             profile.counts,
             np.ascontiguousarray(profile.affinity, dtype=np.float32).tobytes(),
             np.ascontiguousarray(profile.reasons, dtype=np.uint8).tobytes(),
+            profile.remaining_value,
         )
     )
 

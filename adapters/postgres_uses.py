@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from adapters.postgres_pool import PostgresPool
+from experiments.shared_cap import arm_exhausted
 from foundation.decision import encode
 from foundation.outcome import Outcome
 from foundation.uses import (
@@ -26,6 +27,19 @@ from foundation.uses import (
     State,
     exhausted,
     read_limits,
+)
+
+# Offer, store, uses, cost and arm.
+_Move = tuple[str, str | None, int, int, str | None]
+_ADD_HELD = (
+    "INSERT INTO held SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) "
+    "ON CONFLICT (offer_id, store_id) DO UPDATE SET "
+    "uses = held.uses + excluded.uses, cost = held.cost + excluded.cost"
+)
+_ADD_HELD_BY_ARM = (
+    "INSERT INTO held_by_arm SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], "
+    "$4::bigint[]) ON CONFLICT (offer_id, arm) DO UPDATE SET "
+    "uses = held_by_arm.uses + excluded.uses, cost = held_by_arm.cost + excluded.cost"
 )
 
 
@@ -70,7 +84,8 @@ class PostgresUses:
     async def held(self) -> dict[str, Held]:
         async with self._pool.connection() as connection:
             rows = await connection.fetch("SELECT offer_id, store_id, uses, cost FROM held")
-        return _gather(rows)
+            arms = await connection.fetch("SELECT offer_id, arm, uses, cost FROM held_by_arm")
+        return _gather(rows, arms)
 
     async def _end(
         self, use_id: str, before: State, after: State, event_id: str | None = None
@@ -94,7 +109,7 @@ class PostgresUses:
                     "SELECT state FROM uses WHERE use_id = $1", use_id
                 )
                 return Ended(state, changed=False)
-            await _move(connection, [(offer_id, row["store_id"], -1, -row["cost"])])
+            await _move(connection, [(offer_id, row["store_id"], -1, -row["cost"], row["arm"])])
             if event_id is not None:
                 reversal = _outcome(row, event_id, "reverse", row["at"])
                 await _write_outcomes(connection, [reversal])
@@ -154,9 +169,7 @@ class _Book:
     redeemed: dict[str, tuple[str | None, str | None]] = field(
         default_factory=dict[str, tuple[str | None, str | None]]
     )
-    moves: list[tuple[str, str | None, int, int]] = field(
-        default_factory=list[tuple[str, str | None, int, int]]
-    )
+    moves: list[_Move] = field(default_factory=list[_Move])
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
 
     def judge(self, claim: Claim) -> Claimed:
@@ -192,8 +205,8 @@ class _Book:
     def redeem(self, row: Any, store_id: str | None, order_id: str | None) -> None:
         """Commit a reservation, in the store of the redemption where that is known."""
         if store_id is not None and store_id != row["store_id"]:
-            self._move(row["offer_id"], row["store_id"], -1, -row["cost"])
-            self._move(row["offer_id"], store_id, 1, row["cost"])
+            self._move(row["offer_id"], row["store_id"], -1, -row["cost"], row["arm"])
+            self._move(row["offer_id"], store_id, 1, row["cost"], row["arm"])
         self.redeemed[row["use_id"]] = (store_id, order_id)
 
     def _take(self, claim: Claim, limits: Limits) -> Claimed:
@@ -201,6 +214,8 @@ class _Book:
             return Claimed(None, claim.inapplicable)
         hers = self.by_customer.get((claim.customer_id, claim.offer_id), 0) + claim.used_before
         refused: str | None = exhausted(limits, self._held(claim.offer_id), claim.store_id)
+        if refused is None and claim.arm is not None:
+            refused = arm_exhausted(claim.arm, limits, self._held(claim.offer_id))
         if refused is None and limits.customer_cap is not None and hers >= limits.customer_cap:
             refused = "customer_cap_reached"
         if refused:
@@ -209,11 +224,12 @@ class _Book:
         if ends is not None and claim.valid_to is not None:
             ends = min(ends, claim.valid_to)
         self.by_customer[claim.customer_id, claim.offer_id] = hers - claim.used_before + 1
-        self._move(claim.offer_id, claim.store_id, 1, limits.cost)
+        arm = None if claim.arm is None else claim.arm.name
+        self._move(claim.offer_id, claim.store_id, 1, limits.cost, arm)
         state: State = "redeemed" if claim.redeem else "reserved"
         self.made.append(
             (claim.use_id, claim.offer_id, claim.customer_id, claim.store_id, claim.channel,
-             limits.cost, state, ends, claim.decision_id, claim.order_id)
+             limits.cost, state, ends, claim.decision_id, claim.order_id, arm)
         )  # fmt: skip
         if claim.redeem:
             self._tell(claim, claim.use_id, claim.decision_id)
@@ -226,15 +242,17 @@ class _Book:
         self._move(str(outcome.offer_id), outcome.store_id, 1, cost)
         self.made.append(
             (outcome.event_id, outcome.offer_id, outcome.customer_id, outcome.store_id,
-             outcome.channel, cost, "redeemed", None, outcome.decision_id, outcome.order_id)
+             outcome.channel, cost, "redeemed", None, outcome.decision_id, outcome.order_id, None)
         )  # fmt: skip
 
     def _held(self, offer_id: str) -> Held:
         return self.held.setdefault(offer_id, Held())
 
-    def _move(self, offer_id: str, store_id: str | None, uses: int, cost: int) -> None:
-        self._held(offer_id).take(store_id, cost, uses)
-        self.moves.append((offer_id, store_id, uses, cost))
+    def _move(
+        self, offer_id: str, store_id: str | None, uses: int, cost: int, arm: str | None = None
+    ) -> None:
+        self._held(offer_id).take(store_id, cost, uses, arm)
+        self.moves.append((offer_id, store_id, uses, cost, arm))
 
     def _tell(self, claim: Claim, use_id: str, decision_id: str | None) -> None:
         self.outcomes.append(
@@ -256,8 +274,8 @@ class _Book:
         if self.made:
             await connection.executemany(
                 "INSERT INTO uses (use_id, offer_id, customer_id, store_id, channel, cost, state, "
-                "expires_at, decision_id, order_id) "
-                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                "expires_at, decision_id, order_id, arm) "
+                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
                 self.made,
             )
         if self.redeemed:
@@ -281,6 +299,10 @@ async def _open_book(connection: Any, claims: Sequence[Claim]) -> _Book:
         "SELECT offer_id, store_id, uses, cost FROM held WHERE offer_id = ANY($1::text[])",
         offer_ids,
     )
+    arms = await connection.fetch(
+        "SELECT offer_id, arm, uses, cost FROM held_by_arm WHERE offer_id = ANY($1::text[])",
+        [claim.offer_id for claim in claims if claim.arm is not None],
+    )
     used = await connection.fetch(
         "SELECT customer_id, offer_id, count(*) AS used FROM uses "
         "WHERE state IN ('reserved', 'redeemed') AND customer_id = ANY($1::text[]) "
@@ -292,7 +314,7 @@ async def _open_book(connection: Any, claims: Sequence[Claim]) -> _Book:
     return _Book(
         limits,
         now=await connection.fetchval("SELECT now()"),
-        held=_gather(held),
+        held=_gather(held, arms),
         by_customer={(row["customer_id"], row["offer_id"]): row["used"] for row in used},
         activated={row["use_id"]: row for row in activated},
     )
@@ -308,29 +330,34 @@ async def _limits(connection: Any, offer_ids: Iterable[str]) -> dict[str, Limits
 async def _release_expired(connection: Any, offer_ids: Sequence[str]) -> int:
     rows = await connection.fetch(
         "UPDATE uses SET state = 'released', changed_at = now() WHERE state = 'reserved' "
-        "AND expires_at <= now() AND offer_id = ANY($1::text[]) RETURNING offer_id, store_id, cost",
+        "AND expires_at <= now() AND offer_id = ANY($1::text[]) "
+        "RETURNING offer_id, store_id, cost, arm",
         offer_ids,
     )
-    await _move(connection, [(r["offer_id"], r["store_id"], -1, -r["cost"]) for r in rows])
+    moves = [(r["offer_id"], r["store_id"], -1, -r["cost"], r["arm"]) for r in rows]
+    await _move(connection, moves)
     return len(rows)
 
 
-async def _move(connection: Any, moves: Sequence[tuple[str, str | None, int, int]]) -> None:
+async def _move(connection: Any, moves: Sequence[_Move]) -> None:
     total: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
-    for offer_id, store_id, uses, cost in moves:
-        for place in {"", store_id or ""}:
-            total[offer_id, place][0] += uses
-            total[offer_id, place][1] += cost
-    if total:
-        await connection.execute(
-            "INSERT INTO held SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], "
-            "$4::bigint[]) ON CONFLICT (offer_id, store_id) DO UPDATE SET "
-            "uses = held.uses + excluded.uses, cost = held.cost + excluded.cost",
-            [offer_id for offer_id, _ in total],
-            [store_id for _, store_id in total],
-            [uses for uses, _ in total.values()],
-            [cost for _, cost in total.values()],
-        )
+    arms: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for offer_id, store_id, uses, cost, arm in moves:
+        counted = [total[offer_id, place] for place in {"", store_id or ""}]
+        if arm is not None:
+            counted.append(arms[offer_id, arm])
+        for sums in counted:
+            sums[0] += uses
+            sums[1] += cost
+    for statement, sums_by_key in ((_ADD_HELD, total), (_ADD_HELD_BY_ARM, arms)):
+        if sums_by_key:
+            await connection.execute(
+                statement,
+                [offer_id for offer_id, _ in sums_by_key],
+                [place for _, place in sums_by_key],
+                [uses for uses, _ in sums_by_key.values()],
+                [cost for _, cost in sums_by_key.values()],
+            )
 
 
 async def _write_outcomes(connection: Any, outcomes: Sequence[Outcome]) -> None:
@@ -410,11 +437,12 @@ def _asked(claim: Claim) -> Claim:
         used_before=0,
         lasts_seconds=0,
         valid_to=None,
+        arm=None,
         replay=None,
     )
 
 
-def _gather(rows: Iterable[Any]) -> dict[str, Held]:
+def _gather(rows: Iterable[Any], arms: Iterable[Any]) -> dict[str, Held]:
     found: dict[str, Held] = {}
     for row in rows:
         held = found.setdefault(row["offer_id"], Held())
@@ -422,6 +450,9 @@ def _gather(rows: Iterable[Any]) -> dict[str, Held]:
             held.by_store[row["store_id"]] = row["uses"]
         else:
             held.uses, held.cost = row["uses"], row["cost"]
+    for row in arms:
+        held = found.setdefault(row["offer_id"], Held())
+        held.by_arm[row["arm"]] = Held(row["uses"], row["cost"])
     return found
 
 

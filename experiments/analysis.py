@@ -166,7 +166,7 @@ def analyse_units(
     if weights is not None and not split.holds:
         found.append(split.reason)
     if before:
-        found += _unbalanced(
+        found += unbalanced(
             effects(units, sums, before, control, treatments, confidence)[_COVARIATE]
         )
     return Analysis(
@@ -237,6 +237,18 @@ def with_adjusted(
         }
         for name, by_variant in found.items()
     }
+
+
+def unbalanced(before: Mapping[str, Effect]) -> list[str]:
+    """Say which variants differed before the experiment."""
+    told = with_adjusted({"": before})[""]
+    return [
+        f"variant {variant!r} differed before the experiment: the covariate is {effect.mean:.4g} "
+        f"against {effect.control_mean:.4g} (p {effect.p_adjusted:.2g}); assignment was not by "
+        "chance, or the covariate is not from before it"
+        for variant, effect in told.items()
+        if effect.p_adjusted is not None and effect.p_adjusted < SAMPLE_RATIO_ALARM
+    ]
 
 
 def analysis_lines(analysis: Analysis) -> list[str]:
@@ -324,18 +336,6 @@ def _observed(units: Units, sums: Mapping[str, Mapping[str, Aggregates]]) -> dic
         units.observed() if counted is None else {name: int(one.n) for name, one in counted.items()}
     )
     return dict(sorted(found.items()))
-
-
-def _unbalanced(before: Mapping[str, Effect]) -> list[str]:
-    """Say which variants differed before the experiment."""
-    told = with_adjusted({"": before})[""]
-    return [
-        f"variant {variant!r} differed before the experiment: the covariate is {effect.mean:.4g} "
-        f"against {effect.control_mean:.4g} (p {effect.p_adjusted:.2g}); assignment was not by "
-        "chance, or the covariate is not from before it"
-        for variant, effect in told.items()
-        if effect.p_adjusted is not None and effect.p_adjusted < SAMPLE_RATIO_ALARM
-    ]
 
 
 def _health(faults: list[str], split: SampleRatio, judged: bool) -> Health:

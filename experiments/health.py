@@ -21,6 +21,7 @@ from experiments.sample_ratio import (
 SAMPLE_RATIO_ALARM = 0.001
 # Units a variant should have in a place before its split is judged.
 _LEAST_EXPECTED = 5
+_NO_EFFECT = "until then no effect is shown"
 
 
 class SampleRatio(msgspec.Struct, frozen=True):
@@ -53,6 +54,19 @@ class SampleRatio(msgspec.Struct, frozen=True):
             f"sample ratio broken: {seen} ({self.figures}); assignment or logging is at fault; "
             "find which units are missing before reading any metric"
         )
+
+
+class Place(msgspec.Struct, frozen=True):
+    """The split of one channel, store or day; `p_adjusted` is by Holm over all places judged."""
+
+    place: str
+    value: str
+    split: SampleRatio
+    p_adjusted: float
+
+    @property
+    def holds(self) -> bool:
+        return self.p_adjusted >= SAMPLE_RATIO_ALARM
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -96,34 +110,64 @@ def where_it_sits(
     """Say in which channel, store or on which day a broken split is worst; None if in none.
 
     Args:
-        units: One row a unit: variant, and a column for each place.
+        units, places, planned: As for `split_places`.
+    """
+    broken = [one for one in split_places(units, places, planned) if not one.holds]
+    if not broken:
+        return None
+    worst = broken[0]
+    others = _observed(units.loc[units[worst.place].astype(str) != worst.value], planned)
+    alone = sum(others.values()) > 0 and _split(others, planned).holds
+    also = "elsewhere the split is as planned" if alone else f"{len(broken)} places are broken"
+    return f"it is worst in {worst.place} {worst.value!r} ({worst.split.figures}), {also}"
+
+
+def split_places(
+    units: pd.DataFrame, places: Sequence[str], planned: Mapping[str, float]
+) -> list[Place]:
+    """Return the split in each channel, store and on each day, the least likely first.
+
+    Args:
+        units: One row a unit: variant, and a column for each place; gaps are in no place.
         places: Columns such as channel or day.
         planned: Shares by variant, summing to 1.
 
     Source: Pearson's chi-square in each value of each place, adjusted by Holm for all of them.
     """
-    names = list(planned)
-    found: list[tuple[str, object, SampleRatio]] = []
+    found: list[tuple[str, str, SampleRatio]] = []
     for place in places:
-        for value, inside in units.groupby(place)["variant"]:
-            counts = inside.value_counts()
-            observed = {name: int(counts.get(name, 0)) for name in names}
+        for value, inside in units.groupby(place):
+            observed = _observed(inside, planned)
             if min(planned.values()) * sum(observed.values()) >= _LEAST_EXPECTED:
-                found.append((place, value, _split(observed, planned)))
+                found.append((place, str(value), _split(observed, planned)))
     chances = adjusted([split.p for _, _, split in found], "holm")
-    broken = [
-        (chance, place, value, split)
+    told = [
+        Place(place, value, split, chance)
         for chance, (place, value, split) in zip(chances, found, strict=True)
-        if chance < SAMPLE_RATIO_ALARM
     ]
-    if not broken:
-        return None
-    _, place, value, worst = min(broken, key=lambda one: one[0])
-    counts = units.loc[units[place] != value, "variant"].value_counts()
-    others = {name: int(counts.get(name, 0)) for name in names}
-    alone = sum(others.values()) > 0 and _split(others, planned).holds
-    also = "elsewhere the split is as planned" if alone else f"{len(broken)} places are broken"
-    return f"it is worst in {place} {str(value)!r} ({worst.figures}), {also}"
+    return sorted(told, key=lambda one: (one.p_adjusted, one.split.p))
+
+
+def health_of(
+    split: SampleRatio, faults: Sequence[str] = (), warnings: Sequence[str] = ()
+) -> Health:
+    """Return whether figures may be read, by the split and what else is known.
+
+    Args:
+        split: Of the experiment.
+        faults: Each of them forbids to read any figure.
+        warnings: What to bear in mind.
+    """
+    found = [] if split.holds else [split.reason]
+    found += faults
+    if found:
+        return Health(False, "; ".join([*found, _NO_EFFECT]), found, list(warnings))
+    return Health(True, split.reason, [], list(warnings))
+
+
+def _observed(units: pd.DataFrame, planned: Mapping[str, float]) -> dict[str, int]:
+    counts = units["variant"].value_counts()
+    return {name: int(counts.get(name, 0)) for name in planned}
 
 
 def _split(observed: Mapping[str, int], planned: Mapping[str, float]) -> SampleRatio:

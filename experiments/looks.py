@@ -11,7 +11,7 @@ import msgspec
 import pandas as pd
 
 from experiments.design import Experiment
-from experiments.plan import GROUP_SEQUENTIAL
+from experiments.plan import GROUP_SEQUENTIAL, StopRule
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -38,15 +38,31 @@ def newest_look(plan: Experiment, since: pd.Series, until: datetime) -> Look | N
         return None
     ordered = since[since < until].sort_values(ignore_index=True)
     for number in range(stop.looks, 0, -1):
-        share = number / stop.looks
-        instants: list[datetime] = []
-        if stop.days is not None and len(ordered):
-            instants.append(ordered.iloc[0] + timedelta(days=stop.days * share))
-        if stop.units is not None and len(ordered) >= math.ceil(stop.units * share):
-            # Just after the unit that made it, so that she is in.
-            last = ordered.iloc[math.ceil(stop.units * share) - 1]
-            instants.append(last + timedelta(microseconds=1))
-        reached = [instant for instant in instants if instant <= until]
-        if reached:
-            return Look(number, stop.looks, min(reached))
+        at = _reached(stop, ordered, number / stop.looks, until)
+        if at is not None:
+            return Look(number, stop.looks, at)
     return Look(0, stop.looks, until)
+
+
+def planned_end(plan: Experiment, since: pd.Series, until: datetime) -> datetime | None:
+    """Return when the stop rule ended the experiment, None where it has not, or there is none.
+
+    Args:
+        plan, since, until: As for `newest_look`.
+    """
+    if plan.stop is None:
+        return None
+    ordered = since[since < until].sort_values(ignore_index=True)
+    return _reached(plan.stop, ordered, 1.0, until)
+
+
+def _reached(stop: StopRule, ordered: pd.Series, share: float, until: datetime) -> datetime | None:
+    """Return when so much of what the rule asks for had come in, None where it has not."""
+    instants: list[datetime] = []
+    if stop.days is not None and len(ordered):
+        instants.append(ordered.iloc[0] + timedelta(days=stop.days * share))
+    if stop.units is not None and len(ordered) >= math.ceil(stop.units * share):
+        # Just after the unit that made it, so that she is in.
+        last = ordered.iloc[math.ceil(stop.units * share) - 1]
+        instants.append(last + timedelta(microseconds=1))
+    return min((instant for instant in instants if instant <= until), default=None)

@@ -1,4 +1,6 @@
-"""Pictures of an experiment: did traffic split as planned, and what did each variant change?"""
+"""Pictures of an experiment: did traffic split as planned, what did each variant change, and
+what could be seen at all?
+"""
 
 from collections.abc import Callable, Sequence
 from textwrap import fill
@@ -6,6 +8,7 @@ from textwrap import fill
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.duration import Foresight
 from experiments.health import SampleRatio
 from experiments.report import Report
 from foundation.errors import RegularsError
@@ -87,6 +90,36 @@ def intervals_picture(
     if assumptions:
         caption = "\n".join(f"assumed: {statement}" for statement in assumptions)
         figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, color="dimgrey")
+    return figure
+
+
+def foresight_picture(found: Foresight, show: Callable[[float], str]) -> Figure:
+    """Draw the smallest effect seen after so many weeks; the dashed line is the one asked about."""
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    seen = [d for d in found.durations if d.minimum_relative is not None]
+    least = [d.minimum_relative or 0.0 for d in seen]
+    axes.plot([d.weeks for d in seen], least, marker="o", color="C0")
+    for duration, effect in zip(seen, least, strict=True):
+        words = show(duration.minimum_effect or 0.0)
+        axes.annotate(
+            words, (duration.weeks, effect), (0, 8), textcoords="offset points", ha="center"
+        )
+    if found.effect is not None or found.relative is not None:
+        asked = [
+            abs(found.effect / d.mean if found.effect is not None else found.relative or 0.0)
+            for d in seen
+        ]
+        axes.plot([d.weeks for d in seen], asked, color="grey", linewidth=1, linestyle="--")
+    axes.set(
+        xlabel="weeks",
+        title=f"Smallest change in {found.metric} seen with {found.wanted:.0%} power",
+    )
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.1, y=0.15)
+    axes.set_xticks([d.weeks for d in found.durations])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

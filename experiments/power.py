@@ -7,6 +7,7 @@ traffic a day. Effects are relative to the control's mean, as people speak of th
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -14,11 +15,13 @@ from scipy import optimize, stats
 
 from experiments.confidence_sequence import critical_value
 from experiments.group_sequential import Spending, boundaries, detection
+from experiments.metrics import Metric, Proportion, Quantile, Ratio
 from foundation.errors import RegularsError
 
 # A relative effect of a million per cent, and as many customers as nobody has: no root beyond.
 _MOST_EFFECT = 1e4
 _MOST_UNITS = 1e15
+_LEAST_UNITS = 3
 
 
 class InvalidPower(RegularsError):
@@ -32,11 +35,13 @@ class History(msgspec.Struct, frozen=True):
         mean: Of the metric; for a ratio, the ratio.
         variance: Of one unit's value; for a ratio, of one unit's linearised part.
         correlation: With the covariate of CUPED, 0 without one.
+        share: Whether it is a share of units, whose variance an effect moves along.
     """
 
     mean: float
     variance: float
     correlation: float = 0.0
+    share: bool = False
 
     def __post_init__(self) -> None:
         if not (self.mean > 0 and math.isfinite(self.mean)):
@@ -95,6 +100,10 @@ class GroupSequential(msgspec.Struct, frozen=True, tag="group sequential"):
 
 StopRule = Fixed | AlwaysValid | GroupSequential
 
+# What is held against its error: the effect over the control's mean, whose own error counts too, or
+# the plain difference, as reports decide.
+Judged = Literal["relative", "difference"]
+
 
 def proportion_history(rate: float) -> History:
     """Return the history of a share of units.
@@ -102,7 +111,7 @@ def proportion_history(rate: float) -> History:
     Raises:
         InvalidPower: The rate is not inside (0, 1).
     """
-    return History(mean=rate, variance=rate * (1 - rate))
+    return History(mean=rate, variance=rate * (1 - rate), share=True)
 
 
 def ratio_history(
@@ -121,6 +130,72 @@ def ratio_history(
     ratio = numerator / denominator
     spread = numerator_variance - 2 * ratio * covariance + ratio**2 * denominator_variance
     return History(mean=ratio, variance=spread / denominator**2)
+
+
+def history_of(metric: Metric, rows: np.ndarray) -> History:
+    """Return the history of a metric from one row a unit, as `metrics.rows` returns them.
+
+    Args:
+        metric: A mean, a ratio or a proportion; what is `before` is the covariate of CUPED.
+        rows: Shape (n, k).
+
+    Raises:
+        InvalidPower: It is a quantile, there are fewer than 3 units, or the history has no
+            positive mean or no variance.
+    """
+    if isinstance(metric, Quantile):
+        raise InvalidPower(
+            f"the quantile of {metric.column.name!r} has no power by these formulae; plan with a "
+            "mean, a ratio or a proportion"
+        )
+    if len(rows) < _LEAST_UNITS:
+        raise InvalidPower(
+            f"the history has {len(rows)} unit(s), a variance needs at least {_LEAST_UNITS}; take "
+            "a longer history or a larger audience"
+        )
+    if isinstance(metric, Proportion):
+        return proportion_history(float(rows[:, 0].mean()))
+    width = 2 if isinstance(metric, Ratio) else 1
+    mean, spread = rows.mean(axis=0), np.atleast_2d(np.cov(rows, rowvar=False))
+    if isinstance(metric, Ratio):
+        plain = ratio_history(
+            float(mean[0]),
+            float(mean[1]),
+            float(spread[0, 0]),
+            float(spread[1, 1]),
+            float(spread[0, 1]),
+        )
+    else:
+        plain = History(float(mean[0]), float(spread[0, 0]))
+    correlation = _correlation(_linearised(rows[:, :width]), _linearised(rows[:, width:]))
+    return msgspec.structs.replace(plain, correlation=correlation)
+
+
+def intraclass_correlation(values: np.ndarray, cluster: np.ndarray) -> float:
+    """Return how alike the members of a cluster are: 0 not at all, 1 the same; at least 0.
+
+    Args:
+        values: One a member, shape (n,).
+        cluster: Whose member, shape (n,).
+
+    Raises:
+        InvalidPower: All members are in one cluster, or each is alone in hers.
+
+    Source: the analysis-of-variance estimator, Donner and Koval 1980.
+    """
+    _, place, sizes = np.unique(cluster, return_inverse=True, return_counts=True)
+    n, k = len(values), len(sizes)
+    if not 1 < k < n:
+        raise InvalidPower(
+            f"{n} member(s) in {k} cluster(s) do not show how alike members are; some clusters "
+            "need two members or more, and there must be two clusters"
+        )
+    means = np.bincount(place, weights=values) / sizes
+    between = float((sizes * (means - values.mean()) ** 2).sum()) / (k - 1)
+    within = float(((values - means[place]) ** 2).sum()) / (n - k)
+    size = (n - float((sizes**2).sum()) / n) / (k - 1)
+    whole = between + (size - 1) * within
+    return max((between - within) / whole, 0.0) if whole > 0 else 0.0
 
 
 def clustered_history(
@@ -145,18 +220,35 @@ def clustered_history(
     return msgspec.structs.replace(history, variance=history.variance * inflation)
 
 
-def standard_error(history: History, n: float, split: Split, effect: float) -> float:
-    """Return the standard error of the relative effect, by the delta method.
+def standard_error(
+    history: History, n: float, split: Split, effect: float, judged: Judged = "relative"
+) -> float:
+    """Return the standard error of the effect over the control's mean, by the delta method.
 
     Args:
         history: Of the metric.
         n: Units in the whole experiment.
         split: Shares of the two variants compared.
         effect: True relative effect.
+        judged: Whether the control's mean is uncertain itself, as for a relative effect.
+
+    Raises:
+        InvalidPower: The effect on a share makes it more than 1.
     """
-    variance = history.variance * (1 - history.correlation**2)
+    left = 1 - history.correlation**2
+    treated = history.variance * left
+    if history.share:
+        rate = history.mean * (1 + effect)
+        if rate > 1 + 1e-9:
+            raise InvalidPower(
+                f"an effect of {effect:+.0%} on a share of {history.mean:.1%} makes more than all; "
+                "plan a smaller one"
+            )
+        treated = max(rate * (1 - rate), 0.0)
+    also = (1 + effect) ** 2 if judged == "relative" else 1.0
     treatment, control = n * split.treatment, n * split.control
-    return math.sqrt(variance * (1 / treatment + (1 + effect) ** 2 / control)) / history.mean
+    variance = treated / treatment + also * history.variance * left / control
+    return math.sqrt(variance) / history.mean
 
 
 def power(
@@ -165,6 +257,7 @@ def power(
     effect: float,
     split: Split | None = None,
     rule: StopRule | None = None,
+    judged: Judged = "relative",
 ) -> float:
     """Return the chance to call an effect of this size by the end.
 
@@ -174,13 +267,14 @@ def power(
         effect: True relative effect, above -1.
         split: Shares of the two variants compared; halves by default.
         rule: Fixed by default. An always-valid rule with one look is asked at the end only.
+        judged: The relative effect by default.
 
     Raises:
         InvalidPower: n or the effect is out of range.
     """
     shares, stop = split or Split(), rule or Fixed()
     _check(n, effect)
-    drift = abs(effect) / standard_error(history, n, shares, effect)
+    drift = abs(effect) / standard_error(history, n, shares, effect, judged)
     return _detects(stop, n * (shares.treatment + shares.control), drift)
 
 
@@ -190,6 +284,7 @@ def detectable_effect(
     wanted: float = 0.8,
     split: Split | None = None,
     rule: StopRule | None = None,
+    judged: Judged = "relative",
 ) -> float:
     """Return the smallest relative gain that is called with the wanted power.
 
@@ -201,14 +296,16 @@ def detectable_effect(
     drift = _drift_for(stop, n * (shares.treatment + shares.control), wanted)
 
     def excess(effect: float) -> float:
-        return effect / standard_error(history, n, shares, effect) - drift
+        return effect / standard_error(history, n, shares, effect, judged) - drift
 
-    if excess(_MOST_EFFECT) < 0:
+    # Nobody can do it more often than always.
+    most = 1 / history.mean - 1 if history.share else _MOST_EFFECT
+    if excess(most) < 0:
         raise InvalidPower(
             f"no relative effect has {wanted:.0%} power at {n:,.0f} units, the control's own mean "
             "is too uncertain; plan more units"
         )
-    return float(optimize.root_scalar(excess, bracket=(0.0, _MOST_EFFECT), xtol=1e-12).root)
+    return float(optimize.root_scalar(excess, bracket=(0.0, most), xtol=1e-12).root)
 
 
 def sample_size(
@@ -217,6 +314,7 @@ def sample_size(
     wanted: float = 0.8,
     split: Split | None = None,
     rule: StopRule | None = None,
+    judged: Judged = "relative",
 ) -> int:
     """Return the units of the whole experiment that call this effect with the wanted power.
 
@@ -231,7 +329,7 @@ def sample_size(
         raise InvalidPower("an effect of 0 is never called; plan for the smallest that matters")
 
     def lacking(log_n: float) -> float:
-        return power(history, math.exp(log_n), effect, shares, stop) - wanted
+        return power(history, math.exp(log_n), effect, shares, stop, judged) - wanted
 
     found = optimize.root_scalar(
         lacking, bracket=(math.log(2.0), math.log(_MOST_UNITS)), xtol=1e-10
@@ -264,6 +362,21 @@ def days(units: float, units_a_day: Sequence[float]) -> int:
     rest = left - whole * week.sum()
     more = int(np.searchsorted(np.cumsum(week), rest - 1e-9 * units)) + 1
     return len(come) + 7 * whole + more
+
+
+def _linearised(columns: np.ndarray) -> np.ndarray | None:
+    """Return each unit's part in a mean (one column) or a ratio (two), None of no column."""
+    if columns.shape[1] == 2:
+        numerator, denominator = columns.T
+        return numerator - numerator.mean() / denominator.mean() * denominator
+    return columns[:, 0] if columns.shape[1] else None
+
+
+def _correlation(part: np.ndarray | None, before: np.ndarray | None) -> float:
+    # What does not vary explains nothing.
+    if part is None or before is None or not (part.std() > 0 and before.std() > 0):
+        return 0.0
+    return float(np.corrcoef(part, before)[0, 1])
 
 
 def _detects(rule: StopRule, n: float, drift: float) -> float:

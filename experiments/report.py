@@ -19,15 +19,28 @@ from experiments.analysis import (
     UnitFrame,
     effects,
     summed,
+    unbalanced,
     with_adjusted,
 )
+from experiments.contamination import Contamination
 from experiments.design import Experiment, check, content_hash
 from experiments.effect import Effect, in_words
-from experiments.health import SampleRatio, sample_ratio
+from experiments.event_faults import EventFaults
+from experiments.health import Health, Place, SampleRatio, health_of, sample_ratio
 from experiments.lock import exploratory_metrics
 from experiments.looks import Look
 from experiments.metrics import Column, Mean, Metric, columns
+from experiments.non_inferiority import Guarded, guarded, guardrail_words
+from experiments.novelty import Novelty
+from experiments.offer_table import OfferTable
+from experiments.outliers import TopFew, outlier_warnings, top_few
+from experiments.over_time import OverTime
+from experiments.plan import Guardrail
+from experiments.sample_ratio_sequence import SampleRatioSequence
+from experiments.verdict import Verdict
+from experiments.who_gained import WhoGained
 from foundation.errors import RegularsError
+from foundation.money import MINOR_PER_MAJOR
 
 # What an always-valid sequence is tuned for where the plan names no number of units; any number
 # will do that was fixed before the start.
@@ -41,7 +54,11 @@ class InvalidUnits(RegularsError):
 class Report(msgspec.Struct, frozen=True):
     """An experiment's result; `metrics` is {metric: {variant: effect}}, empty when unhealthy.
 
-    `exploratory` are the metrics shown that are not in the plan.
+    `exploratory` are the metrics shown that are not in the plan, `money` those in minor units.
+    What has figures of effects (`guardrails` to `offer_table`) is empty when unhealthy as well;
+    `health` says why, and `places` are the worst places of the split, the worst first. `novelty`,
+    `offer_table`, and rows of `who_gained` that say so are exploratory: they decide nothing. What
+    a job did not compute is None or empty.
     """
 
     key: str
@@ -55,6 +72,19 @@ class Report(msgspec.Struct, frozen=True):
     reason: str
     metrics: dict[str, dict[str, Effect]]
     exploratory: list[str] = msgspec.field(default_factory=list[str])
+    money: list[str] = msgspec.field(default_factory=list[str])
+    health: Health | None = None
+    sequence: SampleRatioSequence | None = None
+    places: list[Place] = msgspec.field(default_factory=list[Place])
+    contamination: Contamination | None = None
+    top_few: list[TopFew] = msgspec.field(default_factory=list[TopFew])
+    event_faults: EventFaults | None = None
+    verdict: Verdict | None = None
+    guardrails: list[Guarded] = msgspec.field(default_factory=list[Guarded])
+    over_time: OverTime | None = None
+    novelty: list[Novelty] = msgspec.field(default_factory=list[Novelty])
+    who_gained: WhoGained | None = None
+    offer_table: OfferTable | None = None
 
 
 def analyse(
@@ -63,11 +93,15 @@ def analyse(
     metrics: Sequence[str] | Mapping[str, Metric],
     confidence: float = 0.95,
     look: Look | None = None,
+    money: Collection[str] = (),
+    faults: Sequence[str] = (),
+    warnings: Sequence[str] = (),
 ) -> Report:
     """Compare every other variant with the control on every metric, by the method of the plan.
 
     p-values are adjusted by Holm over the variants of the primary metric, which decides, and by
-    Benjamini and Hochberg over all comparisons of the others.
+    Benjamini and Hochberg over all comparisons of the others. Guardrails are held against their
+    margins, see `guarded`.
 
     Args:
         experiment: The design the units were assigned by.
@@ -78,6 +112,9 @@ def analyse(
         confidence: Of every interval.
         look: The look of a group sequential plan that the units are as of; None is before the
             first.
+        money: The metrics that are minor units of money; the plan's figures of them are decimals.
+        faults: What else is known to be broken: no effect is shown.
+        warnings: What to bear in mind with the effects.
 
     Raises:
         InvalidDesign: The experiment breaks a rule of `check`.
@@ -95,8 +132,12 @@ def analyse(
     split = sample_ratio(
         observed, {variant.name: variant.weight for variant in experiment.variants}
     )
-    healthy = split.holds
-    return Report(
+    primary = metrics.get(experiment.primary_metric)
+    largest = top_few(primary.column.name, units) if isinstance(primary, Mean) else []
+    outliers = outlier_warnings(largest, experiment.outlier_cap is not None)
+    found = [*faults, *_unbalanced_before(experiment, units, metrics)]
+    health = health_of(split, found, [*warnings, *outliers])
+    report = Report(
         key=experiment.key,
         design=content_hash(experiment),
         unit=experiment.unit,
@@ -104,11 +145,35 @@ def analyse(
         confidence=confidence,
         units=observed,
         sample_ratio=split,
-        healthy=healthy,
-        reason=split.reason if healthy else f"{split.reason}; until then no effect is shown",
-        metrics=_effects(experiment, units, metrics, confidence, look) if healthy else {},
-        exploratory=exploratory_metrics(experiment, metrics) if healthy else [],
+        healthy=health.healthy,
+        reason=health.reason,
+        metrics={},
+        money=[name for name in metrics if name in money],
+        health=health,
+        top_few=largest,
     )
+    if not health.healthy:
+        return report
+    comparing = _Comparing(experiment, units, metrics, look)
+    return msgspec.structs.replace(
+        report,
+        metrics=comparing.adjusted(confidence),
+        exploratory=exploratory_metrics(experiment, metrics),
+        guardrails=guarded(
+            [_in_data_units(one, money) for one in experiment.guardrails],
+            comparing.treatments,
+            comparing.guardrails,
+            confidence,
+        ),
+    )
+
+
+def minimum_effect(plan: Experiment, money: Collection[str]) -> float | None:
+    """Return the plan's smallest effect worth acting on, in the data's unit."""
+    effect = plan.minimum_effect
+    if effect is None or plan.primary_metric not in money:
+        return effect
+    return effect * MINOR_PER_MAJOR
 
 
 def summary_lines(
@@ -116,7 +181,7 @@ def summary_lines(
     currency_show: Callable[[float], str],
     money_metrics: Collection[str] = ("margin",),
 ) -> list[str]:
-    """Return the report as people read it, a line a statement.
+    """Return the report as people read it, a line a statement, the verdict first.
 
     Args:
         report: As `analyse` returned it.
@@ -124,7 +189,12 @@ def summary_lines(
         money_metrics: The metrics that are minor units of money; others are shown as numbers.
     """
     counted = ", ".join(f"{count:,} in {name}" for name, count in report.units.items())
-    lines = [f"experiment {report.key}: {report.unit}s {counted}", report.reason]
+    lines = [f"experiment {report.key}: {report.unit}s {counted}"]
+    if report.verdict is not None:
+        lines.append(f"verdict: {report.verdict.action}, {report.verdict.why}")
+    lines.append(report.reason)
+    if report.health is not None:
+        lines += [f"beware: {warning}" for warning in report.health.warnings]
     for metric, by_variant in report.metrics.items():
         show = currency_show if metric in money_metrics else _number
         stamp = " (exploratory, not in the plan)" if metric in report.exploratory else ""
@@ -134,7 +204,30 @@ def summary_lines(
                 f"{report.control} {show(effect.control_mean)}: "
                 f"{in_words(effect, show, report.confidence)}"
             )
-    return lines
+    for one in report.guardrails:
+        show = currency_show if one.metric in money_metrics else _number
+        lines.append(guardrail_words(one, show))
+    return lines + _gained_lines(report, currency_show, money_metrics)
+
+
+def _gained_lines(
+    report: Report, currency_show: Callable[[float], str], money_metrics: Collection[str]
+) -> list[str]:
+    """Return the segments that surely gained or lost; the rest is for the picture."""
+    gained = report.who_gained
+    if gained is None:
+        return []
+    show = currency_show if gained.metric in money_metrics else _number
+    lines = [
+        f"{gained.metric} in {row.segmentation} {row.segment}"
+        f"{' (exploratory)' if row.exploratory else ''}, {row.variant}: "
+        f"{in_words(row.effect, show, report.confidence)}"
+        for row in gained.rows
+        if row.effect.p_adjusted is not None and row.effect.p_adjusted < 1 - report.confidence
+    ]
+    if gained.rows and not lines:
+        lines.append(f"no segment surely gained or lost, of {len(gained.rows)} compared")
+    return lines if gained.refused is None else [*lines, f"segments: {gained.refused}"]
 
 
 def _check_units(
@@ -201,35 +294,11 @@ def _check_metric(subject: str, units: pd.DataFrame, metric: str) -> None:
         )
 
 
-def _effects(
-    experiment: Experiment,
-    units: pd.DataFrame,
-    metrics: Mapping[str, Metric],
-    confidence: float,
-    look: Look | None,
-) -> dict[str, dict[str, Effect]]:
-    frame = UnitFrame(units)
-    capped = {name: _capped(experiment, units, metric) for name, metric in metrics.items()}
-    found = effects(
-        frame,
-        summed(frame, capped),
-        capped,
-        experiment.control,
-        [v.name for v in experiment.variants if v.name != experiment.control],
-        confidence,
-        _looked_at(experiment, look),
-    )
-    primary = {name: one for name, one in found.items() if name == experiment.primary_metric}
-    others = {name: one for name, one in found.items() if name not in primary}
-    told = with_adjusted(primary, "holm") | with_adjusted(others, "benjamini_hochberg")
-    return {name: told[name] for name in found}
-
-
-def _looked_at(experiment: Experiment, look: Look | None) -> Plan:
+def planned_looks(experiment: Experiment, look: Look | None = None) -> Plan:
+    """Return how often, and when, a plan looks; `look` is the newest of a group sequential one."""
     stop = experiment.stop
     if experiment.method == "sequential":
-        planned = None if stop is None else stop.units
-        return Always(USUAL_UNITS if planned is None else float(planned))
+        return Always(sequence_units(experiment))
     if experiment.method in ("obrien-fleming", "pocock"):
         looks = 1 if stop is None or stop.looks is None else stop.looks
         spending = "pocock" if experiment.method == "pocock" else "obrien_fleming"
@@ -237,13 +306,87 @@ def _looked_at(experiment: Experiment, look: Look | None) -> Plan:
     return Once()
 
 
-def _capped(experiment: Experiment, units: pd.DataFrame, metric: Metric) -> Metric:
+def sequence_units(experiment: Experiment) -> float:
+    """Return the units that an always-valid sequence of this plan is tuned for."""
+    stop = experiment.stop
+    return USUAL_UNITS if stop is None or stop.units is None else float(stop.units)
+
+
+def capped(experiment: Experiment, units: pd.DataFrame, metric: Metric) -> Metric:
+    """Return a metric with the plan's cap: a quantile of all these units' values together."""
     level = experiment.outlier_cap
     if level is None or not isinstance(metric, Mean) or metric.column.cap is not None:
         return metric
     values = units[metric.column.name].to_numpy(dtype=np.float64)
     column = Column(metric.column.name, cap=float(np.quantile(values, level)))
     return msgspec.structs.replace(metric, column=column)
+
+
+class _Comparing:
+    """The comparisons of one report: their sums are made once, whatever the confidence."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        units: pd.DataFrame,
+        metrics: Mapping[str, Metric],
+        look: Look | None,
+    ) -> None:
+        self._experiment = experiment
+        self._units = UnitFrame(units)
+        self._metrics = {name: capped(experiment, units, one) for name, one in metrics.items()}
+        self._sums = summed(self._units, self._metrics)
+        self._plan = planned_looks(experiment, look)
+        self.treatments = [
+            one.name for one in experiment.variants if one.name != experiment.control
+        ]
+
+    def adjusted(self, confidence: float) -> dict[str, dict[str, Effect]]:
+        found = self._effects(self._metrics, confidence)
+        deciding = self._experiment.primary_metric
+        primary = {name: one for name, one in found.items() if name == deciding}
+        others = {name: one for name, one in found.items() if name not in primary}
+        told = with_adjusted(primary, "holm") | with_adjusted(others, "benjamini_hochberg")
+        return {name: told[name] for name in found}
+
+    def guardrails(self, confidence: float) -> dict[str, dict[str, Effect]]:
+        planned = [one.metric for one in self._experiment.guardrails]
+        measured = {name: one for name, one in self._metrics.items() if name in planned}
+        return self._effects(measured, confidence)
+
+    def _effects(
+        self, metrics: Mapping[str, Metric], confidence: float
+    ) -> dict[str, dict[str, Effect]]:
+        return effects(
+            self._units,
+            self._sums,
+            metrics,
+            self._experiment.control,
+            self.treatments,
+            confidence,
+            self._plan,
+        )
+
+
+def _unbalanced_before(
+    experiment: Experiment, units: pd.DataFrame, metrics: Mapping[str, Metric]
+) -> list[str]:
+    """Say which variants differed in a covariate, which chance alone had dealt."""
+    frame = UnitFrame(units)
+    before: dict[str, Metric] = {
+        name: Mean(metric.before)
+        for name, metric in metrics.items()
+        if isinstance(metric, Mean) and metric.before is not None
+    }
+    treatments = [v.name for v in experiment.variants if v.name != experiment.control]
+    found = effects(frame, summed(frame, before), before, experiment.control, treatments)
+    return [line for by_variant in found.values() for line in unbalanced(by_variant)]
+
+
+def _in_data_units(guardrail: Guardrail, money: Collection[str]) -> Guardrail:
+    if guardrail.metric not in money:
+        return guardrail
+    return msgspec.structs.replace(guardrail, margin=guardrail.margin * MINOR_PER_MAJOR)
 
 
 def _number(amount: float) -> str:

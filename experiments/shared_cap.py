@@ -8,8 +8,10 @@ offer for that arm alone.
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from foundation.errors import RegularsError
+from foundation.uses import NOTHING_HELD, Arm, Exhausted, Held, Limits
 
 
 class InvalidCap(RegularsError):
@@ -53,3 +55,37 @@ def split_cap(total: int, weights: Mapping[str, float]) -> dict[str, int]:
     for name in sorted(shares, key=lambda name: parts[name] - shares[name])[:left]:
         parts[name] += 1
     return parts
+
+
+def arm_exhausted(arm: Arm, limits: Limits, held: Held) -> Exhausted | None:
+    """Return why an arm may not take one more use of an offer, None when it may.
+
+    Shared out is what others than the arms leave of each limit: uses from before the experiment,
+    and of customers outside of it, shorten all parts alike. Stock by store is not shared out.
+
+    Args:
+        arm: Who asks, and the weights of all arms.
+        limits: Of the offer in all.
+        held: What is used of it, by arm and in all.
+    """
+    arms = {name: held.by_arm.get(name, NOTHING_HELD) for name in arm.weights}
+    mine = arms[arm.name]
+    other_uses = held.uses - sum(one.uses for one in arms.values())
+    other_cost = held.cost - sum(one.cost for one in arms.values())
+
+    def part(total: int, others: int) -> int:
+        return _parts(max(total - others, 0), tuple(arm.weights.items()))[arm.name]
+
+    if limits.total_cap is not None and mine.uses >= part(limits.total_cap, other_uses):
+        return "cap_reached"
+    if limits.budget is not None and mine.cost + limits.cost > part(limits.budget, other_cost):
+        return "budget_spent"
+    if limits.stock is not None and mine.uses >= part(limits.stock, other_uses):
+        return "out_of_stock"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _parts(total: int, weights: tuple[tuple[str, float], ...]) -> dict[str, int]:
+    # Asked for with every decision, of few totals.
+    return split_cap(total, dict(weights))

@@ -172,9 +172,10 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     the customer's features (null is unknown) in the order of the snapshot's names, `affinity`
     what was known of her and each of the `scores`' offers, in their order: little-endian floats of
     single precision, NaN where unknown, empty where all are, so that any model can score the
-    decision again. Both are None of a customer the snapshot did not know. With `propensity_valid`
-    false the answer was not the policy's own draw: such a record counts for intention-to-treat and
-    not for off-policy evaluation.
+    decision again. Both are None of a customer the snapshot did not know. `levers` are the
+    marketer's weights in the scores, of eligible offers where they are not 1. With
+    `propensity_valid` false the answer was not the policy's own draw: such a record counts for
+    intention-to-treat and not for off-policy evaluation.
     """
 
     decision_id: str
@@ -195,6 +196,7 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     causes: list[str]
     versions: Versions
     affinity: bytes | None = None
+    levers: dict[str, float] = {}
 
 
 def encode(record: Any) -> bytes:

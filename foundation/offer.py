@@ -10,7 +10,10 @@ from foundation.uses import NO_LIMITS, Limits, read_limits
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A validated offer. `products` counts the scope, 0 meaning all products."""
+    """A validated offer. `products` counts the scope, 0 meaning all products.
+
+    `lever` is the marketer's own weight where offers are ranked in money.
+    """
 
     offer_id: str
     title: str
@@ -30,6 +33,7 @@ class Offer:
     campaign_kind: str | None
     popularity: float
     limits: Limits = NO_LIMITS
+    lever: float = 1.0
 
 
 def read_offer(document: Mapping[str, Any], popularity: float) -> Offer:
@@ -57,4 +61,6 @@ def read_offer(document: Mapping[str, Any], popularity: float) -> Offer:
         campaign_kind=document["campaign_kind"],
         popularity=popularity,
         limits=read_limits(document),
+        # Catalogues published before there were levers have none.
+        lever=document.get("lever") or 1.0,
     )

@@ -26,8 +26,9 @@ class Profile:
     group in each segmentation, and in each living segment that holds her. `counts` are the
     counted events that rules ask for, those that are not 0. `redemptions` counts by offer what
     she redeemed before, where the service was not told of it and the offer has a cap per
-    customer. `reasons` has codes of the reasons why each of the snapshot's offers suits her, 0
-    for none, shape (n offers, 3), without rows where nothing is explained.
+    customer. `remaining_value` is the margin she is expected to bring yet, in minor units, None
+    where no model tells it. `reasons` has codes of the reasons why each of the snapshot's offers
+    suits her, 0 for none, shape (n offers, 3), without rows where nothing is explained.
     """
 
     customer_id: str
@@ -40,6 +41,7 @@ class Profile:
     counts: dict[str, int] = field(default_factory=dict[str, int])
     affinity: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
     reasons: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.uint8))
+    remaining_value: float | None = None
 
     def affinity_to(self, place: int | None) -> np.ndarray | None:
         """Return what is known of her and the offer at this place among the snapshot's offers.

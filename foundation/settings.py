@@ -32,6 +32,15 @@ class RfmCuts(BaseModel):
     spend: Bounds = Field(description="In major units of the currency.")
 
 
+class ContactTerms(BaseModel):
+    """What one contact through a channel costs, and the chance that it loses the customer."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cost: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="In major units.")
+    opt_out: float = Field(default=0.0, ge=0, le=1)
+
+
 class Settings(BaseSettings):
     """One deployment. Every field can be set by REGULARS_<NAME>, e.g. REGULARS_HOME=/data."""
 
@@ -70,6 +79,30 @@ class Settings(BaseSettings):
     rfm_cuts: RfmCuts | None = Field(
         default=None, description="Fixed bounds of RFM scores; without them scores are quintiles."
     )
+
+    contacts: dict[str, ContactTerms] | None = Field(
+        default=None,
+        description="What contacts cost by channel; one that is not named costs nothing.",
+    )
+    remaining_value: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Margin a customer brings yet where no model tells it, in major units.",
+    )
+
+    @field_validator("contacts")
+    @classmethod
+    def _known_channels(
+        cls, contacts: dict[str, ContactTerms] | None
+    ) -> dict[str, ContactTerms] | None:
+        # Imported late: the contracts load pandas, and every command reads the settings.
+        from foundation.contracts.tables import CHANNELS
+
+        for channel in contacts or {}:
+            if channel not in CHANNELS:
+                raise ValueError(f"{channel!r} is no channel; there are {', '.join(CHANNELS)}")
+        return contacts
 
     @field_validator("time_zone")
     @classmethod

@@ -49,18 +49,24 @@ def read_limits(document: Mapping[str, Any]) -> Limits:
 
 @dataclass(slots=True)
 class Held:
-    """What is reserved or redeemed of one offer: uses, their cost in minor units, uses by store."""
+    """What is reserved or redeemed of one offer: uses, their cost in minor units, uses by store.
+
+    `by_arm` is what of it counts under a variant's part, see `Arm`.
+    """
 
     uses: int = 0
     cost: int = 0
     by_store: dict[str, int] = field(default_factory=dict[str, int])
+    by_arm: "dict[str, Held]" = field(default_factory=dict[str, "Held"])
 
-    def take(self, store_id: str | None, cost: int, uses: int = 1) -> None:
+    def take(self, store_id: str | None, cost: int, uses: int = 1, arm: str | None = None) -> None:
         """Count uses (negative: given back) that cost `cost` in all."""
         self.uses += uses
         self.cost += cost
         if store_id is not None:
             self.by_store[store_id] = self.by_store.get(store_id, 0) + uses
+        if arm is not None:
+            self.by_arm.setdefault(arm, Held()).take(None, cost, uses)
 
 
 NOTHING_HELD = Held()
@@ -84,6 +90,37 @@ def exhausted(limits: Limits, held: Held, store_id: str | None) -> Exhausted | N
     return None
 
 
+def uses_left(limits: Limits, held: Held) -> int | None:
+    """Return how many more uses an offer has for all customers and stores, None for no limit."""
+    left: list[int] = []
+    if limits.total_cap is not None:
+        left.append(limits.total_cap - held.uses)
+    if limits.budget is not None and limits.cost > 0:
+        left.append((limits.budget - held.cost) // limits.cost)
+    elif limits.budget is not None and held.cost > limits.budget:
+        left.append(0)
+    if limits.stock is not None:
+        left.append(limits.stock - held.uses)
+    if limits.store_stock is not None:
+        left.append(
+            sum(
+                max(pieces - held.by_store.get(store, 0), 0)
+                for store, pieces in limits.store_stock.items()
+            )
+        )
+    return max(min(left), 0) if left else None
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """The variant under whose part of an offer's limits a use counts.
+
+    `weights` are those of all arms that share the offer, by name.
+    """
+
+    name: str
+    weights: dict[str, float]
+
+
 class Claim(msgspec.Struct, frozen=True):
     """A wish to use an offer once: to reserve it, or with `redeem` to use it now.
 
@@ -91,7 +128,8 @@ class Claim(msgspec.Struct, frozen=True):
     answer again. `activation_id` names the reservation a redemption is for. `used_before` counts
     her redemptions that the store of uses was never told of. `lasts_seconds` is how long a
     reservation holds, at most until `valid_to`. `inapplicable` says why the offer is not for her
-    here and now: a new use is refused for it, one that was kept for her is not.
+    here and now: a new use is refused for it, one that was kept for her is not. `arm` is None
+    where no experiment shares the offer out.
     """
 
     use_id: str
@@ -108,6 +146,7 @@ class Claim(msgspec.Struct, frozen=True):
     used_before: int = 0
     lasts_seconds: int = 0
     valid_to: datetime | None = None
+    arm: Arm | None = None
 
 
 class Claimed(msgspec.Struct, frozen=True):

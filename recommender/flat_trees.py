@@ -16,6 +16,9 @@ import numpy.typing as npt
 
 from foundation.errors import RegularsError
 
+Integers = npt.NDArray[np.integer]
+Floats = npt.NDArray[np.float64]
+
 # How LightGBM treats a value at a node; zero is what is smaller than this.
 _NONE, _ZERO, _NAN = 0, 1, 2
 _MISSING = {"None": _NONE, "Zero": _ZERO, "NaN": _NAN}
@@ -118,7 +121,7 @@ class _Flat:
 
 
 @numba.njit(cache=True)
-def _goes_left(value, threshold, missing, default_left):  # type: ignore[no-untyped-def]
+def _goes_left(value: Any, threshold: Any, missing: Any, default_left: Any) -> Any:
     if np.isnan(value):
         if missing == _NAN:
             return default_left
@@ -129,9 +132,19 @@ def _goes_left(value, threshold, missing, default_left):  # type: ignore[no-unty
 
 
 @numba.njit(cache=True)
-def _raw(  # type: ignore[no-untyped-def]
-    roots, feature, threshold, missing, default_left, left, right, values, shared, own, places
-):
+def _raw(
+    roots: Integers,
+    feature: Integers,
+    threshold: Floats,
+    missing: Integers,
+    default_left: npt.NDArray[np.bool_],
+    left: Integers,
+    right: Integers,
+    values: Floats,
+    shared: Floats,
+    own: Floats,
+    places: Integers,
+) -> Floats:
     n = len(own)
     found = np.zeros(n)
     rows = np.arange(n)

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recommender.uplift import UpliftModel
-from recommender.value import Contact, net_of_contact
-
-FREE = Contact()
+from recommender.value import FREE, Contact, net_of_contact
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,17 @@ class OfferUplift:
             matrix: Shape (n, len(names)), NaN where unknown.
         """
         return net_of_contact(self.model.effects(matrix), contact)
+
+    def error_of_sum(self, effects: np.ndarray, sent: np.ndarray) -> float | None:
+        """Return the standard error of a sum of effects, minor units, None where it is not known.
+
+        See recommender.uplift.UpliftModel.error_of_sum.
+
+        Args:
+            effects: The sum of each offer's, before any contact's cost, shape (offers,).
+            sent: How many of each offer it sums, shape (offers,).
+        """
+        return self.model.error_of_sum(effects, sent)
 
     def to_text(self) -> str:
         """Return everything as JSON: no code is loaded with it."""

@@ -15,7 +15,7 @@ Robins, Rotnitzky and Zhao 1994; scaling, the best linear predictor of Chernozhu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import lightgbm
@@ -51,6 +51,7 @@ class UpliftModel:
         average: Average effect of each treatment against the control, shape (k,).
         average_error: Its standard error, shape (k,).
         scale: By how much each learner's deviations from the average are multiplied.
+        scale_error: Standard error of that, by learner; empty in models of before it was kept.
         best: The learner whose effects were nearest to unseen rows' scores.
         sharpest: The one, "same" left out, whose ranking foretold them surest.
     """
@@ -64,6 +65,7 @@ class UpliftModel:
     _outcomes: list["_Outcomes"]
     _scores: list[list[Any]]
     _centre: dict[Learner, np.ndarray]
+    scale_error: dict[Learner, float] = field(default_factory=dict[Learner, float])
 
     def responses(self, features: np.ndarray) -> np.ndarray:
         """Return the expected outcome under each treatment, control first, shape (n, k + 1)."""
@@ -85,6 +87,25 @@ class UpliftModel:
             self._check(features)
             return np.tile(self.average, (len(features), 1))
         return self.average + self.scale[name] * (self.raw(features, name) - self._centre[name])
+
+    def error_of_sum(self, effects: np.ndarray, given: np.ndarray) -> float | None:
+        """Return the standard error of a sum of effects, None where the model kept none.
+
+        It comes from the treatments' averages and from the scale of the deviations. These are
+        taken to err together, so it is rather too large; that single deviations err is not in it.
+
+        Args:
+            effects: The sum of each treatment's effects, shape (k,).
+            given: Over how many rows, shape (k,).
+        """
+        averages = float(given @ self.average_error)
+        scale = self.scale[self.best] if self.best != "same" else 0.0
+        if scale == 0:
+            return averages
+        if self.best not in self.scale_error:
+            return None
+        deviations = abs(float((effects - given * self.average).sum())) / scale
+        return averages + deviations * self.scale_error[self.best]
 
     def raw(self, features: np.ndarray, learner: Learner) -> np.ndarray:
         """Return a learner's effects as learned, not scaled, shape (n, k): for ranking."""
@@ -109,6 +130,7 @@ class UpliftModel:
             "average": self.average.tolist(),
             "average_error": self.average_error.tolist(),
             "scale": self.scale,
+            "scale_error": self.scale_error,
             "best": self.best,
             "sharpest": self.sharpest,
             "n_features": self.n_features,
@@ -138,6 +160,7 @@ class UpliftModel:
             _outcomes=[_Outcomes(level, differences) for level, *differences in trees],
             _scores=[[_trees(text) for text in texts] for texts in document["scores"]],
             _centre={name: np.array(values) for name, values in document["centre"].items()},
+            scale_error=document.get("scale_error", {}),
         )
 
 
@@ -185,11 +208,12 @@ def fit_uplift(rows: Trial, seed: int) -> UpliftModel:
     loss: dict[Learner, float] = {"same": float(((effect - average) ** 2).sum())}
     centre: dict[Learner, np.ndarray] = {}
     sureness: dict[Learner, float] = {}
+    scale_error: dict[Learner, float] = {}
     for name, found in unseen.items():
         centre[name] = found.mean(axis=0)
         slope, error = _slope(effect - average, found - centre[name], rows.unit)
         sureness[name] = slope / error if error > 0 else 0.0
-        scale[name] = _scale(slope, error)
+        scale[name], scale_error[name] = _scale(slope, error), error
         told = average + scale[name] * (found - centre[name])
         loss[name] = float(((effect - told) ** 2).sum())
     return UpliftModel(
@@ -204,6 +228,7 @@ def fit_uplift(rows: Trial, seed: int) -> UpliftModel:
         _outcomes=outcomes,
         _scores=regressions,
         _centre=centre,
+        scale_error=scale_error,
     )
 
 

@@ -9,17 +9,15 @@ incremental margin of one response. With context and lever 1 the product is the 
 margin itself, whatever its sign, so both rank offers alike.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from foundation.contracts.tables import HIGHEST_LEVER, LOWEST_LEVER
 from foundation.errors import RegularsError
 from foundation.money import Currency
 from foundation.scores import Interval
-
-# A lever may halve or double what an offer counts; more would overrule what was measured.
-LOWEST_LEVER, HIGHEST_LEVER = 0.5, 2.0
 
 
 class InvalidValue(RegularsError):
@@ -54,6 +52,29 @@ class Contact:
     @property
     def total(self) -> float:
         return self.cost + self.opt_out_loss
+
+
+@dataclass(frozen=True)
+class Contacts:
+    """What a contact costs by channel, whoever gets it; a channel that is not named costs nothing.
+
+    Attributes:
+        by_channel: Cost and chance of opting out; their remaining value is not looked at.
+        remaining_value: Stands in where a customer's own is not known, in minor units.
+    """
+
+    by_channel: Mapping[str, Contact] = field(default_factory=dict[str, Contact])
+    remaining_value: float = 0.0
+
+    def with_her(self, channel: str, remaining_value: float | None) -> Contact:
+        """Return what a contact through a channel costs with one customer.
+
+        Args:
+            remaining_value: Hers, in minor units; None where it is not known.
+        """
+        known = self.by_channel.get(channel, FREE)
+        left = self.remaining_value if remaining_value is None else remaining_value
+        return Contact(known.cost, known.opt_out, left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +152,7 @@ class Arbitration:
         """
         if not 0.0 < context < float("inf"):
             raise InvalidValue(f"context {context}: give a factor above 0, 1 for no influence")
-        _within("lever", lever, LOWEST_LEVER, HIGHEST_LEVER)
+        _lever(lever)
         total = offer.incremental_margin.value
         if offer.response == 0.0:
             return Arbitration(0.0, context, 0.0, lever, total)
@@ -182,11 +203,28 @@ def net_of_contact(effects: np.ndarray, contact: Contact) -> np.ndarray:
     return effects - contact.total
 
 
+def levered(value: float, lever: float) -> float:
+    """Return the arbitration score of an expected incremental margin that is known only whole.
+
+    Raises:
+        InvalidValue: The lever is outside its bounds.
+    """
+    return Arbitration(0.0, 1.0, 0.0, _lever(lever), value).score
+
+
 def ranked(offers: Sequence[Arbitration]) -> list[int]:
     """Return the places of offers by score, highest first; ties keep their order."""
     return sorted(range(len(offers)), key=lambda place: -offers[place].score)
 
 
+def _lever(lever: float) -> float:
+    _within("lever", lever, LOWEST_LEVER, HIGHEST_LEVER)
+    return lever
+
+
 def _within(name: str, amount: float, low: float, high: float) -> None:
     if not low <= amount <= high or amount in (float("inf"), float("-inf")):
         raise InvalidValue(f"{name} {amount} is out of range; give {low:g} to {high:g}")
+
+
+FREE, NO_COSTS = Contact(), Contacts()

@@ -22,6 +22,7 @@ from regulars.commands.ingest import ingest
 from regulars.commands.load import load
 from regulars.commands.models import models
 from regulars.commands.monitor import monitor
+from regulars.commands.plan import plan
 from regulars.commands.policy import policy
 from regulars.commands.promote import promote
 from regulars.commands.rollback import rollback
@@ -41,7 +42,7 @@ app = typer.Typer(
 )
 for command in (demo, load, segment, sleepers, serve, key, ingest, simulate):
     app.command()(command)
-for command in (train, models, shadow, promote, rollback, monitor):
+for command in (train, models, shadow, promote, rollback, monitor, plan):
     app.command()(command)
 # A benchmark reads its own options.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(benchmark)

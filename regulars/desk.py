@@ -5,13 +5,14 @@ Each call opens a lake of its own, because one DuckDB connection cannot serve se
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import ibis
 
 from adapters.postgres_admin import PostgresAdmin, StoredExperiment
 from experiments.holdout import HOLDOUT
-from experiments.lock import check_locked
+from experiments.programme import Programme
 from experiments.report import Report
 from foundation.clock import Clock
 from foundation.errors import NothingToDo, RegularsError
@@ -20,7 +21,7 @@ from foundation.money import Currency
 from foundation.settings import Settings
 from recommender.model_card import ModelCard, ModelCards
 from regulars.jobs.clusters import stored_model
-from regulars.jobs.report import experiment_report
+from regulars.jobs.overview import overview, report_of
 from regulars.jobs.runs import all_runs
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
@@ -28,6 +29,7 @@ from serving.console.desk import Group, Holdings, Segments, Trial
 from serving.profiles import ProfileStore
 
 SPEND_DAYS = 365
+NO_EXPERIMENT = "there is no experiment yet; start one with 'regulars experiment start FILE'"
 # What experiment_report's margin is made of where the data do not say.
 BEHIND_MONEY = ("margin_rate", "offer_reward")
 
@@ -50,6 +52,7 @@ class HouseDesk:
         self._cards = cards
         self._profiles = profiles
         self._admin = admin
+        self._reports: dict[str, tuple[tuple[Any, ...], Report]] = {}
 
     @property
     def currency(self) -> Currency:
@@ -117,9 +120,7 @@ class HouseDesk:
         report: Report | None = None
         refused: str | None = None
         try:
-            until = stored.stopped_at or self._clock.now()
-            plan = check_locked(stored.design, stored.content_hash)
-            report = experiment_report(lake, plan, until)
+            report = report_of(lake, stored, self._clock.now())
         except RegularsError as refusal:
             refused = str(refusal)
         told = lake.fetch(lake.table("assumptions").order_by("name")).to_pylist()
@@ -132,6 +133,23 @@ class HouseDesk:
             money_rests_on=tuple(r["statement"] for r in told if r["name"] in BEHIND_MONEY),
             assumed=tuple(r["statement"] for r in told if r["name"] not in BEHIND_MONEY),
         )
+
+    def programme(self) -> Programme:
+        stored = self._admin.experiments()
+        if not stored:
+            raise NothingToDo(NO_EXPERIMENT)
+        lake, now = self._open_lake(), self._clock.now()
+
+        def report(one: StoredExperiment) -> Report:
+            # Of many experiments few move: a report is made anew with new data, or on a new day.
+            made_from = (one.content_hash, one.stopped_at, lake.version, now.date())
+            kept = self._reports.get(one.design.key)
+            if kept is None or kept[0] != made_from:
+                kept = (made_from, report_of(lake, one, now))
+                self._reports[one.design.key] = kept
+            return kept[1]
+
+        return overview(lake, stored, now, report)
 
     def holdings(self) -> Holdings:
         lake = self._open_lake()
@@ -148,9 +166,7 @@ class HouseDesk:
     def _shown_experiment(self) -> StoredExperiment:
         stored = self._admin.experiments()
         if not stored:
-            raise NothingToDo(
-                "there is no experiment yet; start one with 'regulars experiment start FILE'"
-            )
+            raise NothingToDo(NO_EXPERIMENT)
         # The holdout always runs: what people look for is the test beside it.
         shown = [s for s in stored if s.design.key != HOLDOUT] or stored
         return next((s for s in shown if s.stopped_at is None), shown[0])

@@ -1,8 +1,9 @@
 """Where parts are put together: the one file that chooses adapters."""
 
+import asyncio
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -18,9 +19,11 @@ from adapters.postgres_uses import PostgresUses
 from foundation.clock import Clock, SystemClock
 from foundation.decision import Policy
 from foundation.errors import RegularsError
-from foundation.profile import SnapshotFacts
+from foundation.profile import LiveState, SnapshotFacts
 from foundation.settings import Settings, load_settings
+from regulars.contacts import contacts_of
 from serving.api import create_app
+from serving.catalogue import Catalogue
 from serving.service import DecisionService, LiveModel, LiveUplift, Parts
 
 # MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from recommender.registry import ModelRegistry
     from recommender.uplift_registry import UpliftRegistry
     from regulars.desk import HouseDesk
+    from regulars.jobs.candidates import Running
     from segmentation.registry import ChurnRegistry
     from segmentation.value_registry import ValueRegistry
 
@@ -158,8 +162,30 @@ class House:
                 shadows=self._one_by_one(self._shadows),
                 policy=Policy("response", self.settings.exploration),
                 time_zone=self.settings.time_zone,
+                contacts=contacts_of(self.settings),
             )
         )
+
+    def running(self, url: str, customers: Sequence[str]) -> "Running":
+        """Return what a running database knows of offers, experiments and these customers."""
+        from regulars.jobs.candidates import BLOCK, NOTHING_TOLD, Running
+
+        async def read() -> Running:
+            pool = PostgresPool(url, connections=1)
+            journal, uses = PostgresJournal(pool), PostgresUses(pool)
+            try:
+                await uses.release_expired()
+                catalogue = Catalogue(*await journal.read())
+                states: dict[str, LiveState] = {}
+                for start in range(0, len(customers), BLOCK):
+                    block = customers[start : start + BLOCK]
+                    told = zip(block, await journal.live_states(block), strict=True)
+                    states |= {who: state for who, state in told if state != NOTHING_TOLD}
+                return Running(catalogue, await uses.held(), states)
+            finally:
+                await pool.close()
+
+        return asyncio.run(read())
 
     @cached_property
     def cards(self) -> "MlflowCards":

@@ -5,6 +5,8 @@ the audience she is not assigned any more and gets what everybody gets; the anal
 her variant (intention to treat), since leaving may be the offer's own doing.
 """
 
+from collections.abc import Sequence
+
 from experiments.assignment import assigned_variant, variant_of
 from experiments.design import Experiment, Variant
 from experiments.holdout import is_held_out
@@ -12,6 +14,7 @@ from foundation.decision import Assignment
 from foundation.profile import Profile
 from foundation.rule_profile import Facts
 from serving.catalogue import Catalogue
+from serving.units import unit_of
 
 
 def assign(
@@ -37,7 +40,7 @@ def assign(
     for experiment in catalogue.trials:
         if experiment.channels and channel not in experiment.channels:
             continue
-        unit = _unit(experiment, customer_id, profile)
+        unit = unit_of(experiment, customer_id, profile)
         if unit is None or not _in_audience(experiment, profile, facts, catalogue):
             continue
         assigned = assigned_variant(experiment, unit)
@@ -47,17 +50,15 @@ def assign(
     return assignments, variants
 
 
-def _unit(experiment: Experiment, customer_id: str, profile: Profile | None) -> str | None:
-    """Return the unit she belongs to; None where it is unknown: it may be in either variant."""
-    if experiment.unit == "customer":
-        return customer_id
-    if profile is None:
-        return None
-    if experiment.unit == "household":
-        return profile.household_id
-    # Her home store, wherever she shops: the store she chooses today may be the offer's doing.
-    store = profile.attributes.get("home_store_id")
-    return store if isinstance(store, str) else None
+def policy_of(variants: Sequence[Variant]) -> str | None:
+    """Return the policy that decides for her by her variants, None where none names one."""
+    return next((variant.policy for variant in variants if variant.policy is not None), None)
+
+
+def offers_of(variants: Sequence[Variant]) -> frozenset[str] | None:
+    """Return the offers that her variants leave, None where they leave all."""
+    sets = [frozenset(v.offers) for v in variants if v.offers is not None]
+    return frozenset.intersection(*sets) if sets else None
 
 
 def _in_audience(

@@ -11,6 +11,7 @@ from foundation.offer import Offer
 from foundation.rule_profile import Judge, judge
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
 from recommender.policies import Eligible
+from serving.arms import Shared, shared_offers
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Catalogue:
         return {
             o.offer_id: Eligible(o.offer_id, o.priority, o.exclusive_group) for o in self.offers
         }
+
+    @cached_property
+    def shared(self) -> Mapping[str, Shared]:
+        """The limited offers that several variants show, by id."""
+        return shared_offers(self.offers, self.trials)
 
     def compiled(self, vocabulary: Vocabulary) -> "Catalogue":
         """Return the catalogue with its rules compiled for what a snapshot knows.

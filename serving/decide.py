@@ -8,7 +8,6 @@ from random import Random
 
 import numpy as np
 
-from experiments.design import Variant
 from foundation.decision import (
     BasketLine,
     Context,
@@ -26,7 +25,9 @@ from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
 from recommender.policies import draw_slate
-from serving.assign import assign
+from recommender.value import levered
+from serving.arms import arms_of
+from serving.assign import assign, offers_of, policy_of
 from serving.candidates import CandidateLists
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal
@@ -84,14 +85,18 @@ def decide(
     assignments, variants = assign(
         request.customer_id, request.channel, profile, facts, known.catalogue
     )
-    policy = _policy(variants, known.default_policy)
-    restricted = _offers_of_variant(variants)
+    named = policy_of(variants)
+    default = known.default_policy
+    policy = default if named is None else named_policy(named, default.exploration)
+    restricted = offers_of(variants)
     eligible, refusals = _eligible(request, profile, facts, state, known, restricted, at)
     context = _context(request)
     causes = list(known.causes)
+    # A lever weighs money; a response's score stays a probability.
+    levers = {o.offer_id: o.lever for o in eligible if o.lever != 1 and policy.scored == "uplift"}
     own = None
     try:
-        own = _own_scores(policy, profile, eligible, known, request, context, at)
+        own = _levered(_own_scores(policy, profile, eligible, known, request, context, at), levers)
     except RegularsError as error:
         causes.append(str(error))
     unscored = policy.scored not in (None, "popular") and own is None
@@ -130,6 +135,7 @@ def decide(
             features=known.feature_hash,
         ),
         affinity=told,
+        levers={} if own is None else levers,
     )
 
 
@@ -146,6 +152,7 @@ def _eligible(
     store_id = request.context.store_id
     candidates = known.candidates.at(at, request.channel, store_id)
     refusals = dict(candidates.refusals)
+    arms = arms_of(request.customer_id, profile, known.catalogue.shared)
     asked = {placement.name for placement in request.placements}
     used_any = bool(state.redemptions) or (profile is not None and bool(profile.redemptions))
     # Who has used nothing yet has used nothing up.
@@ -153,7 +160,14 @@ def _eligible(
     judged = [*candidates.open, *candidates.judged] if used_any else candidates.judged
     for offer in judged:
         reason = refusal(
-            offer, known.catalogue, facts, profile, state, store_id=store_id, held=known.held
+            offer,
+            known.catalogue,
+            facts,
+            profile,
+            state,
+            store_id=store_id,
+            held=known.held,
+            arm=arms.get(offer.offer_id),
         )
         if reason is None and offer.placements and asked.isdisjoint(offer.placements):
             reason = "wrong_placement"
@@ -169,13 +183,6 @@ def _eligible(
     return eligible, refusals
 
 
-def _policy(variants: list[Variant], default: Policy) -> Policy:
-    for variant in variants:
-        if variant.policy is not None:
-            return named_policy(variant.policy, default.exploration)
-    return default
-
-
 def named_policy(name: str, exploration: float) -> Policy:
     """Return the policy a variant names; `none` and `random` have nothing left to explore."""
     kinds: dict[str, Policy] = {
@@ -187,11 +194,6 @@ def named_policy(name: str, exploration: float) -> Policy:
         "none": Policy("none"),
     }
     return kinds[name]
-
-
-def _offers_of_variant(variants: list[Variant]) -> frozenset[str] | None:
-    sets = [frozenset(v.offers) for v in variants if v.offers is not None]
-    return frozenset.intersection(*sets) if sets else None
 
 
 def _without_posterior(policy: Policy, eligible: list[Offer]) -> str | None:
@@ -241,6 +243,20 @@ def _own_scores(
         time_zone=profile.time_zone or known.time_zone,
         basket_amounts=None if context.basket is None else [line.amount for line in context.basket],
     )
+
+
+def _levered(
+    scores: dict[str, float] | None, levers: Mapping[str, float]
+) -> dict[str, float] | None:
+    """Return the scores as the marketer weighs them.
+
+    Raises:
+        RegularsError: A lever is out of bounds.
+    """
+    if scores is None:
+        return None
+    weighed = {offer_id: levered(scores[offer_id], lever) for offer_id, lever in levers.items()}
+    return scores | weighed
 
 
 def _model(policy: Policy, known: Knowledge) -> str | None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
+from experiments.shared_cap import arm_exhausted
 from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
-from foundation.uses import NOTHING_HELD, Exhausted, Held, exhausted
+from foundation.uses import NOTHING_HELD, Arm, Exhausted, Held, exhausted
 from serving.catalogue import Catalogue
 
 Reason = Literal[
@@ -36,11 +37,13 @@ def refusal(
     *,
     store_id: str | None,
     held: Mapping[str, Held],
+    arm: Arm | None = None,
 ) -> Reason | None:
     """Return why a candidate may not be shown to this customer, None when it may.
 
     Args:
         held: Uses reserved or redeemed by offer, of all customers.
+        arm: Whose part of the offer's limits is hers; None where it is not shared out.
     """
     rule = catalogue.rules.get(offer.offer_id)
     if rule is not None and not rule(facts):
@@ -50,7 +53,9 @@ def refusal(
     if offer.offer_id in state.activated:
         # Hers is reserved, whatever others took since.
         return None
-    return _exhausted(offer, held.get(offer.offer_id, NOTHING_HELD), store_id)
+    taken = held.get(offer.offer_id, NOTHING_HELD)
+    left = _exhausted(offer, taken, store_id)
+    return arm_exhausted(arm, offer.limits, taken) if left is None and arm is not None else left
 
 
 def unfit(

@@ -207,9 +207,10 @@ class Scorer:
         for row, profile in enumerate(profiles):
             if len(profile.affinity):
                 near[row, here] = profile.affinity[there]
+        offered = self._rows(offers)
         inputs = Inputs(
             customers=np.array([profile.vector for profile in profiles]),
-            offers=self._offer_rows[self._rows(offers)],
+            offers=self._offer_rows[offered],
             affinity=near,
             context=np.array([context[zone] for zone in zones]),
         )

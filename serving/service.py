@@ -26,7 +26,9 @@ from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended, Held
 from recommender.next_products import recommend
+from recommender.value import NO_COSTS, Contacts
 from serving import canary, metrics
+from serving.arms import arms_of
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
 from serving.decide import Knowledge, decide
@@ -126,6 +128,7 @@ class Parts:
     activation_seconds: int
     # Models that score beside those that serve, by what they score: response, uplift.
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
+    contacts: Contacts = NO_COSTS
 
 
 class DecisionService:
@@ -367,6 +370,7 @@ class DecisionService:
             used_before=0 if profile is None else profile.redemptions.get(asked.offer_id, 0),
             lasts_seconds=self._parts.activation_seconds,
             valid_to=None if offer is None else offer.valid_to,
+            arm=arms_of(asked.customer_id, profile, known.catalogue.shared).get(asked.offer_id),
         )
 
     async def _granted(self, claim: Claim) -> Claimed:
@@ -515,7 +519,7 @@ class DecisionService:
         profiles = self._parts.profiles.sample(canary.CUSTOMERS)
         at, zone = self._parts.clock.now(), self._parts.time_zone
         if isinstance(live, LiveUplift):
-            uplift = UpliftScorer(live.name, live.model, facts)
+            uplift = UpliftScorer(live.name, live.model, facts, self._parts.contacts)
             canary.check_uplift(uplift, profiles, offers, at=at, time_zone=zone)
             return uplift
         scorer = Scorer(live.name, live.model, facts)
@@ -623,7 +627,7 @@ class DecisionService:
         if live is None:
             return None, self._uplift.fault
         try:
-            return UpliftScorer(live.name, live.model, facts), None
+            return UpliftScorer(live.name, live.model, facts, self._parts.contacts), None
         except RegularsError as error:
             return None, str(error)
 

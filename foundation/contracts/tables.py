@@ -4,6 +4,9 @@ from foundation.contracts.table import Column, Table
 
 CHANNELS = ("store", "app", "web", "email", "push", "mail", "till", "call")
 
+# A lever may halve or double what an offer counts; more would overrule what was measured.
+LOWEST_LEVER, HIGHEST_LEVER = 0.5, 2.0
+
 INTERACTION_KINDS = (
     "sent",
     "impression",
@@ -172,6 +175,14 @@ OFFERS = Table(
             "Days from an exposure in which a redemption is its response; null: until valid_to",
             nullable=True,
             at_least=1,
+        ),
+        Column(
+            "lever",
+            "float64",
+            "The marketer's weight where offers rank by money; null: 1",
+            nullable=True,
+            at_least=LOWEST_LEVER,
+            at_most=HIGHEST_LEVER,
         ),
     ),
 )

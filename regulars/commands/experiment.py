@@ -5,13 +5,18 @@ from typing import Annotated
 
 import typer
 
-from regulars.commands.house import administered, open_house, progress_shown
+from regulars.commands.experiment_power import experiment_power
+from regulars.commands.experiment_report import experiment_overview, experiment_report
+from regulars.commands.house import administered, open_house
 from regulars.commands.options import Json, shares
 from regulars.commands.telling import print_json, say
 
 experiment = typer.Typer(
-    help="A/B tests: start, ramp up, stop, list, report, analyse a file, holdout."
+    help="A/B tests: power, start, ramp up, stop, list, report, overview, analyse a file, holdout."
 )
+experiment.command("power")(experiment_power)
+experiment.command("report")(experiment_report)
+experiment.command("overview")(experiment_overview)
 
 
 @experiment.command("start")
@@ -137,37 +142,6 @@ def experiment_list(as_json: Json = False) -> None:
     for one in stored:
         state = "running" if one.stopped_at is None else f"stopped {one.stopped_at:%Y-%m-%d}"
         say(f"{one.design.key}: {', '.join(v.name for v in one.design.variants)}; {state}")
-
-
-@experiment.command("report")
-def experiment_report(
-    key: Annotated[str, typer.Argument(help="Which experiment.")], as_json: Json = False
-) -> None:
-    """Bring the newest outcomes in and say what an experiment earned."""
-    import msgspec
-
-    from experiments.lock import check_locked
-    from experiments.report import summary_lines
-    from regulars.assumptions import statements
-    from regulars.jobs.ingest import ingest as bring_in
-    from regulars.jobs.report import experiment_report as job
-    from regulars.locks import only_one
-
-    house, progress = open_house(), progress_shown()
-    with administered(house) as admin:
-        stored = admin.experiment(key)
-        with only_one(house.settings.lock_folder, "ingest"):
-            bring_in(house.lake, admin, house.clock, house.settings.time_zone, progress)
-    plan = check_locked(stored.design, stored.content_hash)
-    report = job(house.lake, plan, stored.stopped_at or house.clock.now())
-    assumed = statements(house.lake)
-    if as_json:
-        print_json({**msgspec.to_builtins(report), "assumptions": assumed})
-        return
-    for line in summary_lines(report, house.settings.currency.show):
-        say(line)
-    for statement in assumed:
-        say(f"assumed: {statement}")
 
 
 @experiment.command("analyse")

@@ -8,7 +8,7 @@ from experiments.holdout import HOLDOUT, holdout_design
 from foundation.decision import POLICY_WORDS
 from foundation.errors import RegularsError
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
-from regulars.jobs.report import METRICS
+from regulars.jobs.earned import METRICS
 
 
 def start_experiment(

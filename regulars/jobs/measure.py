@@ -17,9 +17,10 @@ from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.money import Currency
 from regulars.assumptions import margin_rate, statements
+from regulars.jobs.assigned import assigned_decisions
 from regulars.jobs.customers import customer_features
 from regulars.jobs.ingest import ingest
-from regulars.jobs.report import assigned_decisions, experiment_report
+from regulars.jobs.report import experiment_report
 from regulars.jobs.simulate import Shop, Simulated, simulate
 from regulars.jobs.simulated import SIMULATED
 from regulars.locks import only_one

@@ -5,13 +5,17 @@ from datetime import datetime
 from typing import Any
 
 import ibis
+import numpy as np
+import pandas as pd
 import pyarrow as arrow
 
 from foundation.contracts import MEMBERSHIPS, PURCHASES
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
-from foundation.people import people_table
+from foundation.people import people_table, vocabulary_of
 from foundation.profile import SEGMENTATIONS
+from foundation.rule_sets import holds
+from foundation.rules import read_rule
 from foundation.settings import Settings
 from regulars.jobs.customers import (
     customer_attributes,
@@ -19,8 +23,8 @@ from regulars.jobs.customers import (
     customer_groups,
     registry,
 )
-from regulars.jobs.living_segments import active, refresh
-from segmentation.living import InvalidSegment
+from regulars.jobs.living_segments import active, refresh, with_members
+from segmentation.living import InvalidSegment, check_groups
 
 
 @dataclass(frozen=True)
@@ -90,14 +94,41 @@ def membership_recomputed(
     if segment_id not in stored:
         known = ", ".join(sorted(stored)) or "none yet"
         raise InvalidSegment(f"segment {segment_id!r} is not active; active are: {known}")
+    people, values = _people(lake, settings, as_of)
+    found = refresh(lake, people, [], as_of)
+    if segment_id in found.refused:
+        raise InvalidSegment(f"segment {segment_id!r}: {found.refused[segment_id]}")
+    members = values.index.to_numpy()[found.members[segment_id]]
+    return Membership(segment_id, stored[segment_id].version, None, as_of, tuple(members.tolist()))
+
+
+def held_by(lake: Lake, settings: Settings, document: Any, as_of: datetime) -> list[str]:
+    """Return the customers whom a rule holds at an instant, by what is known today.
+
+    Raises:
+        InvalidRule: The path of the fault, and what is allowed there.
+        InvalidSegment: It names a group of a segmentation that there is not.
+    """
+    lake = lake.pinned()
+    people, values = _people(lake, settings, as_of)
+    found = refresh(lake, people, [document], as_of)
+    everybody = with_members(people, found)
+    rule = read_rule(document, vocabulary_of(everybody.column_names))
+    check_groups(rule)
+    for name, times in found.times.items():
+        everybody = everybody.append_column(name, arrow.array(times))
+    place = arrow.array(np.arange(everybody.num_rows, dtype=np.int32))
+    table: Any = lake.memory(everybody.append_column("place", place))
+    places = lake.fetch(table.filter(holds(rule, table)).select("place"))["place"].to_numpy()
+    return values.index.to_numpy()[np.sort(places)].tolist()
+
+
+def _people(lake: Lake, settings: Settings, as_of: datetime) -> tuple[arrow.Table, pd.DataFrame]:
+    """Return the people table as of an instant, and their features in the same order."""
     values = customer_features(lake, as_of)
     groups = customer_groups(lake, settings, values, as_of, PURCHASES.name).rows
     features = [feature.name for feature in registry(lake)]
     people = people_table(
         values[features], groups[list(SEGMENTATIONS)], customer_attributes(lake, values.index)
     )
-    found = refresh(lake, people, [], as_of)
-    if segment_id in found.refused:
-        raise InvalidSegment(f"segment {segment_id!r}: {found.refused[segment_id]}")
-    members = values.index.to_numpy()[found.members[segment_id]]
-    return Membership(segment_id, stored[segment_id].version, None, as_of, tuple(members.tolist()))
+    return people, values

@@ -7,7 +7,7 @@ itself says that the challenger earns less. Each placement's interval is of 95 %
 challengers that are as good as the champion is refused at each; they wait, or are forced.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Literal
 
@@ -52,13 +52,18 @@ def judge_value(house: House, challenger: Version, progress: Progress) -> Judgem
         except RegularsError as error:
             return _unknown(str(error))
         step.show(f"{len(found)} placements")
+    return judged(found, house.settings.currency)
+
+
+def judged(found: Mapping[str, PolicyContest], currency: Currency) -> Judgement:
+    """Return what the contests at each placement say of a promotion; a sure loss is a fault."""
     faults = [
         f"off-policy value at {placement!r}: it surely earns less than the champion, "
-        f"{_told(one.slate.gain, one, house.settings.currency)} a decision"
+        f"{_told(one.slate.gain, one, currency)} a decision"
         for placement, one in found.items()
         if one.slate.gain is not None and one.slate.gain.high < 0
     ]
-    lines = [line for p, one in found.items() for line in told(p, one, house.settings.currency)]
+    lines = [line for placement, one in found.items() for line in told(placement, one, currency)]
     record = {"off_policy": {placement: asdict(one) for placement, one in found.items()}}
     return Judgement(tuple(faults), tuple(lines), record)
 

@@ -71,6 +71,7 @@ def profiles(
     redemptions: Mapping[str, dict[str, int]],
     affinity: np.ndarray,
     reasons: np.ndarray,
+    remaining: Sequence[float | None],
 ) -> Iterator[Profile]:
     """Yield every customer's profile.
 
@@ -80,6 +81,7 @@ def profiles(
         redemptions: As from loaded_redemptions.
         affinity: As from live_affinities, in the same order.
         reasons: As from reasons.reasons_of, in the same order; without rows where there are none.
+        remaining: As from value.remaining_margins, in the same order.
     """
     known = lake.table("customers").select("customer_id", "household_id", "time_zone")
     facts = {row["customer_id"]: row for row in lake.fetch(known).to_pylist()}
@@ -102,6 +104,7 @@ def profiles(
             },
             redemptions=redemptions.get(str(customer_id), {}),
             affinity=affinity[place],
+            remaining_value=remaining[place],
             **({"reasons": reasons[place]} if len(reasons) else {}),
         )
 

@@ -39,8 +39,8 @@ from foundation.lake import Lake
 from recommender.affinity import response_hash
 from recommender.policies import Eligible
 from recommender.trial import FEWEST_UNITS, FLOOR, Trial, trial
+from regulars.jobs.earned import with_metrics
 from regulars.jobs.off_policy import eligible_at, offers_known
-from regulars.jobs.report import with_metrics
 
 NO_OFFER = "no offer"
 # Of offers that name no window: until their end would be another one for each decision.

@@ -16,6 +16,8 @@ from foundation.profile import Profile, SnapshotFacts
 from foundation.settings import Settings
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import response_hash
+from recommender.value import levered
+from regulars.contacts import contacts_of
 from regulars.jobs.customers import registry
 from regulars.jobs.publish import catalogue_offers
 from serving.scoring import Model, Scorer
@@ -48,6 +50,8 @@ class RecordedScores:
         rows = lake.fetch(lake.table("customers").select("customer_id", "time_zone")).to_pydict()
         self._zones = dict(zip(rows["customer_id"], rows["time_zone"], strict=True))
         self._zone = settings.time_zone
+        # A record does not tell what she was still to bring: the declared value stands in.
+        self._contacts = contacts_of(settings)
 
     def response(self, name: str, model: Model) -> Scores:
         """Return the scores of a response model.
@@ -64,8 +68,15 @@ class RecordedScores:
         Raises:
             ModelMismatch: It was trained on other definitions than today's.
         """
-        scorer = UpliftScorer(name, model, self._facts)
-        return lambda record: self._told(scorer, record)
+        scorer = UpliftScorer(name, model, self._facts, self._contacts)
+
+        def weighed(record: DecisionRecord) -> Mapping[str, float] | None:
+            found = self._told(scorer, record)
+            # The marketer's levers are no model's: they weigh whichever model scores.
+            levers = record.levers.items()
+            return found and {**found, **{i: levered(found[i], by) for i, by in levers}}
+
+        return weighed
 
     def _told(
         self, scorer: Scorer | UpliftScorer, record: DecisionRecord

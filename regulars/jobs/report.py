@@ -4,233 +4,266 @@ Every customer (household, store) that was assigned counts in its variant from t
 first decision on, whatever she did, and whether or not the audience still holds her. Her margin is
 what all her purchases earned since, over all products, less the cost of what she redeemed. A
 household's or store's is that of all its customers, asked for or not.
-
-A receipt may already be net of an offer: where it tells the offer's discount, that is what the
-offer cost, and only what the declared cost goes beyond it is charged on top.
 """
 
 import json
 from datetime import datetime
 
-import ibis
 import msgspec
 import pandas as pd
-import pyarrow as arrow
 
+from experiments.contamination import contamination_faults
 from experiments.design import Experiment
-from experiments.health import where_it_sits
-from experiments.looks import newest_look
-from experiments.metrics import Column, Mean, Metric, Proportion
-from experiments.report import Report, analyse
-from foundation.errors import NothingToDo, RegularsError
+from experiments.health import SAMPLE_RATIO_ALARM, split_places, where_it_sits
+from experiments.looks import Look, newest_look, planned_end
+from experiments.novelty import novelty
+from experiments.offer_table import OfferTable, offer_table
+from experiments.over_time import over_time
+from experiments.report import (
+    Report,
+    analyse,
+    capped,
+    minimum_effect,
+    planned_looks,
+    sequence_units,
+)
+from experiments.sample_ratio_sequence import SampleRatioSequence, sample_ratio_sequence
+from experiments.verdict import verdict
+from experiments.who_gained import WhoGained, who_gained
+from foundation.errors import NothingToDo
 from foundation.lake import Lake
-from regulars.assumptions import margin_rate
+from regulars.jobs.assigned import assigned_decisions, assigned_units
+from regulars.jobs.earned import MEASURED, MONEY, margin_by, with_metrics
+from regulars.jobs.exposed import event_faults, exposures
+from regulars.jobs.segments_before import SegmentsBefore, segments_before
 
-# What is measured, by name; the margin is adjusted by that of the days before (CUPED).
-MEASURED: dict[str, Metric] = {
-    "margin": Mean(Column("margin"), Column("margin_before")),
-    "orders": Mean(Column("orders")),
-    "redeemed": Proportion(Column("redeemed")),
-}
-METRICS = tuple(MEASURED)
-# Two purchase cycles of most customers.
-DAYS_BEFORE = 56
-MONEY = ("margin",)
-# Where a customer's unit stands in the customers table.
-UNIT_COLUMNS = {"customer": "customer_id", "household": "household_id", "store": "home_store_id"}
+# The segmentation of the table of offers, unless the plan names another one.
+USUAL_SEGMENTATION = "lifecycle"
+# Of a broken split these are shown.
+MOST_PLACES = 10
+# Over time, by week and by segment the margin is told: it is what offers are for.
+TOLD = "margin"
 
 
-def experiment_report(lake: Lake, design: Experiment, until: datetime) -> Report:
+def experiment_report(
+    lake: Lake, design: Experiment, until: datetime, stopped: bool = False
+) -> Report:
     """Analyse an experiment on everything the lake knows up to an instant.
+
+    What is judged once is judged on what was known at the plan's end, and what is judged at looks
+    on what was known at the newest, however much later one reads it.
+
+    Args:
+        design: The plan as locked.
+        until: Now, or when it was stopped.
+        stopped: Whether it was.
 
     Raises:
         NothingToDo: Nobody was assigned yet.
         RegularsError: An offer was redeemed that the lake does not know.
     """
-    units = assigned_units(lake, design)
+    decisions = assigned_decisions(lake, design)
+    units = assigned_units(lake, design, decisions)
     if units.empty:
         raise NothingToDo(
             f"experiment {design.key!r} has assigned nobody yet; run 'regulars ingest' after "
             "some decisions"
         )
+    units["since"] = pd.to_datetime(units["since"], utc=True)
     keys = ["unit_id", "variant"]
-    first = pd.to_datetime(units.groupby(keys)["since"].transform("min"), utc=True)
-    look = newest_look(design, first[~units.duplicated(keys)], until)
-    if look is not None:
-        # A look judges what was known at its instant.
-        until = look.at
+    first = units.groupby(keys)["since"].transform("min")
+    each = first[~units.duplicated(keys)]
+    look, end = newest_look(design, each, until), planned_end(design, each, until)
+    judged = look.at if look is not None else end if design.method == "welch" else None
+    if judged is not None:
+        until = judged
         units = units[first < until]
-    report = analyse(design, with_metrics(lake, units, until), MEASURED, look=look)
-    return report if report.healthy else _located(lake, design, report, until)
-
-
-def _located(lake: Lake, design: Experiment, report: Report, until: datetime) -> Report:
-    """Say where a broken split sits, by channel and day of each unit's first decision."""
-    decisions = assigned_decisions(lake, design)
-    seen = decisions[pd.to_datetime(decisions["at"], utc=True) < until].sort_values("at")
-    first = seen.drop_duplicates(["unit_id", "variant"])
-    first = first.assign(day=pd.to_datetime(first["at"], utc=True).dt.strftime("%Y-%m-%d"))
-    sits = where_it_sits(first, ("channel", "day"), report.sample_ratio.planned)
-    if sits is None:
-        return report
-    return msgspec.structs.replace(report, reason=f"{report.reason}; {sits}")
-
-
-def assigned_units(lake: Lake, design: Experiment) -> pd.DataFrame:
-    """Return who was assigned: unit_id, customer_id, variant and since when.
-
-    A unit seen in two variants has a row in each, for the analysis to refuse. A household or store
-    has a row for each of its customers, with those for whom nobody asked.
-    """
-    decisions = assigned_decisions(lake, design)
-    asked = decisions.groupby(["unit_id", "customer_id", "variant"], as_index=False).agg(
-        since=("at", "min")
-    )
-    return asked if design.unit == "customer" else _with_members(lake, design.unit, asked)
-
-
-def assigned_decisions(lake: Lake, design: Experiment) -> pd.DataFrame:
-    """Return the decisions of an experiment.
-
-    decision_id, unit_id, customer_id, variant, at and channel.
-    """
-    decisions = lake.table("decisions")
-    named = decisions.filter(decisions.experiments.contains(json.dumps(design.key)))
-    rows = lake.fetch(
-        named.select("decision_id", "customer_id", "at", "channel", "experiments")
-    ).to_pylist()
-    found = [
-        (
-            row["decision_id"],
-            assigned["unit"],
-            row["customer_id"],
-            assigned["variant"],
-            row["at"],
-            row["channel"],
-        )
-        for row in rows
-        for assigned in json.loads(row["experiments"])
-        if assigned["key"] == design.key
-    ]
-    names = ["decision_id", "unit_id", "customer_id", "variant", "at", "channel"]
-    return pd.DataFrame(found, columns=names)
-
-
-def _with_members(lake: Lake, unit: str, asked: pd.DataFrame) -> pd.DataFrame:
-    column = UNIT_COLUMNS[unit]
-    customers = lake.table("customers")
-    homes = customers.filter(customers[column].notnull())
-    members = lake.fetch(homes.select("customer_id", unit_id=column)).to_pandas()
-    # Who was asked for counts where she was assigned, also when she has moved since.
-    others = members[~members["customer_id"].isin(asked["customer_id"])]
-    first = asked.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
-    joined = first.merge(others, on="unit_id")
-    return pd.concat([asked, joined[list(asked.columns)]], ignore_index=True)
-
-
-def with_metrics(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series") -> pd.DataFrame:
-    """Return one row a unit and variant with its metrics; a unit without purchases earns 0.
-
-    `margin_before` is what she earned in the DAYS_BEFORE days before she was assigned.
-
-    Args:
-        units: As of `assigned_units`.
-        until: Where all end, or where each row of `units` does.
-    """
-    first = units.groupby(["unit_id", "variant"])["since"].transform("min")
-    # Tills write minutes: what she bought because of the decision may bear its minute's start.
-    first = pd.to_datetime(first, utc=True).dt.floor("min")
-    last = units["since"].map(lambda _: until) if isinstance(until, datetime) else until
-    spine = lake.memory(
-        arrow.table(
-            {
-                "unit_id": units["unit_id"].to_numpy(dtype=object),
-                "variant": units["variant"].to_numpy(dtype=object),
-                "customer_id": units["customer_id"].to_numpy(dtype=object),
-                "since": arrow.array(first, type=arrow.timestamp("us", tz="UTC")),
-                "ends": arrow.array(
-                    pd.to_datetime(last, utc=True), type=arrow.timestamp("us", tz="UTC")
-                ),
-            }
-        )
-    )
-    bought = _bought(lake, _during(spine, lake.table("purchases")))
-    before = _bought(lake, _before(spine, lake.table("purchases")))
-    before = before.rename(columns={"earned": "margin_before"}).drop(columns="orders")
-    redeemed = _redeemed(lake, spine)
-    keys = ["unit_id", "variant"]
-    metrics = (
-        units[keys]
-        .drop_duplicates()
-        .merge(bought, on=keys, how="left")
-        .merge(redeemed, on=keys, how="left")
-        .merge(before, on=keys, how="left")
-        .fillna({"earned": 0.0, "orders": 0.0, "uses": 0.0, "cost": 0.0, "margin_before": 0.0})
-    )
-    metrics["margin"] = metrics["earned"] - metrics["cost"]
-    metrics["redeemed"] = (metrics["uses"] > 0).astype(float)
-    return metrics[[*keys, *METRICS, "margin_before"]]
-
-
-def _bought(lake: Lake, lines: ibis.Table) -> pd.DataFrame:
-    rates = lake.table("products").select("product_id", "margin_rate")
-    lines = lines.left_join(rates, "product_id")
-    rate = lines.margin_rate.fill_null(margin_rate(lake))
-    # A rate is of the price before the offer, whose discount is then the offer's cost.
-    expected = (lines.amount + lines.offer_discount) * rate - lines.offer_discount
-    earned = lines.margin.cast("float64").fill_null(expected)
-    return _frame(
-        lake,
-        lines.mutate(earned=earned)
-        .group_by("unit_id", "variant")
-        .aggregate(
-            earned=lambda t: t.earned.sum(),
-            orders=lambda t: t.order_id.nunique(where=t.amount > 0).cast("float64"),
+    report = _healthy_report(lake, design, units, decisions, until, look)
+    return msgspec.structs.replace(
+        report,
+        verdict=verdict(
+            design,
+            report.metrics.get(design.primary_metric, {}),
+            report.guardrails,
+            None if report.healthy else report.reason,
+            minimum_effect(design, MONEY),
+            ended=end is not None if look is None else look.number == look.of,
+            stopped=stopped,
+            confidence=report.confidence,
         ),
     )
 
 
-def _redeemed(lake: Lake, spine: ibis.Table) -> pd.DataFrame:
-    keys = ["unit_id", "variant", "offer_id"]
-    uses = lake.table("interactions").filter(lambda t: t.kind.isin(("redeem", "reverse")))
-    used = _frame(
-        lake,
-        _during(spine, uses)
-        .group_by(keys)
-        .aggregate(uses=lambda t: (t.kind == "redeem").sum() - (t.kind == "reverse").sum()),
+def _healthy_report(
+    lake: Lake,
+    design: Experiment,
+    units: pd.DataFrame,
+    decisions: pd.DataFrame,
+    until: datetime,
+    look: Look | None,
+) -> Report:
+    firsts = units.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
+    table = with_metrics(lake, units, until)
+    exposed = exposures(lake, design, units, until)
+    events = event_faults(lake, units, decisions, until)
+    faults, warnings = contamination_faults(design, exposed)
+    planned = {one.name: one.weight for one in design.variants}
+    sequence = sample_ratio_sequence(firsts, planned, SAMPLE_RATIO_ALARM)
+    report = analyse(
+        design,
+        table,
+        MEASURED,
+        look=look,
+        money=MONEY,
+        faults=[*_alarm(sequence), *faults],
+        warnings=[*warnings, *events.warnings()],
     )
-    lines = lake.table("purchases").filter(lambda t: t.offer_discount > 0)
-    told = _frame(
-        lake,
-        _during(spine, lines).group_by(keys).aggregate(told=lambda t: t.offer_discount.sum()),
+    report = msgspec.structs.replace(
+        report, sequence=sequence, contamination=exposed, event_faults=events
     )
-    costs = _frame(lake, lake.table("offers").select("offer_id", "cost"))
-    merged = used.merge(costs, on="offer_id", how="left").merge(told, on=keys, how="left")
-    unknown = merged.loc[merged["cost"].isna()]
-    if len(unknown):
-        raise RegularsError(
-            f"{int(unknown['uses'].sum())} redemption(s) are of offers that the lake does not "
-            f"know, first {unknown['offer_id'].iloc[0]!r}: their cost is unknown; load the offers, "
-            "then report again"
+    if not report.sample_ratio.holds or sequence.alarm_unit is not None:
+        return _located(lake, design, report, decisions, until)
+    return _told(lake, design, report, units, table, decisions, until, look)
+
+
+def _alarm(sequence: SampleRatioSequence) -> list[str]:
+    if sequence.alarm_unit is None or sequence.alarm_at is None:
+        return []
+    return [
+        f"sample ratio broken since unit {sequence.alarm_unit:,} on {sequence.alarm_at:%Y-%m-%d} "
+        f"(p {sequence.p:.2g} over all looks)"
+    ]
+
+
+def _located(
+    lake: Lake, design: Experiment, report: Report, decisions: pd.DataFrame, until: datetime
+) -> Report:
+    """Say where a broken split sits, by channel, store and day of each unit's first decision."""
+    seen = decisions[pd.to_datetime(decisions["at"], utc=True) < until].sort_values("at")
+    places = seen.drop_duplicates(["unit_id", "variant"])
+    places = places.assign(
+        day=pd.to_datetime(places["at"], utc=True).dt.strftime("%Y-%m-%d"),
+        store=places["decision_id"].map(_stores(lake, design)),
+    )
+    asked = (("channel", "store", "day"), report.sample_ratio.planned)
+    found = msgspec.structs.replace(report, places=split_places(places, *asked)[:MOST_PLACES])
+    sits = where_it_sits(places, *asked)
+    if sits is None:
+        return found
+    return msgspec.structs.replace(found, reason=f"{report.reason}; {sits}")
+
+
+def _stores(lake: Lake, design: Experiment) -> dict[str, str]:
+    """Return in which store each decision was asked for, of those that were asked for in one."""
+    decisions = lake.table("decisions")
+    named = decisions.filter(decisions.experiments.contains(json.dumps(design.key)))
+    rows = lake.fetch(named.select("decision_id", "record")).to_pylist()
+    context = {row["decision_id"]: json.loads(row["record"]).get("context") for row in rows}
+    return {
+        decision_id: told["store_id"]
+        for decision_id, told in context.items()
+        if told and told.get("store_id")
+    }
+
+
+def _told(
+    lake: Lake,
+    design: Experiment,
+    report: Report,
+    units: pd.DataFrame,
+    table: pd.DataFrame,
+    decisions: pd.DataFrame,
+    until: datetime,
+    look: Look | None,
+) -> Report:
+    """Add the effects over time, by week and by segment to a healthy report."""
+    if not report.healthy:
+        return report
+    keys = ["unit_id", "variant"]
+    firsts = units.groupby(keys, as_index=False).agg(since=("since", "min"))
+    firsts = firsts.merge(table, on=keys).rename(columns={"margin_before": "before"})
+    treatments = [one.name for one in design.variants if one.name != design.control]
+    daily = margin_by(lake, units, until, "day")
+    weekly = margin_by(lake, units, until, "week")
+    before = _segments(lake, design, units)
+    return msgspec.structs.replace(
+        report,
+        over_time=over_time(
+            TOLD,
+            firsts,
+            daily,
+            until,
+            design.control,
+            treatments,
+            sequence_units(design),
+            design.outlier_cap,
+            report.confidence,
+        ),
+        novelty=novelty(TOLD, firsts, weekly, until, design.control, treatments, report.confidence),
+        who_gained=_gained(design, report, table, before, treatments, look),
+        offer_table=_offers(design, report, table, before, decisions, look),
+    )
+
+
+def _segments(lake: Lake, design: Experiment, units: pd.DataFrame) -> SegmentsBefore:
+    if design.unit != "customer":
+        return SegmentsBefore(
+            rows=pd.DataFrame(columns=["customer_id", "segmentation", "segment"]),
+            as_of=None,
+            refused=f"segments are of customers, and this experiment assigns {design.unit}s",
         )
-    beyond = merged["uses"] * merged["cost"] - merged["told"].fillna(0)
-    merged["cost"] = beyond.clip(lower=0)
-    summed = merged.groupby(["unit_id", "variant"], as_index=False)[["uses", "cost"]].sum()
-    return summed.astype({"uses": "float64", "cost": "float64"})
+    return segments_before(lake, design.segments, units["since"].min())
 
 
-def _during(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
-    joined = spine.join(events, "customer_id")
-    at = joined["at"]
-    return joined.filter((at >= joined.since) & (at < joined.ends))
+def _gained(
+    design: Experiment,
+    report: Report,
+    table: pd.DataFrame,
+    before: SegmentsBefore,
+    treatments: list[str],
+    look: Look | None,
+) -> WhoGained:
+    primary = design.primary_metric
+    return who_gained(
+        primary,
+        capped(design, table, MEASURED[primary]),
+        table,
+        before.rows.rename(columns={"customer_id": "unit_id"}),
+        design.segments,
+        design.control,
+        treatments,
+        planned_looks(design, look),
+        report.confidence,
+        before.as_of,
+        before.refused,
+    )
 
 
-def _before(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
-    joined = spine.join(events, "customer_id")
-    at = joined["at"]
-    start = joined.since - ibis.interval(days=DAYS_BEFORE)
-    return joined.filter((at < joined.since) & (at >= start))
-
-
-def _frame(lake: Lake, table: ibis.Table) -> pd.DataFrame:
-    return lake.fetch(table).to_pandas()
+def _offers(
+    design: Experiment,
+    report: Report,
+    table: pd.DataFrame,
+    before: SegmentsBefore,
+    decisions: pd.DataFrame,
+    look: Look | None,
+) -> OfferTable:
+    planned = [one for one in design.segments if one in set(before.rows["segmentation"])]
+    segmentation = next(iter(planned), USUAL_SEGMENTATION)
+    of = before.rows[before.rows["segmentation"] == segmentation]
+    if of.empty:
+        return OfferTable(TOLD, segmentation, refused=before.refused or "nobody was in a segment")
+    asked = decisions.sort_values("at").drop_duplicates(["unit_id", "variant"])
+    units = table.merge(asked[["unit_id", "variant", "channel"]], on=["unit_id", "variant"])
+    units = units.merge(
+        of[["customer_id", "segment"]], left_on="unit_id", right_on="customer_id", how="left"
+    )
+    return offer_table(
+        TOLD,
+        capped(design, table, MEASURED[TOLD]),
+        units,
+        segmentation,
+        {v.name: v.offers or [] for v in design.variants if v.name != design.control},
+        design.control,
+        planned_looks(design, look),
+        report.confidence,
+    )

@@ -45,7 +45,13 @@ from regulars.jobs.publish import (
 )
 from regulars.jobs.reasons import goods_of, reasons_of
 from regulars.jobs.receipts import CURSOR, refresh_receipts
-from regulars.jobs.value import Valuation, valuation, worth_of, write_values
+from regulars.jobs.value import (
+    Valuation,
+    remaining_margins,
+    valuation,
+    worth_of,
+    write_values,
+)
 from regulars.progress import Progress, Step
 from segmentation.churn import churn_features
 from segmentation.registry import ChurnRegistry
@@ -192,7 +198,17 @@ def segment(
             lake, champions.response, offers, live, features, vectors, affinity, step
         )
         snapshot = publish_snapshot(
-            profiles(lake, vectors, groups, attributes, refreshed, redemptions, affinity, reasons),
+            profiles(
+                lake,
+                vectors,
+                groups,
+                attributes,
+                refreshed,
+                redemptions,
+                affinity,
+                reasons,
+                remaining_margins(lake, value, values.index),
+            ),
             as_of=as_of,
             names=tuple(feature.name for feature in features),
             feature_hash=response_hash(features),

@@ -24,7 +24,7 @@ from experiments.natural_return import NaturalReturn, Returned, natural_return, 
 from experiments.sample_ratio import sample_ratio_p_value
 from foundation.errors import NothingToDo, RegularsError, TooLittleData
 from foundation.lake import Lake
-from regulars.jobs.report import UNIT_COLUMNS
+from regulars.jobs.assigned import UNIT_COLUMNS
 from regulars.jobs.runs import Run, all_runs, counting
 
 SLEEPING = ("dormant", "lost")

@@ -13,7 +13,7 @@ import pandas as pd
 from foundation.contracts import VALUES
 from foundation.errors import RegularsError
 from foundation.lake import Lake, LakeWrite
-from regulars.assumptions import value_horizon
+from regulars.assumptions import margin_rate, value_horizon
 from segmentation.customer_value import CustomerValues, customer_values
 from segmentation.purchase_summary import summarise_days
 from segmentation.value_registry import RegisteredValueModel, ValueRegistry
@@ -149,6 +149,19 @@ def worth_of(values: pd.DataFrame, value: Valuation | None) -> "tuple[pd.Series[
             return found.fillna(0), f"{value.assumption}, if she has not stopped, by {value.model}"
     # More returned than bought is nothing that could be lost.
     return values[STAND_IN].clip(lower=0), STAND_IN_STATEMENT
+
+
+def remaining_margins(
+    lake: Lake, value: Valuation | None, customers: pd.Index
+) -> list[float | None]:
+    """Return the margin each customer is expected to bring yet, in minor units; None is unknown.
+
+    That is her expected net sales at the declared margin rate.
+    """
+    if value is None:
+        return [None] * len(customers)
+    margins = value.rows["value"].reindex(customers).astype("float64") * margin_rate(lake)
+    return [None if np.isnan(one) else max(one, 0.0) for one in margins.tolist()]
 
 
 def write_values(write: LakeWrite, found: Valuation, made: Mapping[str, Any]) -> None:

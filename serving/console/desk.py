@@ -9,6 +9,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from experiments.design import Experiment
+from experiments.programme import Programme
 from experiments.report import Report
 from foundation.money import Currency
 from foundation.profile import SnapshotFacts
@@ -105,6 +106,14 @@ class Desk(Protocol):
 
     def trial(self) -> Trial:
         """Return the running experiment, the latest one where none runs.
+
+        Raises:
+            NothingToDo: There was none yet.
+        """
+        ...
+
+    def programme(self) -> Programme:
+        """Return what all experiments brought together.
 
         Raises:
             NothingToDo: There was none yet.

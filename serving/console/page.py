@@ -20,6 +20,7 @@ from serving.console import LOOPBACK
 from serving.console.champion_card import draw_champion
 from serving.console.desk import Desk, Holdings
 from serving.console.markup import box, notice, text
+from serving.console.programme_card import draw_programme
 from serving.console.segments_card import draw_segments
 from serving.console.trial_card import draw_trial
 from serving.console.wording import moment
@@ -111,6 +112,11 @@ def _page(desk: Desk) -> None:
             ),
             Card(_section("Which offer for whom"), desk.champion, lambda c: draw_champion(c, desk)),
             Card(_section("What the offers earned"), desk.trial, lambda t: draw_trial(t, desk)),
+            Card(
+                _section("What all experiments brought"),
+                desk.programme,
+                lambda p: draw_programme(p, desk),
+            ),
         ]
     with box("footer"):
         cards.append(Card(box("div"), desk.holdings, lambda h: _holdings(h, desk)))

@@ -1,56 +1,24 @@
 """What the offers earned: who is compared, is the split sound, what did each variant change?"""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from experiments.effect import Effect
+from experiments.metric_titles import chance, titled
 from experiments.report import Report
+from experiments.report_words import (
+    curves,
+    decision,
+    guardrail_lines,
+    health_lines,
+    meaning,
+    novelty_lines,
+    segment_lines,
+)
 from foundation.money import Currency
 from serving.console.desk import Desk, Trial
+from serving.console.effect_chart import effect_chart
 from serving.console.interval import interval, scale_around
 from serving.console.markup import box, notice, text
-from serving.console.wording import POLICIES, chance, moment
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """How a metric is called, and how its values and differences are said."""
-
-    title: str
-    money: bool
-    value: Callable[[float, Currency], str]
-    change: Callable[[float, Currency], str]
-
-
-def _signed(number: str, amount: float) -> str:
-    return f"+{number}" if amount > 0 else number
-
-
-def _money(amount: float, currency: Currency) -> str:
-    return currency.show(amount)
-
-
-def _number(amount: float, _: Currency) -> str:
-    return f"{amount:,.4g}"
-
-
-def _percent(share: float, _: Currency) -> str:
-    return f"{share:.1%}"
-
-
-def _points(share: float, _: Currency) -> str:
-    return _signed(f"{100 * share:.1f} points", share)
-
-
-def _plain(title: str) -> Metric:
-    return Metric(title, False, _number, lambda a, c: _signed(_number(a, c), a))
-
-
-METRICS: dict[str, Metric] = {
-    "margin": Metric("Margin", True, _money, lambda a, c: _signed(_money(a, c), a)),
-    "orders": _plain("Orders"),
-    "redeemed": Metric("Redeemed an offer", False, _percent, _points),
-}
+from serving.console.told_rows import told_rows
+from serving.console.wording import POLICIES, moment
 
 
 def draw_trial(found: Trial, desk: Desk) -> None:
@@ -67,6 +35,8 @@ def draw_trial(found: Trial, desk: Desk) -> None:
             text("span", f"{moment(found.stopped_at, desk.zone)}.")
     if design.hypothesis:
         text("p", f"Hypothesis: {design.hypothesis}.", "verdict")
+    if found.report is not None:
+        _decision(found.report, found, desk.currency)
     with box("div", "trial"):
         with box("div"):
             _variants(found)
@@ -75,11 +45,9 @@ def draw_trial(found: Trial, desk: Desk) -> None:
             if found.report is None:
                 notice(found.refused or "")
             elif not found.report.healthy:
-                notice(f"{found.report.reason[:1].upper()}{found.report.reason[1:]}.", "alarm")
+                notice("\n".join(health_lines(found.report)), "alarm")
             else:
-                for name, effects in found.report.metrics.items():
-                    for variant, effect in effects.items():
-                        _effect(found.report, name, variant, effect, desk.currency)
+                _detail(found.report, desk.currency)
 
 
 def _variants(found: Trial) -> None:
@@ -112,10 +80,39 @@ def _variants(found: Trial) -> None:
             good = report.healthy
             text("span", "split sound" if good else "split broken", "tag" if good else "tag bad")
             text("span", f"sample ratio {chance(report.sample_ratio.p)}", "soft")
+        warnings = [] if report.health is None else report.health.warnings
+        with box("ul", "soft small warnings"):
+            for warning in warnings:
+                text("li", f"{warning[:1].upper()}{warning[1:]}.")
+
+
+def _decision(report: Report, found: Trial, currency: Currency) -> None:
+    told = decision(report, found.design, currency)
+    with box("div", f"decision {told.tone}"):
+        text("h3", told.headline, "headline")
+        text("p", told.why)
+        for one in told.worth:
+            text("p", f"{one.label}: {one.words}", "name")
+            if one.between:
+                text("p", f"{100 * report.confidence:.4g} % interval {one.between}", "small")
+            if one.note:
+                text("p", one.note, "soft small")
+
+
+def _detail(report: Report, currency: Currency) -> None:
+    for name, effects in report.metrics.items():
+        for variant, effect in effects.items():
+            _effect(report, name, variant, effect, currency)
+    if report.over_time is not None:
+        for curve in curves(report):
+            effect_chart(curve, titled(report.over_time.metric), currency)
+    told_rows("What may not get worse", guardrail_lines(report, currency), "guardrails")
+    told_rows("Who gained", segment_lines(report, currency), "segments")
+    told_rows("Does it last?", novelty_lines(report, currency), "novelty")
 
 
 def _effect(report: Report, name: str, variant: str, effect: Effect, currency: Currency) -> None:
-    metric = METRICS.get(name) or _plain(name)
+    metric = titled(name)
     mean = metric.value(effect.mean, currency)
     control = metric.value(effect.control_mean, currency)
     with box("article", "effect", data_metric=name, data_variant=variant):
@@ -142,7 +139,7 @@ def _effect(report: Report, name: str, variant: str, effect: Effect, currency: C
             line=0,
             tone="dim" if effect.low <= 0 <= effect.high else "",
         )
-        text("p", f"{between}{_share(effect)}. {_meaning(effect)}", "small")
+        text("p", f"{between}{_share(effect)}. {meaning(effect)}", "small")
 
 
 def _share(effect: Effect) -> str:
@@ -152,13 +149,6 @@ def _share(effect: Effect) -> str:
     if effect.relative_low is not None and effect.relative_high is not None:
         words += f" ({effect.relative_low:+.1%} to {effect.relative_high:+.1%})"
     return words
-
-
-def _meaning(effect: Effect) -> str:
-    p = chance(effect.p) if effect.p is not None else ""
-    if effect.low is not None and effect.high is not None and effect.low <= 0 <= effect.high:
-        return f"Chance alone can explain this difference ({p})."
-    return f"Chance alone is an unlikely explanation ({p})."
 
 
 def _assumptions(found: Trial) -> None:

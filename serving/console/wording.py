@@ -35,11 +35,6 @@ def day(instant: datetime, zone: ZoneInfo) -> str:
     return f"{local.day} {local:%b %Y}"
 
 
-def chance(p: float) -> str:
-    """Return a p-value; below a thousandth its digits say nothing more."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-
-
 def input_name(name: str) -> str:
     """Return a model input's name as people read it: `spend_90d` is `spend, 90 days`."""
     words, _, value = name.partition("=")

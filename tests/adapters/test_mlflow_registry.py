@@ -134,6 +134,8 @@ def test_a_run_tells_settings_figures_with_intervals_and_where_they_come_from(
         "auc": area.value,
         "auc_low": area.low,
         "auc_high": area.high,
+        # What the service holds a new model to.
+        "mean_score": report.held_out[kind].mean_score,
         "log_loss": report.held_out[kind].log_loss,
         "calibration_error": report.held_out[kind].calibration_error,
         "rows_trained": report.rows_trained,

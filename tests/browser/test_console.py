@@ -2,101 +2,42 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from playwright.sync_api import Page, sync_playwright
 
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
+from experiments.metric_titles import METRICS
 from experiments.report import Report
+from experiments.report_words import decision
 from foundation.contracts import DECISIONS
 from foundation.settings import Settings
 from recommender.response import BASELINE
+from regulars.jobs.earned import METRICS as REPORTED
+from regulars.jobs.earned import MONEY
 from regulars.jobs.experiment import start_experiment
 from regulars.jobs.measure import simulate_experiment
-from regulars.jobs.report import METRICS as REPORTED
-from regulars.jobs.report import MONEY, experiment_report
+from regulars.jobs.report import experiment_report
 from regulars.progress import Progress
 from regulars.serve import running
 from regulars.wiring import House
 from segmentation.rfm import GROUPS
 from serving.console.segments_card import MOODS
-from serving.console.trial_card import METRICS
+from tests.browser.window import Window, needs_chromium
 from tests.deployment import STATEMENTS, small_deployment
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(
-        not Path(CHROMIUM).exists(),
-        reason=f"no Chromium at {CHROMIUM}; install it with `apt-get install chromium`",
-    ),
-]
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+pytestmark = needs_chromium
 START_SECONDS = 60
-
-
-@dataclass
-class Window:
-    """A browser window that remembers what went wrong in it and whom it asked."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list[str])
-    hosts: set[str] = field(default_factory=set[str])
-
-    def open(self, url: str) -> Page:
-        """Open the console and wait until every card is drawn."""
-        self.page.goto(url)
-        self.page.wait_for_function(
-            "document.querySelectorAll('section.card').length === 3 &&"
-            "document.querySelectorAll('.reading').length === 0 &&"
-            "document.querySelector('footer').innerText.includes('Lake version')"
-        )
-        return self.page
-
-
-@pytest.fixture
-def window() -> Iterator[Window]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        found = Window(browser.new_page(viewport={"width": 1280, "height": 900}))
-        found.page.set_default_timeout(30_000)
-        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-        found.page.on(
-            "console",
-            lambda told: found.errors.append(told.text) if told.type == "error" else None,
-        )
-        found.page.on("request", lambda asked: _remember(found.hosts, asked.url))
-        found.page.on("websocket", lambda socket: _remember(found.hosts, socket.url))
-        yield found
-        browser.close()
-
-
-def _remember(hosts: set[str], url: str) -> None:
-    parts = urlsplit(url)
-    # Data and blob addresses leave nothing.
-    if parts.hostname is not None:
-        hosts.add(parts.hostname)
 
 
 @dataclass
@@ -292,9 +233,38 @@ def test_the_experiments_differences_are_those_of_its_report(
     assert STATEMENTS["margin_rate"][1] in assumed
 
 
+def test_the_decision_stands_first_and_is_that_of_the_page_and_the_plan(
+    deployed: Deployed, window: Window
+) -> None:
+    page = window.open(deployed.url)
+    verdict = deployed.report.verdict
+    assert verdict is not None
+    told = decision(deployed.report, _design("autumn-offers"), deployed.house.settings.currency)
+    shown = page.locator("section.card .decision").inner_text()
+    assert told.headline in shown
+    assert verdict.why[1:] in shown
+    assert told.worth[0].words in shown
+
+
+def test_all_experiments_are_listed_and_only_those_that_ended_are_summed(
+    deployed: Deployed, window: Window
+) -> None:
+    page = window.open(deployed.url)
+    row = page.locator("article[data-experiment=autumn-offers]")
+    effect = deployed.report.metrics["margin"]["offers"]
+    assert effect.difference is not None
+    total = effect.difference * deployed.report.units["offers"]
+    assert deployed.house.settings.currency.show(total) in row.inner_text()
+    # It still runs, so it is listed and not summed.
+    card = page.locator("section.card", has_text="What all experiments brought")
+    assert "none has ended with figures yet" in card.inner_text()
+    assert "there is no holdout" in card.inner_text()
+
+
 def test_what_a_marketer_wrote_is_text_and_never_markup(deployed: Deployed, window: Window) -> None:
     page = window.open(deployed.url)
-    assert _design("any").hypothesis in page.locator("section.card").last.inner_text()
+    card = page.locator("section.card", has_text="What the offers earned")
+    assert _design("any").hypothesis in card.inner_text()
 
 
 def test_every_reported_metric_is_worded_and_money_is_money() -> None:
@@ -368,6 +338,7 @@ def test_an_empty_deployment_says_what_to_run(bare: Bare, window: Window) -> Non
         "regulars segment",
         "regulars train",
         "regulars experiment start FILE",
+        "regulars experiment start FILE",
         "regulars segment",
     ]
     assert window.errors == []
@@ -391,7 +362,13 @@ def test_refusals_are_shown_as_what_they_are(bare: Bare, window: Window) -> None
     assert card.locator("article").count() == 0
 
     bare.admin.stop_experiment("torn", datetime.now(UTC))
-    assert "stopped" in window.open(bare.url).locator("section.card").last.inner_text()
+    stopped = window.open(bare.url).locator("section.card", has_text="What the offers earned")
+    assert "stopped" in stopped.inner_text()
+    overview = window.page.locator("section.card", has_text="What all experiments brought")
+    # It ended without figures: told, and not summed.
+    row = overview.locator("article[data-experiment=torn]").inner_text()
+    assert "sample ratio broken" in row
+    assert "none has ended with figures yet" in overview.inner_text()
 
 
 def _assigned(key: str, sizes: dict[str, int]):

@@ -117,7 +117,7 @@ def test_every_type_comes_back_as_it_went_in(lake: Lake) -> None:
         "eligibility": '{"all": [{"days": [1, null]}]}', "total_cap": -(2**62), "customer_cap": 0,
         "budget": 5, "stock": 1, "store_stock": '{"s-1": 2}', "cost": -1,
         "funder": "", "priority": 0, "exclusive_group": " ", "combinable": True,
-        "campaign_kind": "A", "attribution_days": 28,
+        "campaign_kind": "A", "attribution_days": 28, "lever": 1.5,
     }  # fmt: skip
     bare = {c.name: None if c.nullable else full[c.name] for c in OFFERS.columns}
     bare |= {"offer_id": "o2", "combinable": False}

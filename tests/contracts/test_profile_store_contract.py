@@ -111,6 +111,7 @@ def same(found: Profile | None, wanted: Profile) -> bool:
         and (found.customer_id, found.household_id, found.time_zone, found.segments)
         == (wanted.customer_id, wanted.household_id, wanted.time_zone, wanted.segments)
         and (found.attributes, found.counts) == (wanted.attributes, wanted.counts)
+        and found.remaining_value == wanted.remaining_value
         and [type(v) for v in found.attributes.values()]
         == [type(v) for v in wanted.attributes.values()]
     )
@@ -126,6 +127,7 @@ def test_a_profile_comes_back_as_it_was_published(shelf: Shelf) -> None:
         vector=np.array(values),
         household_id="h-1",
         time_zone="Europe/Vienna",
+        remaining_value=12_345.5,
         segments={"rfm": "champions", "lifecycle": "aktive Käuferin"},
         # True is not 1 and 1.0 no instant: a rule tells kinds apart.
         attributes={

@@ -21,7 +21,7 @@ from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
-from foundation.uses import Claim, Claimed, Ended
+from foundation.uses import Arm, Claim, Claimed, Ended, Held
 
 HOUR = 3600
 
@@ -33,6 +33,11 @@ SUMMED = """
         SELECT offer_id, store_id, cost FROM uses
         WHERE state IN ('reserved', 'redeemed') AND store_id IS NOT NULL
     ) AS every GROUP BY 1, 2 ORDER BY 1, 2
+"""
+HELD_BY_ARM = "SELECT offer_id, arm, uses, cost FROM held_by_arm WHERE uses <> 0 ORDER BY 1, 2"
+SUMMED_BY_ARM = """
+    SELECT offer_id, arm, count(*)::bigint, sum(cost)::bigint FROM uses
+    WHERE state IN ('reserved', 'redeemed') AND arm IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
@@ -97,8 +102,9 @@ def counter(server: EmbeddedPostgres) -> Iterator[Counter]:
     admin.close()
     # Whatever a test did: what is held is what the uses themselves add up to, in every store.
     assert counted.rows(HELD) == counted.rows(SUMMED)
+    assert counted.rows(HELD_BY_ARM) == counted.rows(SUMMED_BY_ARM)
     with psycopg.connect(server.url) as connection:
-        connection.execute("TRUNCATE offers, outcomes, uses, held, replays")
+        connection.execute("TRUNCATE offers, outcomes, uses, held, held_by_arm, replays")
 
 
 def claim(use_id: str, offer_id: str = "o", **changed: Any) -> Claim:
@@ -477,5 +483,82 @@ class TestReplays:
             fresh = [use("3", replay="m"), use("4", replay="m"), use("5")]
             answered = await uses.claim(fresh)
             assert [answer is None for answer in answered] == [False, True, False]
+
+        counter.told(story)
+
+
+def arm(name: str) -> Arm:
+    return Arm(f"latte/{name}", {"latte/a": 0.5, "latte/b": 0.5})
+
+
+class TestArms:
+    def test_a_quick_arm_leaves_the_slow_one_its_part(self, counter: Counter) -> None:
+        counter.offers(o={"total_cap": 10}, money={"budget": 1_000})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            for offer_id, reason in (("o", "cap_reached"), ("money", "budget_spent")):
+                quick = await uses.claim(
+                    [use(f"{offer_id}-a{n}", offer_id, arm=arm("a")) for n in range(8)]
+                )
+                assert refusals(quick) == [None] * 5 + [reason] * 3
+                slow = await uses.claim(
+                    [use(f"{offer_id}-b{n}", offer_id, arm=arm("b")) for n in range(8)]
+                )
+                assert refusals(slow) == [None] * 5 + [reason] * 3
+            assert (await uses.held())["o"].by_arm == {
+                "latte/a": Held(5, 500),
+                "latte/b": Held(5, 500),
+            }
+
+        counter.told(story)
+
+    def test_what_others_used_shortens_both_parts_alike(self, counter: Counter) -> None:
+        counter.offers(o={"total_cap": 10})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            await uses.claim([use(f"before-{n}") for n in range(4)])
+            for name in ("a", "b"):
+                answers = await uses.claim([use(f"{name}{n}", arm=arm(name)) for n in range(5)])
+                assert refusals(answers) == [None] * 3 + ["cap_reached"] * 2
+
+        counter.told(story)
+
+    def test_what_is_given_back_is_the_same_arms_again(self, counter: Counter) -> None:
+        counter.offers(o={"total_cap": 4})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            kept = [claim(f"a{n}", arm=arm("a"), store_id="s-1") for n in range(2)]
+            assert refusals(await uses.claim(kept)) == [None, None]
+            assert refusals(await uses.claim([use("a2", arm=arm("a"))])) == ["cap_reached"]
+            await uses.cancel("a0")
+            # Redeemed in another store than it was kept for, it is still hers of arm a.
+            taken = use("x", customer_id="customer of a1", activation_id="a1", store_id="s-2")
+            assert refusals(await uses.claim([taken])) == [None]
+            assert refusals(await uses.claim([use("a3", arm=arm("a"))])) == [None]
+            assert refusals(await uses.claim([use("a4", arm=arm("a"))])) == ["cap_reached"]
+            await uses.reverse("a1", "e-1")
+            assert refusals(await uses.claim([use("a5", arm=arm("a"))])) == [None]
+
+        counter.told(story)
+
+    def test_a_reservation_that_is_over_is_given_back_to_its_arm(self, counter: Counter) -> None:
+        counter.offers(o={"total_cap": 2})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            await uses.claim([claim("a0", arm=arm("a"), lasts_seconds=0)])
+            assert await uses.release_expired() == 1
+            assert refusals(await uses.claim([use("a1", arm=arm("a"))])) == [None]
+
+        counter.told(story)
+
+    def test_a_repeated_request_is_the_same_whatever_arm_it_was_given(
+        self, counter: Counter
+    ) -> None:
+        counter.offers(o={"total_cap": 2})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            first = await uses.claim([use("u-1", replay="k", arm=arm("a"), customer_id="c")])
+            again = await uses.claim([use("u-2", replay="k", customer_id="c")])
+            assert first == again
 
         counter.told(story)

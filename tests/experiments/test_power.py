@@ -3,8 +3,10 @@ import pytest
 import statsmodels.stats.power as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from statsmodels.stats.proportion import power_proportions_2indep
 
 from experiments.group_sequential import boundaries
+from experiments.metrics import Column, Mean, Proportion, Quantile, Ratio
 from experiments.power import (
     AlwaysValid,
     Fixed,
@@ -15,6 +17,8 @@ from experiments.power import (
     clustered_history,
     days,
     detectable_effect,
+    history_of,
+    intraclass_correlation,
     power,
     proportion_history,
     ratio_history,
@@ -160,3 +164,62 @@ def test_a_duration_repeats_the_last_week_and_not_the_rush_of_the_first_day():
 def test_questions_without_an_answer_are_refused(call, words):
     with pytest.raises(InvalidPower, match=words):
         call()
+
+
+def test_a_difference_is_judged_without_the_error_of_the_controls_mean():
+    # Independent: statsmodels' normal power of a standardised difference, also at a large effect.
+    history = History(mean=10, variance=900)
+    theirs = sm.NormalIndPower().solve_power(3 / 30, power=0.8, alpha=0.05, ratio=1)
+    size = sample_size(history, 0.3, judged="difference")
+    assert size / 2 == pytest.approx(theirs, rel=0.001)
+    effect = detectable_effect(history, size, judged="difference")
+    assert effect == pytest.approx(0.3, rel=1e-3)
+
+
+def test_a_share_has_the_variance_of_the_share_that_the_effect_makes_of_it():
+    # Independent: statsmodels, unequal variances.
+    claimed = power(proportion_history(0.1), 4_000, 0.3, judged="difference")
+    theirs = power_proportions_2indep(0.03, 0.1, 2_000, alpha=0.05, value=0, return_results=False)
+    assert claimed == pytest.approx(float(theirs), abs=0.004)
+    with pytest.raises(InvalidPower, match="makes more than all"):
+        power(proportion_history(0.6), 4_000, 0.7)
+    # Of 24 customers nine in ten respond: the rest is too little to see.
+    with pytest.raises(InvalidPower, match="no relative effect"):
+        detectable_effect(proportion_history(0.9), 24, judged="difference")
+
+
+def test_a_history_is_read_from_rows():
+    rng = np.random.default_rng(5)
+    before = rng.gamma(2, 5, 4_000)
+    now = 0.8 * before + rng.gamma(2, 3, 4_000)
+    rows = np.column_stack([now, before])
+    mean = history_of(Mean(Column("now"), Column("before")), rows)
+    assert (mean.mean, mean.variance) == pytest.approx((now.mean(), now.var(ddof=1)))
+    assert mean.correlation == pytest.approx(np.corrcoef(now, before)[0, 1])
+    ratio = history_of(Ratio(Column("now"), Column("before")), rows)
+    assert ratio.mean == pytest.approx(now.mean() / before.mean())
+    linear = (now - ratio.mean * before) / before.mean()
+    assert ratio.variance == pytest.approx(linear.var(ddof=1))
+    assert ratio.correlation == 0
+    share = history_of(Proportion(Column("did")), (now > 15).astype(float)[:, None])
+    assert share.variance == pytest.approx((now > 15).var())
+    flat = history_of(Mean(Column("now"), Column("before")), np.column_stack([now, now * 0 + 3]))
+    assert flat.correlation == 0
+    with pytest.raises(InvalidPower, match="no power by these formulae"):
+        history_of(Quantile(Column("now"), 0.5), rows)
+    with pytest.raises(InvalidPower, match="2 unit"):
+        history_of(Mean(Column("now")), rows[:2, :1])
+
+
+def test_how_alike_members_are_is_found_again_and_predicts_the_error_of_clusters():
+    # Simulation with known truth: intraclass correlation 4 / (4 + 12), unequal clusters.
+    rng = np.random.default_rng(6)
+    cluster = np.repeat(np.arange(3_000), rng.integers(1, 6, 3_000))
+    values = rng.normal(0, 2, 3_000)[cluster] + rng.normal(50, np.sqrt(12), len(cluster))
+    alike = intraclass_correlation(values, cluster)
+    assert alike == pytest.approx(0.25, abs=0.02)
+    shuffled = intraclass_correlation(rng.permutation(values), cluster)
+    assert shuffled == pytest.approx(0, abs=0.02)
+    for lonely in (np.zeros(len(values)), np.arange(len(values))):
+        with pytest.raises(InvalidPower, match="how alike"):
+            intraclass_correlation(values, lonely)

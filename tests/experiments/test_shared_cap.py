@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.shared_cap import InvalidCap, split_cap
+from experiments.shared_cap import InvalidCap, arm_exhausted, split_cap
+from foundation.uses import Arm, Held, Limits
 
 WEIGHTS = st.dictionaries(st.sampled_from("abcdef"), st.floats(1e-6, 1e6), min_size=1)
 
@@ -42,3 +43,34 @@ def test_a_cap_that_cannot_be_split_is_refused(total, weights, words):
     with pytest.raises(InvalidCap, match=words) as refusal:
         split_cap(total, weights)
     assert "\n" not in str(refusal.value)
+
+
+@given(st.integers(0, 60), st.integers(0, 20), st.lists(st.sampled_from("ab-"), max_size=120))
+def test_no_arm_ever_takes_what_is_the_others(total, before, asked):
+    weights = {"a": 0.7, "b": 0.3}
+    limits, held = Limits(cost=10, total_cap=total), Held(uses=min(before, total))
+    for name in asked:
+        if name == "-":
+            continue
+        if arm_exhausted(Arm(name, weights), limits, held) is None:
+            held.take(None, 10, 1, name)
+    parts = split_cap(total - min(before, total), weights)
+    for name, part in parts.items():
+        used = held.by_arm.get(name, Held()).uses
+        # All that she asked for and its part has room for, and no more.
+        assert used == min(part, asked.count(name))
+
+
+def test_a_budget_and_stock_are_split_too():
+    weights = {"a": 0.5, "b": 0.5}
+    for limits, reason, uses in (
+        (Limits(cost=30, budget=200), "budget_spent", 3),  # 100 an arm, 30 a use
+        (Limits(cost=30, stock=5), "out_of_stock", 3),  # the odd piece goes to the first
+        (Limits(cost=30), None, 9),
+    ):
+        held, taken = Held(), 0
+        while taken < 9 and arm_exhausted(Arm("a", weights), limits, held) is None:
+            held.take(None, 30, 1, "a")
+            taken += 1
+        assert taken == uses
+        assert arm_exhausted(Arm("a", weights), limits, held) == reason

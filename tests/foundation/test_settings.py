@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from foundation.errors import RegularsError
-from foundation.settings import load_settings
+from foundation.settings import ContactTerms, load_settings
 
 
 def test_without_an_environment_everything_lives_in_one_folder(tmp_path: Path) -> None:
@@ -109,3 +109,33 @@ def test_cuts_that_are_none_are_refused_in_one_line(
 
     assert "rfm_cuts" in str(refusal.value).lower()
     assert "\n" not in str(refusal.value)
+
+
+def test_what_contacts_cost_is_one_json_value_by_channel(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().contacts is None
+    monkeypatch.setenv("REGULARS_CONTACTS", '{"mail": {"cost": 0.85, "opt_out": 0.001}, "app": {}}')
+
+    found = load_settings().contacts
+
+    assert found == {"mail": ContactTerms(cost=0.85, opt_out=0.001), "app": ContactTerms()}
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ('{"pigeon": {"cost": 1}}', "'pigeon' is no channel; there are store, app"),
+        ('{"email": {"opt_out": 2}}', "email: opt_out: Input should be less than or equal to 1"),
+        ('{"email": {"cost": -1}}', "email: cost: Input should be greater than or equal to 0"),
+        ('{"email": {"price": 1}}', "Extra inputs"),
+        ("free", "valid dictionary"),
+    ],
+)
+def test_wrong_costs_of_contacts_are_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, value: str, says: str
+) -> None:
+    monkeypatch.setenv("REGULARS_CONTACTS", value)
+
+    with pytest.raises(RegularsError, match="setting REGULARS_CONTACTS=") as refusal:
+        load_settings()
+
+    assert says in str(refusal.value)

@@ -11,8 +11,9 @@ from experiments.design import Experiment, Variant
 from experiments.report import analyse
 from foundation.contracts import TABLES
 from foundation.money import Currency
+from regulars.jobs.assigned import assigned_units
+from regulars.jobs.earned import METRICS, with_metrics
 from regulars.jobs.measure import Measured, planted_effects
-from regulars.jobs.report import METRICS, assigned_units, with_metrics
 from regulars.jobs.simulate import Simulated
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -14,6 +14,7 @@ from foundation.model_life import FAULT, Alias
 from foundation.settings import Settings
 from regulars.jobs.customers import registry
 from regulars.jobs.promote import GATE_RECORD, PromotionRefused, promote, rollback
+from regulars.jobs.shadow import end_shadow, set_shadow
 from regulars.progress import Progress
 from regulars.wiring import House
 from segmentation.churn import churn_features
@@ -148,3 +149,47 @@ def test_a_model_that_does_not_exist_is_named_with_those_that_do(house: House) -
     for act in (lambda: promote(house, "joy", SILENT), lambda: rollback(house, "joy")):
         with pytest.raises(RegularsError, match="'joy' does not exist; choose one of response, "):
             act()
+
+
+# --------------------------------------------------------------------------------------- shadows
+
+
+def test_a_shadow_is_the_challenger_or_the_version_named_until_it_is_ended_or_crowned(
+    house: House,
+) -> None:
+    register(house, "response", "champion")
+    for _ in range(2):
+        register(house, "response", "challenger")
+
+    assert set_shadow(house, "response").number == 3
+    assert set_shadow(house, "response@2").number == 2
+    shadow = house.life.named("response", "shadow")
+    assert shadow is not None
+    assert (shadow.number, champion(house, "response")) == (2, 1)
+    assert end_shadow(house, "response").number == 2
+    assert house.life.named("response", "shadow") is None
+    with pytest.raises(RegularsError, match="'response' has no shadow"):
+        end_shadow(house, "response")
+
+    three = set_shadow(house, "response@3")
+    house.life.crown(three, "promoted")
+    # Nobody shadows herself.
+    assert house.life.named("response", "shadow") is None
+    with pytest.raises(RegularsError, match="'response@3' has no champion beside it to shadow"):
+        set_shadow(house, "response@3")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("churn", "'churn' ranks no offers at the till"),
+        ("joy@1", "'joy' does not exist"),
+        ("response@9", "'response@9' is not registered"),
+        ("response@x", "'response@x' is not registered"),
+        ("uplift", "'uplift' has no challenger"),
+    ],
+)
+def test_what_can_be_no_shadow_is_named_with_the_reason(house: House, name: str, told: str) -> None:
+    register(house, "response", "champion")
+    with pytest.raises(RegularsError, match=told):
+        set_shadow(house, name)

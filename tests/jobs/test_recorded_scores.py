@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
+from experiments.design import Experiment, Variant
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.contracts import TABLES
 from foundation.decision import DecisionRecord, Policy, decode_record, encode
@@ -26,7 +27,20 @@ from serving.catalogue import Catalogue
 from serving.decide import Knowledge, decide
 from serving.messages import AskedContext, AskedLine, AskedPlacement, DecisionRequest
 from serving.scoring import Scorer
-from tests.jobs.uplift_shop import DAY, HASH, START, WIDTH, ZONE, offer_row
+from serving.uplift_scoring import UpliftScorer
+from tests.jobs import uplift_shop
+from tests.jobs.uplift_shop import (
+    DAY,
+    DAYS,
+    HASH,
+    START,
+    USUAL,
+    WIDTH,
+    ZONE,
+    effects,
+    offer_row,
+    opened,
+)
 from tests.jobs.uplift_shop import NAMES as CUSTOMER
 
 OFFERS = ("a", "b", "c")
@@ -211,7 +225,7 @@ def test_the_contest_of_two_models_holds_what_they_truly_would_have_earned(
 ) -> None:
     known = knowing(shop, Scorer("response@1", champion, SNAPSHOT))
     aside = knowing(shop, None, Policy("rule"))
-    records = [decided(known, n) for n in range(2_000)]
+    records = [decided(known, n) for n in range(1_200)]
     # Drawn by no chance, and of an older release.
     extra = [decided(aside, 3_000), msgspec.structs.replace(decided(known, 3_001), affinity=None)]
     logged(shop, [*records, *extra])
@@ -227,7 +241,7 @@ def test_the_contest_of_two_models_holds_what_they_truly_would_have_earned(
 
     # Source: each customer's own chances under either ranking, by hand.
     truth = {name: np.mean([_truth(told(r), r) for r in records]) for name, told in scores.items()}
-    assert (found.decisions, found.not_by_chance, found.unscored) == (2_000, 1, 1)
+    assert (found.decisions, found.not_by_chance, found.unscored) == (1_200, 1, 1)
     assert (found.censored, found.unmatched, found.older) == (0, 0, 0)
     assert found.first is not None
     for part in (found.first, found.slate):
@@ -245,7 +259,7 @@ def test_the_contest_of_two_models_holds_what_they_truly_would_have_earned(
     newest = policy_contest(
         shop, EXPLORING, scores["challenger"], scores["champion"], "checkout", UNTIL, most=500
     )
-    assert (newest.decisions + newest.not_by_chance + newest.unscored, newest.older) == (500, 1_502)
+    assert (newest.decisions + newest.not_by_chance + newest.unscored, newest.older) == (500, 702)
 
 
 def _truth(scores: Any, record: DecisionRecord) -> float:
@@ -268,3 +282,60 @@ def test_a_policy_that_may_show_nothing_is_asked_on_decisions_of_such_policies_a
     assert (found.decisions, found.not_by_chance, found.unit) == (0, 30, "money")
     assert found.slate.gain is None
     assert found.slate.challenger.rows == 0
+
+
+class Flat:
+    """Expects the same of every customer, as a model that saw no customers apart."""
+
+    def __init__(self, values: tuple[float, ...]) -> None:
+        self.offers, self.names, self.feature_hash = OFFERS, (*CUSTOMER, *CONTEXT_NAMES), HASH
+        self._values = values
+
+    def values(self, matrix: np.ndarray) -> np.ndarray:
+        return np.tile(self._values, (len(matrix), 1))
+
+
+class Knowing(Flat):
+    """Knows what each offer truly earns with whom."""
+
+    def values(self, matrix: np.ndarray) -> np.ndarray:
+        return effects(matrix)
+
+
+def test_uplift_is_valued_in_money_also_where_nothing_is_shown_on_purpose(
+    lake: DuckDbLake,
+) -> None:
+    flat, knowing_all = Flat((10.0, 5.0, -1.0)), Knowing(())
+    drawing = Policy("uplift", 0.6)
+    everyone = Experiment(
+        key="all", salt="all", control="on",
+        variants=[Variant("on", 0.999, policy="uplift"), Variant("off", 0.001, policy="none")],
+    )  # fmt: skip
+    scorer = UpliftScorer("uplift@1", flat, uplift_shop.SNAPSHOT)
+    shop = opened(2_500, lake, everyone, exploration=0.6, uplift=scorer)
+    again = RecordedScores(lake, SETTINGS)
+
+    found = policy_contest(
+        lake,
+        drawing,
+        again.uplift("uplift@2", knowing_all),
+        checked(again.uplift("uplift@1", flat), "uplift@1"),
+        "checkout",
+        START + 40 * DAY,
+        DAYS,
+    )
+
+    # Source: the shop's own effects, over the chances of either ranking's first position.
+    vectors = np.array([r.vector for r in shop.records if r.propensity_valid], dtype=np.float64)
+    true = np.hstack([effects(vectors), np.zeros((len(vectors), 1))])
+    at_random = true.mean(axis=1)
+    best = {"flat": true[:, 0], "knowing": np.maximum(true.max(axis=1), 0.0)}
+    value = {n: USUAL + float((0.4 * b + 0.6 * at_random).mean()) for n, b in best.items()}
+    assert (found.unit, found.first) == ("money", None)
+    slate = found.slate
+    assert slate.challenger.snips is not None
+    assert slate.champion.snips is not None
+    assert slate.gain is not None
+    assert slate.challenger.snips.low < value["knowing"] < slate.challenger.snips.high
+    assert slate.champion.snips.low < value["flat"] < slate.champion.snips.high
+    assert slate.gain.low < value["knowing"] - value["flat"] < slate.gain.high

@@ -18,8 +18,10 @@ from experiments.plan import StopRule
 from experiments.report import InvalidUnits
 from foundation.contracts import TABLES
 from foundation.errors import NothingToDo, RegularsError
+from regulars.jobs.assigned import assigned_units
+from regulars.jobs.earned import METRICS, with_metrics
 from regulars.jobs.experiment import start_experiment
-from regulars.jobs.report import METRICS, assigned_units, experiment_report, with_metrics
+from regulars.jobs.report import experiment_report
 
 START = datetime(2026, 5, 4, 12, tzinfo=UTC)
 UNTIL = START + timedelta(days=30)

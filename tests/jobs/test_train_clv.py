@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
-from adapters.lmdb_profiles import publish_snapshot
+from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.mlflow_values import MlflowValues
 from foundation.contracts import PURCHASES
 from foundation.errors import NothingToDo, TooLittleData
 from foundation.scores import Interval
 from foundation.settings import Settings
+from regulars.assumptions import margin_rate
 from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train_clv import ClvTraining, train_clv
 from regulars.jobs.value import purchase_days
@@ -111,6 +112,13 @@ def test_every_segment_is_priced_by_the_champion(
     rows = shop.fetch(shop.table("values").filter(lambda t: t.run_id == report.run_id)).to_pandas()
     assert len(rows) == CUSTOMERS
     assert (rows["value_low"] <= rows["value_high"]).all()
+    # What she would take with her if she opted out is served as margin.
+    served = LmdbProfiles(tmp_path / "snapshots")
+    rate = margin_rate(shop)
+    for row in rows.head(20).to_dict("records"):
+        profile = served.get(row["customer_id"])
+        assert profile is not None
+        assert profile.remaining_value == pytest.approx(row["value"] * rate, abs=1)
     for groups in report.value["groups"].values():
         assert sum(group["customers"] for group in groups.values()) == CUSTOMERS
         # Each customer's value is a whole number of cents.

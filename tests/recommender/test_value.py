@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from foundation.money import Currency
 from foundation.scores import Interval
-from recommender.value import Arbitration, Contact, InvalidValue, OfferValue, ranked
+from recommender.value import Arbitration, Contact, InvalidValue, OfferValue, levered, ranked
 
 USD = Currency("USD")
 # By hand: 4 points of uplift on a margin of 12.50 earn 50 cents. One in ten redeems at 2.00, which
@@ -111,3 +111,13 @@ def test_levers_and_context_never_turn_a_loss_into_a_gain(
     total = offer.incremental_margin.value
     assume(abs(total) > 1e-6)
     assert (Arbitration.of(offer, context, lever).score > 0) == (total > 0)
+
+
+@given(values, st.floats(0.5, 2))
+def test_a_value_known_only_whole_is_levered_as_its_factors_would_be(
+    offer: OfferValue, lever: float
+) -> None:
+    whole = offer.incremental_margin.value
+    assert levered(whole, lever) == pytest.approx(Arbitration.of(offer, lever=lever).score)
+    with pytest.raises(InvalidValue, match="lever"):
+        levered(whole, lever + 2)

@@ -25,6 +25,7 @@ from regulars.commands import telling
 from regulars.locks import only_one
 from regulars.serve import running
 from regulars.wiring import House
+from tests.jobs.test_plan import report
 
 DESIGN = """
 key: {key}
@@ -133,6 +134,13 @@ class TestBadUse:
             (["monitor", "happiness"], "model 'happiness' does not exist"),
             (["models", "happiness@1"], "model 'happiness@1' is not registered"),
             (["benchmark", "nonsense"], "benchmark 'nonsense' does not exist"),
+            (["experiment", "power", "--unit", "till"], "--unit 'till' is unknown; choose"),
+            (["experiment", "power", "--method", "luck"], "--method 'luck' is unknown; choose"),
+            (["experiment", "power", "--weights", "a=.5,b=.6"], "weights sum to 1.1"),
+            (["experiment", "power", "--out", "a.txt"], "a picture ends in .png"),
+            (["experiment", "power", "--audience", "nobody"], "is no living segment"),
+            (["experiment", "report", "x", "--html", "x.pdf"], "a page ends in .html"),
+            (["experiment", "overview", "--html", "no/x.html"], "does not exist"),
         ],
     )
     def test_is_one_line_that_names_it(self, run: Run, arguments: list[str], told: str) -> None:
@@ -284,8 +292,20 @@ class TestJson:
         trained = run("train", "--json").answer
         assert trained["alias"] == "challenger"
         assert 0 < trained["auc"]["lightgbm"]["low"] < 1
+        assert run("shadow", "--json").answer == {"shadow": trained["model"], "ended": None}
+        (shadow,) = run("models", "--json").answer["shadows"]
+        assert shadow["shadow"] == trained["model"]
+        # No decision is in the lake, and no service runs.
+        assert "run 'regulars ingest'" in shadow["refusal"]
+        assert shadow["running"] is None
+        assert run("models").code == 0
+        said = run("policy", "value", "--policy", "response")
+        assert said.code == 2
+        assert "no decision is in the lake" in said.err.splitlines()[-1]
         promoted = run("promote", "--force", "--json").answer
         assert promoted["champion"] == trained["model"]
+        assert "no decision is in the lake" in promoted["gate"]["off_policy"]["refused"]
+        assert run("models", "--json").answer["shadows"] == []
         listed = run("models", "--json").answer["models"]
         (champion,) = (m for m in listed if "champion" in m["aliases"])
         assert champion["name"] == trained["model"]
@@ -348,10 +368,42 @@ class TestJson:
         assert report["metrics"]["margin"]["offers"]["difference"] == effect["estimate"]
         assert sum(report["units"].values()) == 400
         assert any("25 % of net sales" in line for line in report["assumptions"])
+        page = tmp_path / "loop.html"
+        told = run("experiment", "report", "loop", "--html", page)
+        assert told.out.splitlines()[-1] == f"written to {page}"
+        assert "<h1>loop</h1>" in page.read_text()
+        overview = run("experiment", "overview", "--json", "--html", tmp_path / "all.html").answer
+        entry = overview["entries"][0]
+        assert (entry["key"], entry["ended"], overview["summed"]) == ("loop", True, 1)
+        total = report["units"]["offers"] * effect["estimate"]
+        assert entry["incremental"]["value"] == pytest.approx(total)
+        assert "loop" in (tmp_path / "all.html").read_text()
+        spoken = run("experiment", "overview").out
+        assert "All 1 experiment(s) that have ended: " in spoken
         # The simulation's key went with it.
         with psycopg.connect(database) as connection:
             kept = "SELECT count(*) FROM api_keys WHERE name = 'simulation' AND revoked_at IS NULL"
             assert connection.execute(kept).fetchone() == (0,)
+
+    @pytest.mark.usefixtures("filled")
+    def test_of_power_reads_the_lakes_own_history(self, run: Run, tmp_path: Path) -> None:
+        picture, audience = tmp_path / "power.svg", tmp_path / "often.yaml"
+        audience.write_text(OFTEN)
+        asked = ("experiment", "power", "--weeks", "4", "--relative", ".3", "--out", picture)
+        found = run(*asked, "--json").answer
+        assert [one["weeks"] for one in found["durations"]] == [1, 2, 3, 4]
+        units = [one["units"] for one in found["durations"]]
+        assert units == sorted(units)
+        assert found["durations"][-1]["minimum_effect"] > 0
+        assert "<svg" in picture.read_text()
+        few = run("experiment", "power", "--weeks", "4", "--audience", audience, "--json").answer
+        assert 0 < few["durations"][-1]["units"] < units[-1]
+        # Decimals of money on the command line are minor units in the answer.
+        one = run("experiment", "power", "--weeks", "1", "--effect", "1.5", "--json").answer
+        assert one["effect"] == 150
+        spoken = run("experiment", "power", "--weeks", "2").out
+        assert "2 week(s) with about" in spoken
+        assert "assumed: margins are unknown" in spoken
 
     def test_has_null_for_what_is_no_number(self, capsys: pytest.CaptureFixture[str]) -> None:
         telling.print_json({"p": float("nan"), "path": Path("/x")})
@@ -442,6 +494,90 @@ name: Often here
 author: ana
 rule: {feature: orders_90d, is: ">=", value: 10}
 """
+
+
+class TestPlan:
+    """A campaign among the small deployment's customers, of offers with known effects."""
+
+    @pytest.fixture
+    def crowned(self, filled: Path, small_house: House, run: Run) -> House:
+        """Its offers published, and an uplift model of two of them serving."""
+        assert run("segment", "--json").code == 0
+        house = House(small_house.settings.model_copy(update={"home": filled}))
+        facts = house.profiles().facts()
+        assert facts is not None
+        known = report(
+            {"live-bakery": 70.0, "live-coffee": 30.0},
+            {"live-bakery": 2.0, "live-coffee": 2.0},
+            facts.names,
+            facts.feature_hash,
+        )
+        house.uplift.crown(house.uplift.register(known, "d"))
+        return house
+
+    @pytest.mark.usefixtures("crowned")
+    def test_is_told_counted_and_written(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Source: by hand, 70 less 20 for a letter; live-coffee earns 10.
+        monkeypatch.setenv("REGULARS_CONTACTS", '{"mail": {"cost": 0.1}, "email": {"cost": 0.2}}')
+        file = tmp_path / "plan.parquet"
+        asked = ("plan", "--channel", "email", "--contacts", 100)
+
+        found = run(*asked, "--out", file, "--json").answer
+
+        assert (found["considered"], found["reached"], found["sent"]) == (400, 100, 100)
+        assert found["value"] == pytest.approx(100 * 50)
+        assert found["earned"]["low"] == pytest.approx(5000 - 1.959964 * 100 * 2)
+        (limit,) = found["limits"]
+        assert (limit["kind"], limit["used"], limit["limit"]) == ("contact", 100, 100)
+        assert limit["price"] == pytest.approx(50, rel=0.02)
+        assert found["refused"]["live-basket"] == "not_learned"
+        rows = pd.read_parquet(file)
+        assert list(rows.columns) == ["customer_id", "offer_id", "channel", "expected_margin"]
+        assert rows["customer_id"].is_unique
+        assert set(rows["expected_margin"]) == {0.5}
+        said = run(*asked)
+        assert "one more contact would earn about 0.50 USD" in said.out
+        assert "  plan " in said.err
+
+        dear = {"email": {"cost": 0.7}}
+        monkeypatch.setenv("REGULARS_CONTACTS", json.dumps(dear))
+        nobody = run(*asked, "--json").answer
+        assert (nobody["sent"], nobody["value"], nobody["limits"]) == (0, 0, [])
+        assert "nobody is expected to earn more than she costs" in run(*asked).out
+
+    @pytest.mark.usefixtures("crowned")
+    def test_keeps_to_the_budget_the_chances_of_redemption_take(self, run: Run) -> None:
+        found = run("plan", "--channel", "app", "--budget", "5.00", "--json").answer
+
+        (limit,) = found["limits"]
+        assert limit["kind"] == "budget"
+        assert 480 < limit["used"] <= limit["limit"] == 500
+        # A redemption costs 1.00, so the budget is that of as many expected redemptions.
+        assert sum(one["uses"] for one in found["offers"]) == pytest.approx(limit["used"] / 100)
+
+    @pytest.mark.usefixtures("filled")
+    def test_without_a_model_of_uplift_says_how_to_get_one(self, run: Run) -> None:
+        said = run("plan", "--channel", "email")
+
+        assert said.code == 2
+        assert "no uplift model serves" in said.err
+        assert "'regulars train uplift'" in said.err
+
+    @pytest.mark.usefixtures("home")
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (["--channel", "pigeon"], "--channel 'pigeon' is no channel; choose one of store, app"),
+            (["--channel", "email", "--budget", "much"], "--budget: amount 'much' is not a number"),
+            (["--channel", "email", "--budget", "-1"], "--budget -1 is below 0"),
+            (["--channel", "email", "--out", "plan.xls"], "ending '.xls' is none of .csv"),
+            ([], "Missing option '--channel'"),
+        ],
+    )
+    def test_refuses_in_one_line(self, run: Run, arguments: list[str], told: str) -> None:
+        assert told in refused(run("plan", *arguments))
 
 
 class TestSegments:

@@ -1,5 +1,6 @@
 """Policy uplift: scores in money from the uplift model, on the hot path as in batch."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +14,12 @@ from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.context import context_features
 from foundation.decision import DecisionRecord, Policy, decode_record, encode
 from foundation.errors import RegularsError
+from foundation.offer import Offer
 from foundation.profile import LiveState, Profile, SnapshotFacts
 from foundation.scores import Interval
-from recommender.offer_uplift import FREE, OfferUplift
+from recommender.offer_uplift import OfferUplift
 from recommender.uplift import UpliftModel, fit_uplift
-from recommender.value import Contact, OfferValue
+from recommender.value import FREE, Contact, Contacts, OfferValue
 from serving.catalogue import Catalogue
 from serving.decide import Knowledge, decide
 from serving.messages import AskedPlacement, DecisionRequest
@@ -52,13 +54,18 @@ def her(*vector: float) -> Profile:
     return Profile("ana", None, None, np.array(vector), {})
 
 
-def decided(scorer: UpliftScorer | None, profile: Profile | None, **fields: Any) -> DecisionRecord:
+def decided(
+    scorer: UpliftScorer | None,
+    profile: Profile | None,
+    offers: Sequence[Offer] = OFFERS,
+    **fields: Any,
+) -> DecisionRecord:
     design = Experiment(
         "x", "x", [Variant("some", 0.5, policy="uplift"), Variant("all", 0.5, policy="uplift")],
         control="some",
     )  # fmt: skip
     known = Knowledge(
-        Catalogue(3, OFFERS, (design,)).compiled(SNAPSHOT.vocabulary), SNAPSHOT.version, CUSTOMER,
+        Catalogue(3, offers, (design,)).compiled(SNAPSHOT.vocabulary), SNAPSHOT.version, CUSTOMER,
         None, Policy("response", fields.pop("exploration", 0.0)), ZONE, uplift=scorer, **fields,
     )  # fmt: skip
     asked = DecisionRequest("ana", "app", [AskedPlacement("checkout", 3)])
@@ -110,6 +117,83 @@ def test_values_are_the_expected_incremental_margin_of_an_effect_in_money(
         one = float(effects[place])
         expected = OfferValue(0.0, Interval(one, one, one), 1.0, 0.0, contact).incremental_margin
         assert found[place] == pytest.approx(expected.value)
+
+
+def test_online_and_in_batch_a_score_is_net_of_what_the_contact_costs_with_her(
+    uplift: OfferUplift,
+) -> None:
+    contacts = Contacts({"app": Contact(cost=0.01, opt_out=0.5)}, remaining_value=0.2)
+    netted = UpliftScorer("uplift@3", uplift, SNAPSHOT, contacts)
+    free = UpliftScorer("uplift@3", uplift, SNAPSHOT)
+    people = [
+        replace(her(0.0, n / 10, 1.0), remaining_value=None if n % 3 else n / 20, time_zone=zone)
+        for n, zone in enumerate([None, "Europe/Vienna", "nowhere"] * 10)
+    ]
+
+    batch = netted.effects_of_many(people, channel="app", at=NOW, time_zone=ZONE)
+
+    for profile, effects in zip(people, batch, strict=True):
+        left = 0.2 if profile.remaining_value is None else profile.remaining_value
+        zone = profile.time_zone or ZONE
+        asked: dict[str, Any] = {"at": NOW, "time_zone": zone, "basket_amounts": None}
+        online = netted.scores(profile, OFFERS, channel="app", **asked)
+        total = netted.contact("app", profile).total
+        assert total == 0.01 + 0.5 * left
+        assert [online["bread"], online["coffee"]] == (effects - total).tolist()
+        assert online["tea"] == -total
+        # Channels without terms cost nothing.
+        elsewhere = netted.scores(profile, OFFERS, channel="email", **asked)
+        assert elsewhere == free.scores(profile, OFFERS, channel="email", **asked)
+
+
+def test_a_marketer_s_lever_weighs_the_money_of_its_offer_and_is_recorded(
+    scorer: UpliftScorer,
+) -> None:
+    plain = decided(scorer, her(0.0, 1.0, 1.0))
+    first, second, *_ = sorted(plain.scores.items(), key=lambda one: -one[1])
+    assert second[1] > 0
+    assert first[1] < 4 * second[1]
+    weighed = [
+        replace(one, lever={first[0]: 0.5, second[0]: 2.0}.get(one.offer_id, 1.0)) for one in OFFERS
+    ]
+
+    record = decode_record(encode(decided(scorer, her(0.0, 1.0, 1.0), weighed)))
+
+    assert record.levers == {first[0]: 0.5, second[0]: 2.0}
+    assert record.scores == plain.scores | {first[0]: first[1] * 0.5, second[0]: second[1] * 2}
+    assert record.slates[0].offers[0].offer_id == second[0]
+    assert record.propensity_valid
+    assert plain.levers == {}
+    # Where the model does not decide, nothing was weighed.
+    assert decided(scorer, None, weighed).levers == {}
+
+
+def test_a_lever_that_overrules_what_was_measured_decides_nothing(scorer: UpliftScorer) -> None:
+    record = decided(scorer, her(0.0, 1.0, 1.0), [replace(OFFERS[0], lever=9.0)])
+
+    assert record.slates[0].fallback
+    assert record.causes == ["lever 9.0 is out of range; give 0.5 to 2"]
+
+
+def test_records_of_before_there_were_levers_are_still_read(scorer: UpliftScorer) -> None:
+    record = decided(scorer, her(0.0, 1.0, 1.0))
+    document = msgspec.json.decode(encode(record))
+    del document["levers"]
+
+    assert decode_record(encode(document)) == record
+
+
+def test_an_offer_that_a_contact_makes_a_loss_loses_to_no_offer(uplift: OfferUplift) -> None:
+    free = decided(UpliftScorer("uplift@3", uplift, SNAPSHOT), her(0.0, 1.0, 1.0))
+    best = max(free.scores.values())
+    assert best > 0
+
+    dear = Contacts({"app": Contact(cost=best)})
+    record = decided(UpliftScorer("uplift@3", uplift, SNAPSHOT, dear), her(0.0, 1.0, 1.0))
+
+    assert record.slates[0].offers == []
+    assert record.propensity_valid
+    assert max(record.scores.values()) == 0.0
 
 
 @pytest.mark.parametrize(

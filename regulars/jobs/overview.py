@@ -1,0 +1,58 @@
+"""Overview: what all experiments together brought, each by its own locked plan."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from adapters.postgres_admin import StoredExperiment
+from experiments.holdout import HOLDOUT
+from experiments.lock import check_locked
+from experiments.programme import Concluded, Programme, programme
+from experiments.report import Report
+from foundation.errors import RegularsError
+from foundation.lake import Lake
+from regulars.jobs.report import experiment_report
+
+Reported = Callable[[StoredExperiment], Report]
+
+
+def overview(
+    lake: Lake,
+    stored: Sequence[StoredExperiment],
+    now: datetime,
+    reported: Reported | None = None,
+) -> Programme:
+    """Return every experiment with its sums; one that cannot be reported says why.
+
+    Args:
+        stored: All experiments, the newest first, the holdout among them.
+        now: Where those that run end.
+        reported: Makes the report of one, where somebody keeps them.
+    """
+
+    def report(one: StoredExperiment) -> Report:
+        return report_of(lake, one, now)
+
+    found = {one.design.key: _concluded(one, reported or report) for one in stored}
+    holdout = found.pop(HOLDOUT, None)
+    return programme(list(found.values()), holdout)
+
+
+def report_of(lake: Lake, stored: StoredExperiment, now: datetime) -> Report:
+    """Return an experiment's report by its locked plan, up to now or to when it was stopped.
+
+    Raises:
+        RegularsError: As `check_locked` and `experiment_report`.
+    """
+    plan = check_locked(stored.design, stored.content_hash)
+    stopped = stored.stopped_at is not None
+    return experiment_report(lake, plan, stored.stopped_at or now, stopped=stopped)
+
+
+def _concluded(one: StoredExperiment, reported: Reported) -> Concluded:
+    report: Report | None = None
+    refused: str | None = None
+    try:
+        report = reported(one)
+    except RegularsError as refusal:
+        refused = str(refusal)
+    return Concluded(one.design.key, one.started_at, one.stopped_at, report, refused)

@@ -1,0 +1,50 @@
+"""A console on a desk that holds one report: `python -m tests.browser.reported_console PORT`."""
+
+import sys
+from zoneinfo import ZoneInfo
+
+import uvicorn
+
+from experiments.programme import Concluded, Programme, programme
+from experiments.report import Report
+from foundation.errors import NothingToDo
+from foundation.money import Currency
+from recommender.model_card import ModelCard
+from serving.console.desk import Holdings, Segments, Trial
+from serving.console.page import create_console
+from tests.experiments.reported import BROKEN, EVIL, PLAN, REPORT, START
+
+
+class ReportedDesk:
+    """See serving.console.desk.Desk."""
+
+    currency = Currency("USD")
+    zone = ZoneInfo("UTC")
+
+    def segments(self) -> Segments:
+        raise NothingToDo("no segments")
+
+    def champion(self) -> ModelCard:
+        raise NothingToDo("no champion")
+
+    def trial(self) -> Trial:
+        return Trial(PLAN, START, None, REPORT, None, ("margins are assumed",), ())
+
+    def programme(self) -> Programme:
+        def one(key: str, report: Report) -> Concluded:
+            return Concluded(key, START, START, report)
+
+        running = Concluded("now", START, None, None, f"nobody yet {EVIL}")
+        return programme(
+            [running, one("broken", BROKEN), *(one(f"e-{n}", REPORT) for n in range(3))],
+            one("holdout", REPORT),
+        )
+
+    def holdings(self) -> Holdings:
+        return Holdings(snapshot=None, lake_version=1, recorded=0, ingested=0)
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        create_console(ReportedDesk()), port=int(sys.argv[1]), log_level="warning", ws="wsproto"
+    )

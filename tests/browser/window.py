@@ -1,0 +1,73 @@
+"""A window of a real browser that remembers what went wrong in it and whom it asked."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+needs_chromium = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not Path(CHROMIUM).exists(),
+        reason=f"no Chromium at {CHROMIUM}; install it with `apt-get install chromium`",
+    ),
+]
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass
+class Window:
+    """Remembers what went wrong in it and whom it asked."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list[str])
+    hosts: set[str] = field(default_factory=set[str])
+
+    def open(self, url: str) -> Page:
+        """Open the console and wait until every card is drawn."""
+        self.page.goto(url)
+        self.page.wait_for_function(
+            "document.querySelectorAll('section.card').length === 4 &&"
+            "document.querySelectorAll('.reading').length === 0 &&"
+            "document.querySelector('footer').innerText.includes('Lake version')"
+        )
+        return self.page
+
+
+@contextmanager
+def opened() -> Iterator[Window]:
+    """Open a window of a real browser."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        found = Window(browser.new_page(viewport={"width": 1280, "height": 900}))
+        found.page.set_default_timeout(30_000)
+        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+        found.page.on(
+            "console",
+            lambda told: found.errors.append(told.text) if told.type == "error" else None,
+        )
+        found.page.on("request", lambda asked: _remember(found.hosts, asked.url))
+        found.page.on("websocket", lambda socket: _remember(found.hosts, socket.url))
+        yield found
+        browser.close()
+
+
+def _remember(hosts: set[str], url: str) -> None:
+    parts = urlsplit(url)
+    # Data and blob addresses leave nothing.
+    if parts.hostname is not None:
+        hosts.add(parts.hostname)
