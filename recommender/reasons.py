@@ -14,7 +14,6 @@ logistic regression coefficient times distance from the mean.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
@@ -211,18 +210,17 @@ def reason_codes(
 def sentences(
     codes: Sequence[int], told: Sequence[Topic | None], facts: Facts, goods: str
 ) -> list[str]:
-    """Return the reasons behind codes, the strongest first; what is unknown of her is not told.
+    """Return the reasons behind codes, the strongest first.
 
     Args:
         told: The topics the codes were made with, None where one is not known any more.
-        facts: The customer's features and her affinity to the offer, by name.
+        facts: The customer's features and her affinity to the offer, by name. A fact that does not
+            hold, or is not known, is not told.
         goods: What the offer is for, as a customer calls it.
     """
     spoken = (told[code - 1] for code in codes if code)
     return [
-        topic.say(facts, goods)
-        for topic in spoken
-        if topic is not None and not any(isnan(facts[name]) for name in topic.inputs)
+        topic.say(facts, goods) for topic in spoken if topic is not None and topic.holds(facts)
     ]
 
 

@@ -96,7 +96,9 @@ class Scorer:
         # What is known of the offers that were asked for, and the row of each.
         self._offer_rows = np.empty((0, len(offer_names)))
         self._offer_places = np.empty(0, dtype=np.intp)
-        self._row_of: dict[str, int] = {}
+        self._row_of: dict[int, int] = {}
+        # What is held here keeps its identity: no other offer can come by it.
+        self._seen: list[Offer] = []
         # Inputs of an offer's own, between those of the customer and those of the moment.
         own = len(offer_names) + len(AFFINITY_NAMES)
         self._own = slice(customer, customer + own)
@@ -218,17 +220,17 @@ class Scorer:
         return pair_scores(self._model, inputs, rows, columns).reshape(n, m)
 
     def _rows(self, offers: Sequence[Offer]) -> list[int]:
+        """Return the row of each offer; a changed offer of the same id is another one."""
         try:
-            return [self._row_of[offer.offer_id] for offer in offers]
+            return [self._row_of[id(offer)] for offer in offers]
         except KeyError:
-            new = [offer for offer in offers if offer.offer_id not in self._row_of]
+            new = [offer for offer in offers if id(offer) not in self._row_of]
             vectors = [offer_vector(self._offer_names, offer) for offer in new]
             places = [self._places.get(offer.offer_id, -1) for offer in new]
-            row_of = dict(self._row_of)
-            for offer in new:
-                row_of[offer.offer_id] = len(row_of)
+            first = len(self._seen)
+            self._seen = [*self._seen, *new]
             # The rows first: another thread may ask meanwhile.
             self._offer_rows = np.vstack([self._offer_rows, vectors])
             self._offer_places = np.concatenate([self._offer_places, places])
-            self._row_of = row_of
-            return self._rows(offers)
+            self._row_of = self._row_of | {id(o): first + n for n, o in enumerate(new)}
+            return [self._row_of[id(offer)] for offer in offers]
