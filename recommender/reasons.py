@@ -219,9 +219,7 @@ def sentences(
         goods: What the offer is for, as a customer calls it.
     """
     spoken = (told[code - 1] for code in codes if code)
-    return [
-        topic.say(facts, goods) for topic in spoken if topic is not None and topic.holds(facts)
-    ]
+    return [topic.say(facts, goods) for topic in spoken if topic is not None and topic.holds(facts)]
 
 
 def _category(name: str) -> Topic:

@@ -334,6 +334,28 @@ class TestDecision:
             assert refusals[LIVE_OFFERS[0]] == "customer_cap_reached"
 
 
+class TestExplaining:
+    def test_an_explained_decision_has_a_verdict_on_every_offer_of_the_catalogue(
+        self, client: httpx.Client
+    ) -> None:
+        plain = ask(client, "c-0001")
+        told = ask(client, "c-0001", explain=True)
+        assert "considered" not in plain
+        verdicts = {one["offer_id"]: one["verdict"] for one in told["considered"]}
+        assert {i for i, verdict in verdicts.items() if verdict == "shown"} == set(offered(told))
+        assert len(verdicts) == len(told["considered"]) > len(offered(told))
+        assert set(verdicts.values()) & {"expired"}
+
+    def test_a_dry_run_decides_and_leaves_nothing_behind(
+        self, served: Served, client: httpx.Client
+    ) -> None:
+        before = served.admin.count_decisions()
+        told = ask(client, "c-0002", dry_run=True)
+        assert told["decision_id"] is None
+        assert offered(told)
+        assert served.admin.count_decisions() == before
+
+
 class TestExperiment:
     def test_assigns_shows_and_logs_each_customer_her_variant_until_it_stops(
         self, served: Served, client: httpx.Client
