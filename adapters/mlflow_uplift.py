@@ -104,7 +104,7 @@ class MlflowUplift:
 def _metrics(report: UpliftReport) -> dict[str, float]:
     found = report.evaluation
     figures: dict[str, Interval] = {
-        **{name: getattr(found.values, name) for name in asdict(found.values)},
+        **found.values.figures(),
         "drawn": report.drawn,
     }
     told: dict[str, float] = {"rows": report.rows}

@@ -17,7 +17,7 @@ from foundation.scores import Interval
 from foundation.settings import Settings
 from recommender.affinity import response_hash
 from recommender.offer_uplift import OfferUplift
-from recommender.policy_value import Price, mean_value
+from recommender.policy_value import Price, mean_interval
 from recommender.uplift import fit_uplift
 from recommender.uplift_evaluation import FITS, cross_fit
 from recommender.uplift_registry import UPLIFT, UpliftRegistry, UpliftReport
@@ -65,8 +65,7 @@ class TrainedUplift:
                 "then caused is in the figures too"
             )
         lines += [
-            f"  {word:<28} {currency.show(one.value)} a decision "
-            f"[{currency.show(one.low)}, {currency.show(one.high)}]"
+            f"  {word:<28} {_shown(one, currency)}"
             for word, one in (
                 ("each what uplift advises", values.policy),
                 (f"all {report.best_single}", values.best_single),
@@ -144,8 +143,14 @@ def _drawn(found: RandomisedDecisions) -> Interval:
     """Return what the policy that drew earned a decision: its own variant's mean."""
     own = found.rows[found.rows["drawn"]]
     unit = np.unique(own["unit"].to_numpy(dtype=object), return_inverse=True)[1]
-    money = own["outcome"].to_numpy(dtype=np.float64)[:, None]
-    return mean_value(money, np.zeros(len(own), dtype=np.int64), unit)
+    return mean_interval(own["outcome"].to_numpy(dtype=np.float64), unit)
+
+
+def _shown(one: Interval | None, currency: Currency) -> str:
+    if one is None:
+        return "cannot be judged"
+    low, high = currency.show(one.low), currency.show(one.high)
+    return f"{currency.show(one.value)} a decision [{low}, {high}]"
 
 
 def _response_rates(found: RandomisedDecisions) -> dict[str, float]:
