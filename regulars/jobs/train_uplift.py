@@ -1,7 +1,8 @@
 """Train uplift: learn from randomised decisions whom which offer makes spend more, and judge it.
 
-The model serves only if targeting by it beats both the best single offer for everyone and none, by
-cross-fitting; otherwise it is kept in the registry with the reason.
+The model may serve only if targeting by it beats both the best single offer for everyone and none,
+by cross-fitting; otherwise it is kept in the registry with the reason. The first such serves; where
+one does already, the next is its challenger, for 'regulars promote uplift'.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 from adapters.postgres_admin import StoredExperiment
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
+from foundation.model_life import Alias
 from foundation.money import Currency
 from foundation.scores import Interval
 from foundation.settings import Settings
@@ -35,11 +37,11 @@ from regulars.progress import Progress
 
 @dataclass(frozen=True)
 class TrainedUplift:
-    """What was trained, where it is registered, and whether it serves from now on."""
+    """What was trained, where it is registered, and what it goes by from now on, if anything."""
 
     report: UpliftReport
     version: int
-    champion: bool
+    alias: Alias | None
     assumptions: list[str]
 
     @property
@@ -80,13 +82,18 @@ class TrainedUplift:
                 "what policy response would have earned on these decisions is not known: they do "
                 "not record its scores; give it a variant of an experiment of its own to compare"
             )
-        served = (
-            "serves: name policy uplift in a variant of an experiment"
-            if self.champion
-            else "does not serve; what served before still does"
-        )
-        lines += [f"{report.verdict()} (minor units)", f"registered: {self.name} {served}"]
+        lines += [f"{report.verdict()} (minor units)", f"registered: {self.name} {self._served()}"]
         return [*lines, *(f"assumed: {statement}" for statement in self.assumptions)]
+
+    def _served(self) -> str:
+        if self.alias == "champion":
+            return "serves: name policy uplift in a variant of an experiment"
+        if self.alias == "challenger":
+            return (
+                "is the challenger; 'regulars promote uplift' compares it with the champion on "
+                "decisions drawn by chance from now on, when their outcomes are in the lake"
+            )
+        return "does not serve; what served before still does"
 
 
 def train_uplift(
@@ -96,7 +103,7 @@ def train_uplift(
     settings: Settings,
     progress: Progress,
 ) -> TrainedUplift:
-    """Train and judge; the champion changes only where targeting pays.
+    """Train and judge; a model by which targeting pays is the first champion, or a challenger.
 
     Args:
         experiments: All there were, with the holdout.
@@ -130,13 +137,21 @@ def train_uplift(
             response_rates=_response_rates(found),
             again=found.again,
             left_out=found.left_out,
+            told_until=until,
         )
         step.show("tracking in MLflow")
         version = models.register(report, lake.digest(TRAINED_ON))
-        if report.pays:
-            models.crown(version)
+        alias = _named(models, version) if report.pays else None
         step.show(report.verdict())
-    return TrainedUplift(report, version, report.pays, statements(lake))
+    return TrainedUplift(report, version, alias, statements(lake))
+
+
+def _named(models: UpliftRegistry, version: int) -> Alias:
+    if models.champion_version() is None:
+        models.crown(version)
+        return "champion"
+    models.challenge(version)
+    return "challenger"
 
 
 def _drawn(found: RandomisedDecisions) -> Interval:
