@@ -37,9 +37,9 @@ def test_the_second_model_is_a_challenger_and_is_judged_on_later_decisions(
             lake, models, stored(design()), settings, challenger, champion, silent
         )
 
-    opened(1_000, lake, design(), seed=3)
+    opened(1_500, lake, design(), seed=3)
     assert train_uplift(lake, models, stored(design()), settings, silent).alias == "champion"
-    opened(1_000, lake, design(), seed=4, start=START + 20 * DAY)
+    opened(1_500, lake, design(), seed=4, start=START + 20 * DAY)
     second = train_uplift(lake, models, stored(design()), settings, silent)
     assert second.alias == "challenger"
     assert models.champion_version() == 1
@@ -55,9 +55,9 @@ def test_the_second_model_is_a_challenger_and_is_judged_on_later_decisions(
     # Nobody has come since: it is not promoted on what it was trained on.
     (fault,) = judged(challenger, champion).faults
     assert fault.startswith("it cannot be judged")
-    opened(1_000, lake, design(), seed=5, start=START + 40 * DAY)
+    opened(1_500, lake, design(), seed=5, start=START + 40 * DAY)
     found = judged(challenger, champion)
-    assert found.record["rows"] == 1_000
+    assert found.record["rows"] == 1_500
     value = found.record["parts"][0]["figure"]
     # Both learned the same truth: neither is worth much more than the other.
     assert value["low"] < 20
