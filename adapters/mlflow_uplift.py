@@ -16,7 +16,7 @@ from foundation.model_life import FAULT
 from foundation.scores import Interval
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift_pictures import tenths_picture
-from recommender.uplift_registry import UPLIFT, UpliftReport
+from recommender.uplift_registry import TOLD_UNTIL, UPLIFT, UpliftReport
 
 EXPERIMENT = "uplift"
 MODEL_FILE = "model/uplift_model.json"
@@ -45,7 +45,13 @@ class MlflowUplift:
                     FAULT: "" if report.pays else report.verdict(),
                 }
             )
-            mlflow.log_params({"days": model.days, "offers": len(model.offers)})
+            mlflow.log_params(
+                {
+                    "days": model.days,
+                    "offers": len(model.offers),
+                    TOLD_UNTIL: report.told_until.isoformat(),
+                }
+            )
             mlflow.log_metrics(_metrics(report))
             mlflow.log_dict(
                 {
@@ -69,6 +75,10 @@ class MlflowUplift:
     @answering()
     def crown(self, version: int) -> None:
         self._home.crown(UPLIFT, version, "trained")
+
+    @answering()
+    def challenge(self, version: int) -> None:
+        self._home.point(UPLIFT, "challenger", version)
 
     @answering()
     def champion_version(self) -> int | None:
@@ -104,7 +114,7 @@ class MlflowUplift:
 def _metrics(report: UpliftReport) -> dict[str, float]:
     found = report.evaluation
     figures: dict[str, Interval] = {
-        **{name: getattr(found.values, name) for name in asdict(found.values)},
+        **found.values.figures(),
         "drawn": report.drawn,
     }
     told: dict[str, float] = {"rows": report.rows}

@@ -4,50 +4,43 @@ Learns which treatment earns most for whom, and values the learned policy on row
 learned from, beside the best single treatment for everyone and none. Treatments must have been
 given by chance, with the probabilities of --propensity or else with their shares. All other
 columns are taken for features: what became known only after the treatment must not be among them
-(--leave-out), since no program can tell, and it would look as if targeting worked. Values are
-money a row.
+(--leave-out), for it would look as if targeting worked. Columns that differ between treatments are
+left out and named: chance does not do that. Values are money a row.
 """
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.readers.randomised import (
+    Columns,
+    codes,
+    listed,
+    numbers,
+    read_table,
+    treatments,
+)
 from benchmarks.readers.starbucks import NO_OFFER, randomised_table, read_rewards
 from benchmarks.run import Bar
 from foundation.errors import RegularsError
 from foundation.scores import Interval
+from recommender.balance import drawn_for, unbalanced
+from recommender.overlap import refuse_seen_rows, refuse_seen_units
 from recommender.policy_value import Price
 from recommender.table_features import Encoding, learn_encoding
 from recommender.trial import InvalidTrial, Trial, trial
-from recommender.uplift_curve import CONVENTION, UpliftScores
-from recommender.uplift_evaluation import FITS, Evaluation, cross_fit, on_test
+from recommender.uplift_curve import CONVENTION, TOP, UpliftScores
+from recommender.uplift_evaluation import FITS, Evaluation, LearnerFigures, cross_fit, on_test
 from recommender.uplift_pictures import tenths_picture
 from regulars.progress import Progress
 
-MOST_TREATMENTS = 50
+ENDS = ("", "_low", "_high")
 STARBUCKS_WAVES, STARBUCKS_HOURS, STARBUCKS_MARGIN = (0, 168), 168, 0.3
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the columns of a randomised table are."""
-
-    treatment: str
-    outcome: str
-    control: str
-    propensity: str | None = None
-    unit: str | None = None
-    left_out: tuple[str, ...] = ()
-
-    def features(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the columns that are nothing else."""
-        known = {self.treatment, self.outcome, self.propensity, self.unit, *self.left_out}
-        return table[[name for name in table.columns if name not in known]]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -73,15 +66,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return learners' figures, the policy's value and the choice."""
     table, columns, price = _asked(options)
-    names = _treatments(table, columns)
-    encoding = learn_encoding(columns.features(table))
-    if not encoding.columns:
-        raise RegularsError(
-            f"no feature is left to tell rows apart ({_list(encoding.left_out) or 'no column'}); "
-            "add what was known of customers before the treatment"
-        )
-    rows = _trial(table, columns, names, encoding)
+    names = treatments(table, columns)
     progress = Progress()
+    with progress.step("features") as step:
+        learned = _learned(table, columns, names)
+        step.show(_told(learned.encoding))
+    rows = learned.rows
     with progress.step("uplift") as step:
         step.show(f"{len(rows.outcome):,} rows, {rows.k + 1} treatments")
         if options.test is None:
@@ -89,8 +79,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             found = cross_fit(rows, price, options.seed, fitted=step.advance)
             judged = rows
         else:
-            test = read_table(options.test, columns)
-            judged = _trial(test, columns, names, encoding)
+            judged = _test(options.test, learned)
             found, _ = on_test(rows, judged, price, options.seed)
         step.show(found.choice.because)
     if options.picture is not None:
@@ -100,68 +89,107 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "by": "cross-fitting" if options.test is None else "test file",
         "rows": len(judged.outcome),
         "units": int(judged.unit.max()) + 1,
-        "floored_propensities": judged.floored,
-        "features": encoding.names(),
-        "left_out": encoding.left_out,
+        "features": learned.encoding.names(),
+        "left_out": learned.encoding.left_out,
     }
 
 
 def bars(figures: dict[str, Any]) -> list[Bar]:
-    """Hold what is chosen to its own paired interval, and the ranking to intervals that order."""
-    gain = figures["policy_over_best"]["low"]
-    targeted = figures["chosen"] == "policy"
-    return [
-        Bar(
-            "policy over best single, lower bound",
-            gain,
-            "above 0, or the policy is not chosen",
-            gain > 0 or not targeted,
-        )
-    ]
+    """Hold what is chosen to paired intervals on rows it was not learned from."""
+    over = {
+        "policy": {"best single": (1, "policy_over_best"), "none": (1, "policy_over_none")},
+        "best_single": {"none": (1, "best_over_none")},
+        "none": {"best single": (-1, "best_over_none")},
+    }
+    found: list[Bar] = []
+    for other, (sign, name) in over[figures["chosen"]].items():
+        ends = [figures[name]["low"], figures[name]["high"]]
+        if None in ends:
+            continue
+        most = max(sign * end for end in ends)
+        found.append(Bar(f"chosen over {other}, upper bound", most, "at least 0", most >= 0))
+    return found
 
 
-def read_table(path: Path, columns: Columns) -> pd.DataFrame:
-    """Read a CSV (comma, semicolon, tab or bar) or Parquet file that has the columns.
+@dataclass(frozen=True)
+class _Learned:
+    """What is learned from: the file, what its columns are, and its rows as a trial."""
+
+    table: pd.DataFrame
+    columns: Columns
+    names: list[str]
+    encoding: Encoding
+    rows: Trial
+
+
+def _learned(table: pd.DataFrame, columns: Columns, names: list[str]) -> _Learned:
+    """Find the features that may be learned from.
 
     Raises:
-        RegularsError: It cannot be read, has no rows, or lacks a column.
+        RegularsError: None is left, or treatments were not drawn a row (or unit).
     """
-    try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else _csv(path, columns)
-    except (OSError, ValueError, UnicodeError) as error:
-        raise RegularsError(
-            f"file {path}: {str(error).splitlines()[0]}; give a CSV with a header, or Parquet"
-        ) from error
-    table.columns = [str(name).strip() for name in table.columns]
-    asked = (columns.treatment, columns.outcome, columns.propensity, columns.unit)
-    for name in (*asked, *columns.left_out):
-        if name is not None and name not in table.columns:
-            raise RegularsError(
-                f"file {path}: no column is called {name!r}; there are {_list(table.columns)}"
+    features = columns.features(table)
+    encoding = learn_encoding(features)
+    rows = _trial(table, columns, names, encoding)
+    for name in features.columns:
+        if met := drawn_for(features[name], rows.treatment, rows.unit):
+            raise InvalidTrial(
+                f"column {name!r}: rows of the same value got the same treatment, for {met:,} "
+                f"values, more than by chance; were treatments drawn for these, say --unit {name}; "
+                f"was it known only after the treatment, --leave-out {name}"
             )
-    if table.empty:
-        raise RegularsError(f"file {path}: has no rows; give the randomised rows")
-    return table
-
-
-def _csv(path: Path, columns: Columns) -> pd.DataFrame:
-    with path.open(encoding="utf-8-sig") as file:
-        head = file.readline()
-    separator = max(",;\t|", key=head.count)
-    table = pd.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
-    words = {columns.treatment, columns.unit}
-    # A control called "None" or "NA" is a word, and an id keeps its zeros in front.
-    read = pd.read_csv(
-        path,
-        sep=separator,
-        encoding="utf-8-sig",
-        dtype="str",
-        keep_default_na=False,
-        usecols=lambda name: str(name).strip() in words,
+    differ = unbalanced(encoding.by_column(table), rows)
+    encoding = encoding.without(
+        {
+            name: f"differs between treatments (p {p:.1g}), as nothing does that was known before "
+            "them; if it was, they were not given with these probabilities"
+            for name, p in differ.items()
+        }
     )
-    for name in read.columns:
-        table[name] = read[name].mask(read[name].str.strip() == "")
-    return table
+    if not encoding.columns:
+        reasons = [f"{name}: {reason}" for name, reason in encoding.left_out.items()]
+        raise RegularsError(
+            f"no feature is left to tell rows apart ({listed(reasons) or 'no column'}); add what "
+            "was known of customers before the treatment"
+        )
+    matrix = encoding.matrix(table)
+    alike = pd.util.hash_pandas_object(pd.DataFrame(matrix), index=False)
+    if met := drawn_for(alike, rows.treatment, rows.unit):
+        raise InvalidTrial(
+            f"rows with the same features got the same treatment, for {met:,} sets of features, "
+            "more than by chance: they are rows of one customer; name the column that says whose "
+            "a row is (--unit)"
+        )
+    return _Learned(table, columns, names, encoding, replace(rows, features=matrix))
+
+
+def _told(encoding: Encoding) -> str:
+    said = [f"left out {name!r}: {reason}" for name, reason in encoding.left_out.items()]
+    return "; ".join([f"{len(encoding.columns)} columns", *said])
+
+
+def _test(path: Path, learned: _Learned) -> Trial:
+    """Return the rows to judge on, given by the design of those learned from.
+
+    Raises:
+        RegularsError: They cannot be read, or are among those learned from.
+    """
+    columns, rows = learned.columns, learned.rows
+    test = read_table(path, columns, logged=False)
+    if columns.unit is None:
+        refuse_seen_rows(learned.table, test)
+    else:
+        refuse_seen_units(learned.table[columns.unit], test[columns.unit], columns.unit)
+    if columns.propensity is not None and columns.propensity in test.columns:
+        return _trial(test, columns, learned.names, learned.encoding, learn=False)
+    by_code = [np.unique(rows.propensity[rows.treatment == code]) for code in range(rows.k + 1)]
+    if any(len(chances) > 1 for chances in by_code):
+        raise RegularsError(
+            f"file {path}: no column is called {columns.propensity!r}, and probabilities differ "
+            "from row to row in the data learned from; give the logged ones of these rows, too"
+        )
+    design = np.array([chances[0] for chances in by_code])
+    return _trial(test, columns, learned.names, learned.encoding, design, learn=False)
 
 
 def _asked(options: argparse.Namespace) -> tuple[pd.DataFrame, Columns, Price]:
@@ -190,120 +218,65 @@ def _asked(options: argparse.Namespace) -> tuple[pd.DataFrame, Columns, Price]:
     named = [name for name in asked if name is not None]
     if len(set(named)) < len(named):
         raise RegularsError(
-            f"columns {_list(named)}: one column cannot be two things; name different ones"
+            f"columns {listed(named)}: one column cannot be two things; name different ones"
         )
     return read_table(options.data, columns), columns, Price(options.margin, options.cost)
 
 
-def _treatments(table: pd.DataFrame, columns: Columns) -> list[str]:
-    """Return the treatments' names, the control first."""
-    given = _given(table, columns)
-    found = sorted(given.unique())
-    control = _plain(columns.control)
-    same = [name for name in found if name == control]
-    same = same or [name for name in found if name.casefold() == control.casefold()]
-    if len(found) > MOST_TREATMENTS:
-        raise InvalidTrial(
-            f"column {columns.treatment!r} has {len(found)} distinct values, at most "
-            f"{MOST_TREATMENTS} are compared; name the column of the treatment"
-        )
-    if not same:
-        raise InvalidTrial(
-            f"control {columns.control!r} does not occur in column {columns.treatment!r}; there "
-            f"are {_list(found)}"
-        )
-    if len(found) < 2:
-        raise InvalidTrial(
-            f"column {columns.treatment!r} has the control {same[0]!r} alone; rows with a "
-            "treatment are needed too"
-        )
-    return [same[0], *(name for name in found if name != same[0])]
+def _trial(
+    table: pd.DataFrame,
+    columns: Columns,
+    names: list[str],
+    encoding: Encoding,
+    design: np.ndarray | None = None,
+    *,
+    learn: bool = True,
+) -> Trial:
+    """Return rows as a trial.
 
-
-def _given(table: pd.DataFrame, columns: Columns) -> pd.Series:
-    values = table[columns.treatment]
-    if missing := int(values.isna().sum()):
-        raise InvalidTrial(
-            f"treatment {columns.treatment!r} is missing in {missing} of {len(values)} rows; write "
-            "the control's value where nothing was given"
-        )
-    return values.map(_plain)
-
-
-def _plain(value: Any) -> str:
-    """Return a value's text, so that 1, 1.0 and " 1" are the same treatment."""
-    text = str(value).strip()
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    return f"{number:g}" if np.isfinite(number) else text
-
-
-def _trial(table: pd.DataFrame, columns: Columns, names: list[str], encoding: Encoding) -> Trial:
-    given = _given(table, columns)
-    if unknown := sorted(set(given) - set(names)):
-        raise InvalidTrial(
-            f"treatment {unknown[0]!r} of the test file does not occur in the data learned from; "
-            f"there are {_list(names)}"
-        )
-    propensity = columns.propensity and _numbers(table, columns.propensity)
+    Args:
+        design: Probability of each treatment, where none is logged; their shares by default.
+    """
+    treatment = codes(table, columns, names)
     if columns.unit is not None and (missing := int(table[columns.unit].isna().sum())):
         raise InvalidTrial(
             f"unit {columns.unit!r} is missing in {missing} of {len(table)} rows; say of each row "
             "whose it is"
         )
+    if design is not None:
+        propensity = design[treatment]
+    else:
+        propensity = None if columns.propensity is None else numbers(table, columns.propensity)
     return trial(
         encoding.matrix(table),
-        given.map({name: code for code, name in enumerate(names)}).to_numpy(),
-        _numbers(table, columns.outcome),
-        None if columns.propensity is None else np.asarray(propensity),
+        treatment,
+        numbers(table, columns.outcome),
+        propensity,
         None if columns.unit is None else table[columns.unit].astype(str).to_numpy(),
         names,
+        learn=learn,
     )
 
 
-def _numbers(table: pd.DataFrame, name: str) -> np.ndarray:
-    values = table[name]
-    if values.dtype == object or pd.api.types.is_string_dtype(values):
-        values = values.map({"True": 1, "False": 0, True: 1, False: 0}).fillna(values)
-    numbers = pd.to_numeric(values, errors="coerce")
-    if wrong := values[numbers.isna() & values.notna()].tolist():
-        raise InvalidTrial(
-            f"column {name!r} has {wrong[0]!r}, which is no number; write 1 and 0, or an amount"
-        )
-    if missing := int(numbers.isna().sum()):
-        raise InvalidTrial(
-            f"column {name!r} is missing in {missing} of {len(table)} rows; write 0 where nothing "
-            "happened, and leave out rows of which it is not known"
-        )
-    return numbers.to_numpy(dtype=np.float64)
-
-
 def _figures(found: Evaluation, names: Sequence[str], price: Price) -> dict[str, Any]:
-    values = found.values
+    values, whether = found.values, found.values.refused
+
+    def value(name: str) -> dict[str, Any]:
+        one = values.figures().get(name)
+        return _interval(one) if one is not None else _unknown(whether[name])
+
     return {
-        "learners": {
-            name: {
-                **_scores(one.advised),
-                "value": _interval(one.value),
-                "by_treatment": {
-                    names[place + 1]: _scores(each) for place, each in enumerate(one.by_treatment)
-                },
-            }
-            for name, one in found.learners.items()
-        },
+        "learners": {name: _learner(one, names) for name, one in found.learners.items()},
         "convention": CONVENTION,
         "rate_p": found.rate_p,
         "rates": [_interval(rate.interval) for rate in found.rates],
-        "policy": _interval(values.policy)
-        | {"shares": dict(zip(names, found.shares, strict=True))},
-        "best_single": _interval(values.best_single)
+        "policy": value("policy") | {"shares": dict(zip(names, found.shares, strict=True))},
+        "best_single": value("best_single")
         | {"treatments": sorted({names[code] for code in found.best_single})},
-        "none": _interval(values.none),
-        "policy_over_best": _interval(values.policy_over_best),
-        "policy_over_none": _interval(values.policy_over_none),
-        "best_over_none": _interval(values.best_over_none),
+        "none": value("none"),
+        "policy_over_best": value("policy_over_best"),
+        "policy_over_none": value("policy_over_none"),
+        "best_over_none": value("best_over_none"),
         "chosen": found.choice.chosen,
         "because": found.choice.because,
         "picked_learners": found.picked,
@@ -316,17 +289,31 @@ def _figures(found: Evaluation, names: Sequence[str], price: Price) -> dict[str,
     }
 
 
-def _scores(scores: UpliftScores) -> dict[str, float]:
-    found: dict[str, float] = {}
-    at = f"uplift_at_{scores.top * 100:.0f}"
+def _learner(one: LearnerFigures, names: Sequence[str]) -> dict[str, Any]:
+    by_treatment = {
+        names[code]: _scores(each, one.refused.get(code))
+        for code, each in enumerate(one.by_treatment, start=1)
+    }
+    value = _unknown(one.refused["value"]) if one.value is None else _interval(one.value)
+    advised = _scores(one.advised, one.refused.get("advised"))
+    return {**advised, "value": value, "by_treatment": by_treatment}
+
+
+def _scores(scores: UpliftScores | None, refused: str | None) -> dict[str, Any]:
+    """Return Qini, AUUC and uplift at k, or each as unknown and why."""
+    at = f"uplift_at_{TOP * 100:.0f}"
+    if scores is None:
+        unknown = {f"{name}{end}": None for name in ("qini", "auuc", at) for end in ENDS}
+        return {**unknown, "refused": refused}
+    found: dict[str, Any] = {}
     for name, one in (("qini", scores.qini), ("auuc", scores.auuc), (at, scores.at)):
         found |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
     return found
 
 
+def _unknown(reason: str) -> dict[str, Any]:
+    return {"value": None, "low": None, "high": None, "refused": reason}
+
+
 def _interval(interval: Interval) -> dict[str, Any]:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
-def _list(words: Any) -> str:
-    return ", ".join(str(word) for word in words)

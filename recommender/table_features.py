@@ -5,6 +5,7 @@ become one column a frequent word; what is constant, or differs in nearly every 
 left out with its reason.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,8 @@ MOST_WORDS = 20
 FEWEST_ROWS = 10
 # More distinct words than this share of rows are names of rows, not properties.
 ID_SHARE = 0.5
+# The same for whole numbers, of which an amount in cents has many, too.
+NUMBER_ID_SHARE = 0.9
 Kind = Literal["number", "date", "words"]
 
 
@@ -55,8 +58,17 @@ class Encoding:
                 f"column {lacking[0]!r} is missing from the table, features were learned with it; "
                 "give the same columns as in training"
             )
-        parts = [_encoded(table[column.name], column) for column in self.columns]
+        parts = list(self.by_column(table).values())
         return np.column_stack(parts) if parts else np.empty((len(table), 0))
+
+    def by_column(self, table: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Return each column's part of the matrix, shape (n, width), by its name."""
+        return {column.name: _encoded(table[column.name], column) for column in self.columns}
+
+    def without(self, reasons: Mapping[str, str]) -> "Encoding":
+        """Return it without some columns, for the reasons given by name."""
+        kept = tuple(column for column in self.columns if column.name not in reasons)
+        return Encoding(kept, {**self.left_out, **reasons})
 
 
 def learn_encoding(table: pd.DataFrame) -> Encoding:
@@ -78,9 +90,15 @@ def learn_encoding(table: pd.DataFrame) -> Encoding:
                 kept = kept[:1]
             columns.append(Column(str(name), kind, tuple(kept)))
         else:
+            if kind == "number" and (share := _like_ids(values)) is not None:
+                left_out[str(name)] = (
+                    f"a whole number of its own in {share:.0%} of rows, like an id"
+                )
+                continue
             columns.append(Column(str(name), kind))
         if _is_constant(_encoded(values, columns[-1])):
-            left_out[str(name)] = "constant"
+            rare = kind == "words" and _words(values).nunique() > 1
+            left_out[str(name)] = f"no word in {FEWEST_ROWS} rows" if rare else "constant"
             columns.pop()
     return Encoding(tuple(columns), left_out)
 
@@ -98,6 +116,16 @@ def _kind(values: pd.Series) -> Kind:
     # A word with a digit in it may be a date; others would only be guessed at.
     dated = words.str.contains(r"\d[-/.:]\d", regex=True).all()
     return "date" if dated and _days(words).notna().mean() > 0.99 else "words"
+
+
+def _like_ids(values: pd.Series) -> float | None:
+    """Return the share of distinct whole numbers where they name rows, None where they do not."""
+    found = _encoded(values, Column("", "number"))[:, 0]
+    known = found[~np.isnan(found)]
+    if len(known) < FEWEST_ROWS or (known != np.floor(known)).any():
+        return None
+    share = len(np.unique(known)) / len(known)
+    return share if share > NUMBER_ID_SHARE else None
 
 
 def _words(values: pd.Series) -> pd.Series:

@@ -13,8 +13,9 @@ from foundation.errors import RegularsError, TooLittleData
 
 # An arm is split into folds, and those again: below this, models of it know nothing.
 FEWEST_UNITS = 50
-# Weights beyond 1 / FLOOR would let single rows decide; below it, estimates are biased instead.
+# Where chances differ from row to row, weights beyond 1 / FLOOR would let single rows decide.
 FLOOR = 0.01
+ROUNDING = 1e-9
 Z_95 = 1.959963984540054
 
 
@@ -30,10 +31,9 @@ class Trial:
         features: Known before the treatment, NaN where missing, shape (n, p).
         treatment: Codes 0 (control) to k, shape (n,).
         outcome: Binary or money, shape (n,).
-        propensity: Probability of the treatment taken, floored, shape (n,).
+        propensity: Probability of the treatment taken, shape (n,).
         unit: Whose row it is, codes from 0 without gaps, shape (n,).
-        k: Treatments beside the control.
-        floored: Rows whose propensity was raised to FLOOR.
+        called: Treatments in words, by code.
     """
 
     features: np.ndarray
@@ -41,8 +41,12 @@ class Trial:
     outcome: np.ndarray
     propensity: np.ndarray
     unit: np.ndarray
-    k: int
-    floored: int
+    called: tuple[str, ...]
+
+    @property
+    def k(self) -> int:
+        """Return how many treatments there are beside the control."""
+        return len(self.called) - 1
 
     def take(self, chosen: np.ndarray) -> "Trial":
         """Return the rows where `chosen` (booleans or places) holds."""
@@ -52,8 +56,7 @@ class Trial:
             self.outcome[chosen],
             self.propensity[chosen],
             np.unique(self.unit[chosen], return_inverse=True)[1],
-            self.k,
-            self.floored,
+            self.called,
         )
 
 
@@ -64,6 +67,8 @@ def trial(
     propensity: np.ndarray | None = None,
     unit: np.ndarray | None = None,
     names: Sequence[str] | None = None,
+    *,
+    learn: bool = True,
 ) -> Trial:
     """Check randomised rows and put them together.
 
@@ -72,13 +77,16 @@ def trial(
         treatment: Codes from 0 (control), shape (n,).
         outcome: Binary or money, shape (n,).
         propensity: Of the treatment taken, shape (n,), or of each, shape (n, k + 1); the shares of
-            treatments by default. Raised to FLOOR where lower.
+            treatments by default.
         unit: Whose row it is, shape (n,); each row its own by default.
         names: Of treatments in the order of codes, for messages.
+        learn: Whether models are to be learned from these rows; what they can judge is another
+            question (see arm_evidence).
 
     Raises:
         InvalidTrial: A value is missing or out of range.
-        TooLittleData: Fewer than FEWEST_UNITS units in a treatment, or one outcome for all.
+        TooLittleData: Rows to learn from have fewer than FEWEST_UNITS units in a treatment, or one
+            outcome for all; or logged propensities that differ fall below FLOOR.
     """
     codes = np.asarray(treatment, dtype=np.int64)
     value = np.asarray(outcome, dtype=np.float64)
@@ -97,28 +105,22 @@ def trial(
     if n == 0 or k < 1 or codes.min() < 0 or codes.max() > k:
         raise InvalidTrial(f"treatment codes must be 0 (control) to {max(k, 1)}, both among rows")
     whose = np.arange(n) if unit is None else np.unique(unit, return_inverse=True)[1]
-    _enough(codes, value, whose, k, names)
+    called = tuple(f"code {code}" if names is None else repr(names[code]) for code in range(k + 1))
+    if learn:
+        _enough(codes, value, whose, called)
     chance = _taken(codes, propensity, k)
-    return Trial(
-        np.asarray(features, dtype=np.float64),
-        codes,
-        value,
-        np.maximum(chance, FLOOR),
-        whose,
-        k,
-        int((chance < FLOOR).sum()),
-    )
+    _bearable(codes, chance)
+    return Trial(np.asarray(features, dtype=np.float64), codes, value, chance, whose, called)
 
 
 def _enough(
-    codes: np.ndarray, value: np.ndarray, whose: np.ndarray, k: int, names: Sequence[str] | None
+    codes: np.ndarray, value: np.ndarray, whose: np.ndarray, called: tuple[str, ...]
 ) -> None:
-    for code in range(k + 1):
+    for code, name in enumerate(called):
         units = len(np.unique(whose[codes == code]))
         if units < FEWEST_UNITS:
-            called = repr(names[code]) if names is not None else f"code {code}"
             raise TooLittleData(
-                f"treatment {called} was given to {units} units, at least {FEWEST_UNITS} are "
+                f"treatment {name} was given to {units} units, at least {FEWEST_UNITS} are "
                 "needed to learn what it causes; leave its rows out or wait for more"
             )
     if value.min() == value.max():
@@ -146,6 +148,19 @@ def _taken(codes: np.ndarray, propensity: np.ndarray | None, k: int) -> np.ndarr
             "row the probability of the treatment it got, as logged"
         )
     return given
+
+
+def _bearable(codes: np.ndarray, chance: np.ndarray) -> None:
+    """Refuse chances that differ and are tiny; one for all is a share, however small."""
+    uneven = [code for code in np.unique(codes) if np.ptp(chance[codes == code]) > ROUNDING]
+    # Written so that rounding alone refuses nothing.
+    rare = int((np.isin(codes, uneven) & (chance < FLOOR * (1 - ROUNDING))).sum())
+    if rare:
+        raise TooLittleData(
+            f"propensity is below {FLOOR:g} in {rare:,} of {len(codes):,} rows, and so few of "
+            "their kind would speak for all others; leave out the customers who could get some "
+            "treatment only so rarely, and say so, or draw with higher chances"
+        )
 
 
 def folds(rows: Trial, count: int, seed: int) -> np.ndarray:

@@ -211,7 +211,7 @@ def fit_uplift(rows: Trial, seed: int) -> UpliftModel:
     scale_error: dict[Learner, float] = {}
     for name, found in unseen.items():
         centre[name] = found.mean(axis=0)
-        slope, error = _slope(effect - average, found - centre[name], rows.unit)
+        slope, error = effect_slope(effect - average, found - centre[name], rows.unit)
         sureness[name] = slope / error if error > 0 else 0.0
         scale[name], scale_error[name] = _scale(slope, error), error
         told = average + scale[name] * (found - centre[name])
@@ -245,8 +245,16 @@ def doubly_robust_scores(rows: Trial, expected: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _slope(effect: np.ndarray, told: np.ndarray, unit: np.ndarray) -> tuple[float, float]:
-    """Return the slope of scores on what was told of them unseen, and its standard error."""
+def effect_slope(effect: np.ndarray, told: np.ndarray, unit: np.ndarray) -> tuple[float, float]:
+    """Return the slope of scores on what was told of them unseen, and its standard error.
+
+    Args:
+        effect, told: Deviations from each treatment's mean, shape (n, k).
+        unit: Codes from 0 without gaps, shape (n,).
+
+    Returns:
+        Both 0 where nothing told differs.
+    """
     spread = float((told**2).sum())
     if spread == 0:
         return 0.0, 0.0

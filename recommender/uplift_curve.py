@@ -20,6 +20,8 @@ from foundation.scores import Interval, percentiles
 CONVENTION = "scikit-uplift, tied scores grouped"
 Curve = Literal["qini", "uplift"]
 ROUNDS = 200
+# The share of rows for uplift at k.
+TOP = 0.3
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def uplift_scores(
     unit: np.ndarray,
     seed: int,
     weight: np.ndarray | None = None,
-    top: float = 0.3,
+    top: float = TOP,
     rounds: int = ROUNDS,
 ) -> UpliftScores:
     """Judge a score on rows it was not learned from; units are redrawn in the intervals.
@@ -158,8 +160,8 @@ def uplift_scores(
     plain = order.figures(base, top)
     if np.isnan(plain).any():
         raise TooLittleData(
-            f"Qini of {len(outcome)} rows is undefined: the outcomes do not differ, or the "
-            f"highest {top:.0%} lack the treatment or the control; wait for more rows"
+            f"Qini of {len(outcome):,} rows is undefined: outcomes do not differ, or the highest "
+            f"{top:.0%} lack the treatment or the control; wait for more rows"
         )
     draw = np.random.default_rng(seed)
     whose = np.unique(unit, return_inverse=True)[1]

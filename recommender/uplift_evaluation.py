@@ -7,13 +7,15 @@ it is learned on the one and judged on the other.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import stats
 
 from foundation.errors import TooLittleData
 from foundation.scores import Interval
+from recommender.arm_evidence import ArmEvidence, arm_evidence
+from recommender.balance import imbalance_p
 from recommender.policy_value import Choice, Price, Values, choose, compare, mean_value, treat_by
 from recommender.targeting import Rate, rate, rate_p, tenths
 from recommender.trial import InvalidTrial, Trial, folds
@@ -32,6 +34,8 @@ WORKERS = 2
 FIRST_TESTED = 2
 # Of fits, in cross-fitting: one a fold, and one before each fold tested in sequence but the last.
 FITS = FOLDS + FOLDS - FIRST_TESTED - 1
+# Of modelled means that are not those of the rows, over all treatments together.
+SURE = 0.001
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,17 @@ class LearnerFigures:
     """A learner on held-out rows.
 
     Attributes:
-        advised: Its advised treatment against the control, over rows that got either.
-        by_treatment: Each treatment against the control.
-        value: Money a row if everybody got what it advises.
+        advised: Its advised treatment against the control, over rows that got either; None where
+            it cannot be judged.
+        by_treatment: Each treatment against the control, the same.
+        value: Money a row if everybody got what it advises, the same.
+        refused: Why not: "advised", "value", or the treatment's place from 1.
     """
 
-    advised: UpliftScores
-    by_treatment: list[UpliftScores]
-    value: Interval
+    advised: UpliftScores | None
+    by_treatment: list[UpliftScores | None]
+    value: Interval | None
+    refused: dict[str | int, str] = field(default_factory=dict[str | int, str])
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,8 @@ class Evaluation:
         rate_p: Chance of them if targeting helps nobody; None where nothing could be ranked.
         picked: Learner chosen in each training part.
         best_single: Best single treatment in each training part, codes.
-        tenths: Predicted and observed effect of the policy's advised treatment.
+        tenths: Predicted and observed effect of the policy's advised treatment, over rows whose
+            advised one can be judged.
         shares: Of rows to which the policy gives each treatment, control first.
     """
 
@@ -98,6 +106,10 @@ def cross_fit(
 
     Args:
         fitted: Called after each of FITS fits, from several threads.
+
+    Raises:
+        TooLittleData: The control, or every treatment, has too few outcomes to be judged.
+        InvalidTrial: Modelled means are surely not those of the rows.
     """
     fold = folds(rows, FOLDS, seed)
     told = _nothing_told(fold, rows.k)
@@ -116,28 +128,29 @@ def cross_fit(
     of_fold, before = models[:FOLDS], [*models[FOLDS:], models[FOLDS - 1]]
     for part, model in enumerate(of_fold):
         _tell(model, rows.features, fold == part, price, told)
-    rates = [
-        _rate(model, rows.take(fold == part))
-        for part, model in enumerate(before, start=FIRST_TESTED)
+    tested = [
+        (model, rows.take(fold == part)) for part, model in enumerate(before, start=FIRST_TESTED)
     ]
-    return _judge(rows, told, of_fold, rates, price, seed)
+    return _judge(rows, told, of_fold, tested, price, seed)
 
 
 def on_test(rows: Trial, test: Trial, price: Price, seed: int) -> tuple[Evaluation, UpliftModel]:
     """Judge on other rows than those learned from.
 
     Raises:
-        InvalidTrial: The two have not the same columns or treatments.
+        InvalidTrial: The two have not the same columns or treatments, or modelled means are surely
+            not those of the rows.
+        TooLittleData: The control, or every treatment, has too few outcomes to be judged.
     """
     if test.k != rows.k or test.features.shape[1] != rows.features.shape[1]:
         raise InvalidTrial(
             f"test rows have {test.k} treatments and {test.features.shape[1]} features, training "
             f"rows {rows.k} and {rows.features.shape[1]}; give both the same"
         )
-    model = fit_uplift(rows, seed)
+    model, units = fit_uplift(rows, seed), int(rows.unit.max()) + 1
     told = _nothing_told(np.zeros(len(test.outcome), dtype=np.int64), rows.k)
     _tell(model, test.features, told.part == 0, price, told)
-    return _judge(test, told, [model], [_rate(model, test)], price, seed), model
+    return _judge(test, told, [model], [(model, test)], price, seed, units), model
 
 
 def _nothing_told(part: np.ndarray, k: int) -> _Told:
@@ -166,59 +179,115 @@ def _single(model: UpliftModel, price: Price) -> int:
     return int(price.gains(model.average).argmax()) + 1
 
 
-def _rate(model: UpliftModel, rows: Trial) -> Rate:
+def _rate(model: UpliftModel, rows: Trial, judged: list[int]) -> Rate:
     scores = doubly_robust_scores(rows, model.responses(rows.features))
     priority = model.raw(rows.features, model.sharpest)
-    return rate(scores[:, 1:] - scores[:, :1], priority, rows.unit)
+    places = [code - 1 for code in judged]
+    return rate(scores[:, judged] - scores[:, :1], priority[:, places], rows.unit)
 
 
 def _judge(
     rows: Trial,
     told: _Told,
     models: list[UpliftModel],
-    rates: list[Rate],
+    tested: list[tuple[UpliftModel, Trial]],
     price: Price,
     seed: int,
+    learned_units: float = np.inf,
 ) -> Evaluation:
+    evidence = arm_evidence(rows, learned_units)
+    judged = [code for code in range(1, rows.k + 1) if code not in evidence.refused]
+    if 0 in evidence.refused or not judged:
+        raise TooLittleData(evidence.refused.get(0) or next(iter(evidence.refused.values())))
+    _check_means(rows, told.expected, [0, *judged])
     scores = doubly_robust_scores(rows, told.expected)
-    money = price.money(scores)
+    money = price.money(scores.copy())
     policy = treat_by(price.gains(told.picked))
-    values = compare(money, policy, told.single, rows.unit)
+    values = compare(money, policy, told.single, rows.unit, evidence)
     advised = told.picked.argmax(axis=1)
     place = np.arange(len(advised))
     gained = scores[place, advised + 1] - scores[:, 0]
     predicted = told.picked[place, advised]
+    known = np.isin(advised + 1, judged)
+    ranks = _within(predicted, told.part)
+    rates = [_rate(model, each, judged) for model, each in tested]
     try:
         p = rate_p(rates)
     except TooLittleData:
         p = None
     return Evaluation(
-        learners={name: _figures(rows, told, name, money, price, seed) for name in told.effects},
+        learners={
+            name: _figures(rows, told, name, money, price, evidence, seed) for name in told.effects
+        },
         rates=rates,
         rate_p=p,
         values=values,
         choice=choose(values),
         picked=[model.best for model in models],
         best_single=[_single(model, price) for model in models],
-        tenths=tenths(gained, predicted, _within(predicted, told.part), rows.unit),
+        tenths=tenths(gained[known], predicted[known], ranks[known], rows.unit[known])
+        if known.any()
+        else [],
         shares=(np.bincount(policy, minlength=rows.k + 1) / len(policy)).tolist(),
     )
 
 
+def _check_means(rows: Trial, expected: np.ndarray, judged: list[int]) -> None:
+    """Refuse models whose mean is surely another than that of the rows that got the treatment.
+
+    Both estimate the same, unless a feature knew what the treatment did, or the propensities are
+    wrong: then what was modelled of the others is not what would have become of them.
+    """
+    for code in judged:
+        p = imbalance_p(expected[:, code : code + 1], rows)
+        if p * len(judged) < SURE:
+            got = rows.treatment == code
+            plain = float(np.average(rows.outcome[got], weights=1 / rows.propensity[got]))
+            raise InvalidTrial(
+                f"under treatment {rows.called[code]} the model expects "
+                f"{expected[:, code].mean():.4g} a row and those who got it brought {plain:.4g}, "
+                f"of other customers than the rest (p {p:.1g}): a feature was known only after "
+                "the treatment, or treatments were not given with these probabilities; leave the "
+                "feature out, or give the logged probabilities"
+            )
+
+
 def _figures(
-    rows: Trial, told: _Told, name: Learner, money: np.ndarray, price: Price, seed: int
+    rows: Trial,
+    told: _Told,
+    name: Learner,
+    money: np.ndarray,
+    price: Price,
+    evidence: ArmEvidence,
+    seed: int,
 ) -> LearnerFigures:
     effects = told.effects[name]
     advised = effects.argmax(axis=1) + 1
+    refused: dict[str | int, str] = {}
+
+    def scored(key: str | int, treatment: np.ndarray, score: np.ndarray) -> UpliftScores | None:
+        try:
+            if (fault := evidence.fault(treatment)) is not None:
+                raise TooLittleData(fault)
+            return _scored(rows, treatment, score, told.part, seed)
+        except TooLittleData as error:
+            refused[key] = str(error)
+            return None
+
     each = [
-        _scored(rows, np.full(len(advised), code), effects[:, code - 1], told.part, seed)
+        scored(code, np.full(len(advised), code), effects[:, code - 1])
         for code in range(1, rows.k + 1)
     ]
     best = effects[np.arange(len(advised)), advised - 1]
+    rule = treat_by(price.gains(effects))
+    fault = evidence.fault(rule)
+    if fault is not None:
+        refused["value"] = fault
     return LearnerFigures(
-        advised=each[0] if rows.k == 1 else _scored(rows, advised, best, told.part, seed),
+        advised=scored("advised", advised, best),
         by_treatment=each,
-        value=mean_value(money, treat_by(price.gains(effects)), rows.unit),
+        value=mean_value(money, rule, rows.unit, evidence) if fault is None else None,
+        refused=refused,
     )
 
 

@@ -1,6 +1,7 @@
 """The uplift model's registry port."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from foundation.scores import Interval
@@ -8,6 +9,8 @@ from recommender.offer_uplift import OfferUplift
 from recommender.uplift_evaluation import Evaluation
 
 UPLIFT = "uplift"
+# Logged with each version: decisions after it are news to the model.
+TOLD_UNTIL = "told_until"
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class UpliftReport:
         drawn_by: Kinds of that policy.
         customers: By what they got, "no offer" among them.
         response_rates: Share of them who redeemed in the window, same keys.
+        told_until: The last instant that training knew of.
     """
 
     model: OfferUplift
@@ -31,6 +35,7 @@ class UpliftReport:
     response_rates: dict[str, float]
     again: int
     left_out: dict[str, int]
+    told_until: datetime
 
     @property
     def pays(self) -> bool:
@@ -69,6 +74,10 @@ class UpliftRegistry(Protocol):
 
     def crown(self, version: int) -> None:
         """Make a version the champion."""
+        ...
+
+    def challenge(self, version: int) -> None:
+        """Make a version the challenger."""
         ...
 
     def champion_version(self) -> int | None:

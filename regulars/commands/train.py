@@ -98,14 +98,14 @@ def _train_uplift(as_json: bool) -> None:
             trained = train_uplift(
                 house.lake, house.uplift, admin.experiments(), house.settings, progress
             )
-        if trained.champion:
+        if trained.alias == "champion":
             admin.touch_catalogue()
     report, found = trained.report, trained.report.evaluation
     if as_json:
         print_json(
             {
                 "model": trained.name,
-                "alias": "champion" if trained.champion else None,
+                "alias": trained.alias,
                 "chosen": found.choice.chosen,
                 "verdict": report.verdict(),
                 "values": asdict(found.values),

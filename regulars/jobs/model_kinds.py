@@ -13,6 +13,7 @@ from recommender.uplift_registry import UPLIFT
 from regulars.jobs.customers import registry
 from regulars.jobs.response_gate import judge_response
 from regulars.jobs.simulated import without_simulated
+from regulars.jobs.uplift_gate import judge_uplift_challenger
 from regulars.progress import Progress
 from regulars.wiring import House
 from segmentation.churn import churn_features
@@ -45,6 +46,20 @@ def _own_report(_house: House, challenger: Version, _progress: Progress) -> Judg
     return Judgement((fault,) if fault else (), (fault or "sound by its own report",))
 
 
+def _uplift(house: House, challenger: Version, progress: Progress) -> Judgement:
+    with house.database() as url, house.admin(url) as admin:
+        experiments = admin.experiments()
+    return judge_uplift_challenger(
+        house.lake,
+        house.uplift,
+        experiments,
+        house.settings,
+        challenger,
+        house.life.named(UPLIFT, "champion"),
+        progress,
+    )
+
+
 KINDS: dict[str, ModelKind] = {
     RESPONSE: ModelKind(
         "auc", "calibration_slope", _response, lambda lake: response_hash(registry(lake))
@@ -53,7 +68,7 @@ KINDS: dict[str, ModelKind] = {
     UPLIFT: ModelKind(
         "policy_over_best",
         "policy_over_none",
-        _own_report,
+        _uplift,
         lambda lake: response_hash(registry(lake)),
     ),
     CHURN: ModelKind(

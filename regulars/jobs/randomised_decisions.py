@@ -3,7 +3,8 @@
 One row a customer and experiment: her first decision, since the variant she is in is independent
 only of what came before it. The treatment is the offer that stood first at the decision's first
 placement, or "no offer"; the outcome is what she earned in the window after it, over all products
-and net of what redeemed offers cost.
+and net of what redeemed offers cost. Only decisions that could show one offer in all are taken:
+the effect of several would be credited to the first.
 
 "No offer" is rarely drawn by a policy; it is what a variant of an experiment gives. Its
 probability is therefore that of the variant, and an offer's is that of the variant times the one
@@ -22,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,7 @@ NO_OFFER = "no offer"
 # Of offers that name no window: until their end would be another one for each decision.
 USUAL_DAYS = 30
 ROUNDING = 1e-9
+MANY_SLOTS = "that could show several offers at once"
 WAY_OUT = (
     "start an experiment with one variant of policy none and one of policy random ('regulars "
     "experiment start FILE'), and train again when its outcomes are in the lake ('regulars ingest')"
@@ -129,6 +132,12 @@ def told(left_out: dict[str, int]) -> str:
     return f" (decisions left out: {counted})"
 
 
+def _way_out(left_out: dict[str, int]) -> str:
+    if MANY_SLOTS in left_out:
+        return f"ask for one placement with limit 1 where the experiment runs; or {WAY_OUT}"
+    return WAY_OUT
+
+
 @dataclass
 class _Place:
     """An experiment as decisions meet it: who gives none, who may draw."""
@@ -153,6 +162,7 @@ def randomised_decisions(
     experiments: Sequence[StoredExperiment],
     until: datetime,
     time_zone: str,
+    after: datetime | None = None,
 ) -> RandomisedDecisions:
     """Read the lake's decisions that were drawn by chance.
 
@@ -161,6 +171,7 @@ def randomised_decisions(
         experiments: All there were, with the holdout: their shares are in no record.
         until: Outcomes are known up to here.
         time_zone: Zone of a customer who has none of her own.
+        after: Earlier decisions are left out; those from the beginning by default.
 
     Raises:
         TooLittleData: No decision can be used; says why, and what to do.
@@ -170,10 +181,14 @@ def randomised_decisions(
     places = _places(experiments)
     _meet(_records(lake), places, experiments, left_out, times)
     rows, choices = _drawn(lake, places, features, left_out)
+    if after is not None:
+        late = [row["at"] > after for row in rows]
+        _count(left_out, f"up to {after:%Y-%m-%d %H:%M}", late.count(False))
+        rows, choices = list(compress(rows, late)), list(compress(choices, late))
     if not rows:
         raise TooLittleData(
             "no decision in the lake was drawn by chance beside customers who by chance got no "
-            f"offer{told(left_out)}; {WAY_OUT}"
+            f"offer{told(left_out)}; {_way_out(left_out)}"
         )
     # Customers who could choose from other offers are other customers: one choice, one trial.
     (placement, offers), _ = Counter(choices).most_common(1)[0]
@@ -380,6 +395,8 @@ def _fault(
         return "of customers that the snapshot did not know"
     if record.versions.features != definitions or len(record.vector) != width:
         return "recorded under other definitions of features"
+    if sum(placement.limit for placement in record.placements) != 1:
+        return MANY_SLOTS
     if choice is None:
         return "with offers that the lake does not know"
     if not choice:

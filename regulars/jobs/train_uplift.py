@@ -1,7 +1,8 @@
 """Train uplift: learn from randomised decisions whom which offer makes spend more, and judge it.
 
-The model serves only if targeting by it beats both the best single offer for everyone and none, by
-cross-fitting; otherwise it is kept in the registry with the reason.
+The model may serve only if targeting by it beats both the best single offer for everyone and none,
+by cross-fitting; otherwise it is kept in the registry with the reason. The first such serves; where
+one does already, the next is its challenger, for 'regulars promote uplift'.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ import numpy as np
 from adapters.postgres_admin import StoredExperiment
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
+from foundation.model_life import Alias
 from foundation.money import Currency
 from foundation.scores import Interval
 from foundation.settings import Settings
 from recommender.affinity import response_hash
 from recommender.offer_uplift import OfferUplift
-from recommender.policy_value import Price, mean_value
+from recommender.policy_value import Price, mean_interval
 from recommender.uplift import fit_uplift
 from recommender.uplift_evaluation import FITS, cross_fit
 from recommender.uplift_registry import UPLIFT, UpliftRegistry, UpliftReport
@@ -35,11 +37,11 @@ from regulars.progress import Progress
 
 @dataclass(frozen=True)
 class TrainedUplift:
-    """What was trained, where it is registered, and whether it serves from now on."""
+    """What was trained, where it is registered, and what it goes by from now on, if anything."""
 
     report: UpliftReport
     version: int
-    champion: bool
+    alias: Alias | None
     assumptions: list[str]
 
     @property
@@ -65,8 +67,7 @@ class TrainedUplift:
                 "then caused is in the figures too"
             )
         lines += [
-            f"  {word:<28} {currency.show(one.value)} a decision "
-            f"[{currency.show(one.low)}, {currency.show(one.high)}]"
+            f"  {word:<28} {_shown(one, currency)}"
             for word, one in (
                 ("each what uplift advises", values.policy),
                 (f"all {report.best_single}", values.best_single),
@@ -81,13 +82,18 @@ class TrainedUplift:
                 "what policy response would have earned on these decisions is not known: they do "
                 "not record its scores; give it a variant of an experiment of its own to compare"
             )
-        served = (
-            "serves: name policy uplift in a variant of an experiment"
-            if self.champion
-            else "does not serve; what served before still does"
-        )
-        lines += [f"{report.verdict()} (minor units)", f"registered: {self.name} {served}"]
+        lines += [f"{report.verdict()} (minor units)", f"registered: {self.name} {self._served()}"]
         return [*lines, *(f"assumed: {statement}" for statement in self.assumptions)]
+
+    def _served(self) -> str:
+        if self.alias == "champion":
+            return "serves: name policy uplift in a variant of an experiment"
+        if self.alias == "challenger":
+            return (
+                "is the challenger; 'regulars promote uplift' compares it with the champion on "
+                "decisions drawn by chance from now on, when their outcomes are in the lake"
+            )
+        return "does not serve; what served before still does"
 
 
 def train_uplift(
@@ -97,7 +103,7 @@ def train_uplift(
     settings: Settings,
     progress: Progress,
 ) -> TrainedUplift:
-    """Train and judge; the champion changes only where targeting pays.
+    """Train and judge; a model by which targeting pays is the first champion, or a challenger.
 
     Args:
         experiments: All there were, with the holdout.
@@ -131,21 +137,35 @@ def train_uplift(
             response_rates=_response_rates(found),
             again=found.again,
             left_out=found.left_out,
+            told_until=until,
         )
         step.show("tracking in MLflow")
         version = models.register(report, lake.digest(TRAINED_ON))
-        if report.pays:
-            models.crown(version)
+        alias = _named(models, version) if report.pays else None
         step.show(report.verdict())
-    return TrainedUplift(report, version, report.pays, statements(lake))
+    return TrainedUplift(report, version, alias, statements(lake))
+
+
+def _named(models: UpliftRegistry, version: int) -> Alias:
+    if models.champion_version() is None:
+        models.crown(version)
+        return "champion"
+    models.challenge(version)
+    return "challenger"
 
 
 def _drawn(found: RandomisedDecisions) -> Interval:
     """Return what the policy that drew earned a decision: its own variant's mean."""
     own = found.rows[found.rows["drawn"]]
     unit = np.unique(own["unit"].to_numpy(dtype=object), return_inverse=True)[1]
-    money = own["outcome"].to_numpy(dtype=np.float64)[:, None]
-    return mean_value(money, np.zeros(len(own), dtype=np.int64), unit)
+    return mean_interval(own["outcome"].to_numpy(dtype=np.float64), unit)
+
+
+def _shown(one: Interval | None, currency: Currency) -> str:
+    if one is None:
+        return "cannot be judged"
+    low, high = currency.show(one.low), currency.show(one.high)
+    return f"{currency.show(one.value)} a decision [{low}, {high}]"
 
 
 def _response_rates(found: RandomisedDecisions) -> dict[str, float]:

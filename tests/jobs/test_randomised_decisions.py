@@ -40,7 +40,7 @@ def found(
 ) -> RandomisedDecisions:
     until = said.pop("until", told_until(lake))
     assert until is not None
-    return randomised_decisions(lake, FEATURES, experiments, until, ZONE)
+    return randomised_decisions(lake, FEATURES, experiments, until, ZONE, **said)
 
 
 def by_customer(shop: Shop) -> dict[str, DecisionRecord]:
@@ -154,6 +154,44 @@ def test_what_cannot_be_compared_is_left_out_and_counted(lake: DuckDbLake) -> No
         "not drawn by chance": 1,
         "whose 14 days are not over": 1,
     }
+
+
+def test_an_effect_of_several_slots_is_not_credited_to_the_first(lake: DuckDbLake) -> None:
+    shop = Shop((design(),))
+    for n in range(60):
+        shop.limit = 3 if n < 20 else 1
+        shop.visit(f"c-{n}", VECTORS[n], START, n)
+    shop.visit("last", VECTORS[0], START + 40 * DAY, 99)
+    shop.put_into(lake)
+
+    got = found(lake, stored(design()))
+
+    # Of both variants: who could have seen three are left out also where they saw none.
+    assert len(got.rows) == 40
+    assert got.left_out["that could show several offers at once"] == 20
+    assert got.rows["customer_id"].str.slice(2).astype(int).min() == 20
+
+
+def test_where_all_decisions_show_several_offers_the_way_out_is_to_ask_for_one(
+    lake: DuckDbLake,
+) -> None:
+    opened(30, lake, design(), limit=3)
+
+    with pytest.raises(TooLittleData, match=r"31 that could show several.*placement with limit 1"):
+        found(lake, stored(design()))
+
+
+def test_earlier_decisions_are_left_out_where_only_later_ones_are_asked_for(
+    lake: DuckDbLake,
+) -> None:
+    opened(60, lake, design())
+
+    since = START + timedelta(seconds=29)
+    got = found(lake, stored(design()), after=since)
+
+    assert got.rows["at"].min() > since
+    assert len(got.rows) == 30
+    assert got.left_out[f"up to {since:%Y-%m-%d %H:%M}"] == 30
 
 
 def test_the_holdout_compares_while_no_experiment_decides(lake: DuckDbLake) -> None:

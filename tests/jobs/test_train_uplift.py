@@ -54,7 +54,7 @@ def test_what_was_planted_is_found_serves_and_is_worth_what_was_said(
     trained = train_uplift(lake, models, stored(design()), settings, silent)
 
     values = trained.report.evaluation.values
-    assert (trained.champion, models.champion_version()) == (True, trained.version)
+    assert (trained.alias, models.champion_version()) == ("champion", trained.version)
     # Source: the planted effects. One offer for all earns (252 - 40) / 2 over none.
     single = (uplift_shop.LOVED + uplift_shop.UNLOVED) / 2
     assert values.none.low < USUAL < values.none.high
@@ -103,7 +103,7 @@ def test_where_nobody_gains_by_another_offer_what_served_goes_on(
 
     trained = train_uplift(lake, models, stored(design()), settings, silent)
 
-    assert (trained.champion, models.champion_version()) == (False, None)
+    assert (trained.alias, models.champion_version()) == (None, None)
     assert trained.report.evaluation.choice.chosen == "best_single"
     assert trained.report.best_single == "a"
     told = "\n".join(trained.told(Currency("USD")))

@@ -82,6 +82,7 @@ class Shop:
     designs: tuple[Experiment, ...]
     exploration: float = 0.1
     uplift: UpliftScorer | None = None
+    limit: int = 1
     records: list[DecisionRecord] = field(default_factory=list[DecisionRecord])
     lines: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     redeemed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -111,7 +112,7 @@ class Shop:
 
     def visit(self, customer: str, vector: np.ndarray, at: datetime, n: int) -> DecisionRecord:
         profile = Profile(customer, None, None, vector, {})
-        asked = DecisionRequest(customer, "app", [AskedPlacement("checkout", 1)])
+        asked = DecisionRequest(customer, "app", [AskedPlacement("checkout", self.limit)])
         record = decide(
             asked, profile, LiveState({}), self.known, decision_id=f"d-{n}", at=at, seed=n
         )
@@ -174,11 +175,13 @@ def opened(
     *designs: Experiment,
     seed: int = 1,
     alike: bool = False,
+    start: datetime = START,
     **fields: Any,
 ) -> Shop:
     """Let n customers come once, and one more when all windows are over.
 
     Args:
+        start: When they come.
         alike: All love offer a, so that nobody gains by another one.
     """
     shop = Shop(designs, **fields)
@@ -186,7 +189,8 @@ def opened(
     if alike:
         vectors[:, 0] = np.abs(vectors[:, 0])
     for i, vector in enumerate(vectors, start=1_000_000 * seed):
-        shop.visit(f"c-{i}", vector, START + timedelta(seconds=i % 1_000_000), i)
-    shop.visit("last", vectors[0], START + (DAYS + 2) * DAY, 1_000_000 * (seed + 1))
+        shop.visit(f"c-{i}", vector, start + timedelta(seconds=i % 1_000_000), i)
+    last = "last" if start == START else f"last-{seed}"
+    shop.visit(last, vectors[0], start + (DAYS + 2) * DAY, 1_000_000 * (seed + 1) - 1)
     shop.put_into(lake)
     return shop

@@ -10,8 +10,8 @@ from recommender.table_features import learn_encoding
 N = 60
 TABLE = pd.DataFrame(
     {
-        "spend": np.r_[np.nan, np.inf, np.arange(N - 2)],
-        "told": [str(i) for i in range(N)],
+        "spend": np.r_[np.nan, np.inf, np.arange(N - 2) / 2],
+        "told": [str(i % 40) for i in range(N)],
         "joined": ["2024-01-02", "2024-02-01"] * (N // 2),
         "zone": ["town", "country"] * (N // 2),
         "colour": (["red"] * 25 + ["blue"] * 25 + [None] * 9 + ["rare"]),
@@ -19,6 +19,9 @@ TABLE = pd.DataFrame(
         "always": 7,
         "empty": None,
         "code": [f"c-{i}" for i in range(N)],
+        "card": np.r_[np.nan, 1000 + np.arange(N - 1)],
+        "till": [f"{7000 + i}" for i in range(N)],
+        "street": [f"s-{i % 20}" for i in range(N)],
     }
 )
 
@@ -38,6 +41,9 @@ def test_columns_are_read_by_what_they_hold() -> None:
         "always": "constant",
         "empty": "constant",
         "code": "60 distinct words, like an id",
+        "card": "a whole number of its own in 100% of rows, like an id",
+        "till": "a whole number of its own in 100% of rows, like an id",
+        "street": "no word in 10 rows",
     }
     matrix = encoding.matrix(TABLE)
     assert np.isnan(matrix[:2, 0]).all()
@@ -54,3 +60,10 @@ def test_another_table_is_read_as_the_first_was() -> None:
     assert np.isnan(matrix[0, 1])
     with pytest.raises(RegularsError, match="column 'zone' is missing"):
         encoding.matrix(TABLE.drop(columns="zone"))
+
+
+def test_columns_are_taken_out_for_a_reason() -> None:
+    less = learn_encoding(TABLE).without({"colour": "known only later"})
+    assert "colour=red" not in less.names()
+    assert less.left_out["colour"] == "known only later"
+    assert less.matrix(TABLE).shape == (N, 5)

@@ -19,11 +19,32 @@ def test_shares_are_the_propensities_where_none_were_logged() -> None:
     assert rows.propensity[-1] == 0.8
 
 
-def test_a_matrix_of_propensities_counts_by_the_treatment_taken_and_is_floored() -> None:
-    rows = trial(X, ARM, Y, np.tile([0.999, 0.001], (200, 1)))
-    assert rows.propensity[0] == 0.999
-    assert rows.propensity[-1] == FLOOR
-    assert rows.floored == 100
+def test_a_matrix_of_propensities_counts_by_the_treatment_taken() -> None:
+    rows = trial(X, ARM, Y, np.tile([0.9, 0.1], (200, 1)))
+    assert (rows.propensity[0], rows.propensity[-1]) == (0.9, 0.1)
+
+
+def test_a_share_that_is_the_same_for_all_is_never_raised_however_small() -> None:
+    arm = np.repeat([0, 1], [19_940, 60])
+    rows = trial(np.zeros((20_000, 1)), arm, np.arange(20_000.0))
+    assert rows.propensity[-1] == 0.003
+    logged = trial(X, ARM, Y, np.tile([0.999, 0.001], (200, 1)))
+    assert logged.propensity[-1] == 0.001
+
+
+def test_tiny_chances_that_differ_from_row_to_row_are_refused() -> None:
+    chance = np.r_[np.full(100, 0.5), np.linspace(0.001, 0.5, 100)]
+    rare = int((chance < FLOOR).sum())
+    with pytest.raises(TooLittleData, match=rf"below 0.01 in {rare} of 200 rows.*say so") as told:
+        trial(X, ARM, Y, chance)
+    assert "\n" not in str(told.value)
+
+
+def test_rows_to_judge_on_need_not_be_enough_to_learn_from() -> None:
+    arm = np.repeat([0, 1], [195, 5])
+    assert trial(X, arm, Y, learn=False).k == 1
+    with pytest.raises(TooLittleData, match="code 1 was given to 5 units"):
+        trial(X, arm, Y)
 
 
 @pytest.mark.parametrize(

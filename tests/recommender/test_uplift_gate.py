@@ -1,0 +1,102 @@
+"""A challenger targets in the champion's place only if it surely loses nothing by it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from foundation.errors import TooLittleData
+from foundation.model_life import Judgement
+from recommender.trial import trial
+from recommender.uplift_gate import Told, judge_uplift
+
+N = 6000
+
+
+def judged(seed: int, challenger: Any, champion: Any, gain: float = 200.0) -> Judgement:
+    """Judge on rows where offer 1 brings `gain` to the first half of customers, else -100.
+
+    The models are functions of (loves, town): what each tells that the offer causes.
+    """
+    draw = np.random.default_rng(seed)
+    loves, town = draw.random(N) < 0.5, draw.random(N) < 0.2
+    arm = draw.integers(0, 2, N)
+    outcome = 400 + draw.normal(0, 150, N) + arm * np.where(loves, gain, -100.0)
+    rows = trial(np.zeros((N, 1)), arm, outcome, np.full(N, 0.5), learn=False)
+    expected = np.column_stack([np.full(N, 400.0), 400 + np.where(loves, gain, -100.0) / 2])
+    segments = {"town": town, "nobody": np.zeros(N, dtype=bool)}
+    told = [Told(one(loves, town)[:, None] * 1.0) for one in (challenger, champion)]
+    return judge_uplift(rows, expected, told[0], told[1], segments)
+
+
+def right(loves: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return np.where(loves, 200.0, -100.0)
+
+
+def all_alike(loves: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return np.full(len(loves), 50.0)
+
+
+def wrong(loves: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return np.where(loves, -100.0, 200.0)
+
+
+def nobody_in_town(loves: np.ndarray, town: np.ndarray) -> np.ndarray:
+    return np.where(town, -100.0, right(loves, town))
+
+
+def boasting(loves: np.ndarray, _: np.ndarray) -> np.ndarray:
+    return 3 * np.where(loves, 200.0, -100.0)
+
+
+def failing(found: Judgement) -> list[str]:
+    return [fault.split(":")[0] for fault in found.faults]
+
+
+def test_a_better_challenger_and_an_equal_one_pass() -> None:
+    better = judged(1, right, all_alike)
+    assert better.faults == ()
+    # Truth: it saves 100 of the half that would lose them.
+    figure = better.record["parts"][0]["figure"]
+    assert figure["low"] < 50 < figure["high"]
+    equal = judged(1, right, right)
+    assert equal.faults == ()
+    assert equal.record["parts"][0]["figure"] == {"value": 0, "low": 0, "high": 0}
+    assert "not judged: nobody: 0 units, 50 are needed" in equal.told
+
+
+@pytest.mark.parametrize(
+    ("challenger", "faults"),
+    [
+        (wrong, ["value", "calibration slope", "observed/expected gain", "town"]),
+        (all_alike, ["value", "town"]),
+        (nobody_in_town, ["value", "town"]),
+        (boasting, ["calibration slope", "observed/expected gain"]),
+    ],
+)
+def test_a_challenger_that_is_worse_boasts_or_harms_a_segment_is_named(
+    challenger: Any, faults: list[str]
+) -> None:
+    found = judged(2, challenger, right)
+    assert failing(found) == faults
+    assert all("\n" not in fault for fault in found.faults)
+
+
+def test_a_segment_s_harm_may_hide_in_a_value_that_is_as_good() -> None:
+    def half(loves: np.ndarray, town: np.ndarray) -> np.ndarray:
+        return np.where(town | loves, 60.0, -60.0) * np.where(town & loves, -1, 1)
+
+    def other(loves: np.ndarray, town: np.ndarray) -> np.ndarray:
+        return np.where(town, right(loves, town), np.where(loves, -1.0, 1.0))
+
+    # In town it treats the wrong ones, elsewhere it repairs what the champion did wrong.
+    found = judged(3, half, other)
+    assert "value" not in failing(found)
+    assert "town" in failing(found)
+
+
+def test_too_few_outcomes_to_tell_are_refused() -> None:
+    rows = trial(np.zeros((80, 1)), np.repeat([0, 1], [60, 20]), np.arange(80.0), learn=False)
+    told = Told(np.ones((80, 1)))
+    with pytest.raises(TooLittleData, match="effective successes"):
+        judge_uplift(rows, np.zeros((80, 2)), told, told, {})
