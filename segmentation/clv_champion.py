@@ -190,7 +190,8 @@ def choose(purchases: pd.DataFrame, end_day: int, seed: int) -> Choice:
             + "; ".join(f"cut {day}: {reason}" for day, reason in skipped.items())
         )
     refused: dict[Candidate, str] = {
-        name: reason for cut in found for name, reason in cut.refused.items()}
+        name: reason for cut in found for name, reason in cut.refused.items()
+    }
     errors: dict[Candidate, tuple[ForecastError, ...]] = {
         name: tuple(cut.errors[name] for cut in found) for name in CANDIDATES if name not in refused
     }

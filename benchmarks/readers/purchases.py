@@ -225,7 +225,9 @@ def _by_name(table: pd.DataFrame, wanted: Columns) -> _Found:
 
 def _by_content(table: pd.DataFrame, wanted: Columns) -> _Found:
     """Tell columns without names apart, or refuse."""
-    dates = [wanted.date] if wanted.date else [str(c) for c in table if _dated(table, str(c), wanted)]
+    dates = (
+        [wanted.date] if wanted.date else [str(c) for c in table if _dated(table, str(c), wanted)]
+    )
     if len(dates) != 1:
         raise ValueError(
             f"has no header and {len(dates)} of its {table.shape[1]} columns hold dates; "
