@@ -91,10 +91,10 @@ def _show_value(value: dict[str, Any], show: Any) -> None:
                 f"{show(group['low'])} to {show(group['high'])}",
             )
         out.print(table)
-    say(f"valued by {value['model']} ({value['kind']}), {_held_out(value['errors'])}")
+    say(f"valued by {value['model']} ({value['kind']}), {error_told(value['errors'])}")
 
 
-def _held_out(errors: dict[str, float]) -> str:
+def error_told(errors: dict[str, float]) -> str:
     """Say how far off net sales were, and over which time: value may look further ahead."""
     if "money_bias" not in errors:
         return "whose net sales could not be judged on days it never saw"
