@@ -6,6 +6,7 @@ or all that fit mean the same days; time of day and offset are left aside.
 
 import re
 from datetime import date, datetime
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -44,17 +45,17 @@ def days_of(cells: pd.Series, date_format: str | None = None) -> tuple[np.ndarra
         ValueError: No format fits all cells.
         ReadTwoWays: Two do, and mean different days.
     """
-    written, place = np.unique(cells.to_numpy(dtype=str), return_inverse=True)
-    dates = [TIME.sub("", cell, count=1) for cell in written]
+    # A format with hours reads cells as they are written; without, a day is read but once.
+    whole = date_format is not None and "%H" in date_format
+    days = cells if whole else cells.str.replace(TIME, "", n=1, regex=True)
+    written, place = np.unique(days.to_numpy(dtype=str), return_inverse=True)
     fitting: dict[str, list[int]] = {}
     for tried in (date_format,) if date_format else FORMATS:
-        # A format with hours reads the cell as it is written.
-        read = [_day(cell, tried) for cell in (written if "%H" in tried else dates)]
-        days = [day for day in read if day is not None]
-        if len(days) == len(read):
-            fitting[tried] = days
+        read = list(takewhile(lambda day: day is not None, (_day(w, tried) for w in written)))
+        if len(read) == len(written):
+            fitting[tried] = [day for day in read if day is not None]
     if not fitting:
-        raise ValueError(_misfit(written, dates, date_format))
+        raise ValueError(_misfit(written, date_format))
     first, *others = fitting
     differing = [other for other in others if fitting[other] != fitting[first]]
     if differing:
@@ -76,9 +77,9 @@ def _day(cell: str, date_format: str) -> int | None:
         return None
 
 
-def _misfit(written: np.ndarray, dates: list[str], date_format: str | None) -> str:
+def _misfit(written: np.ndarray, date_format: str | None) -> str:
     if date_format:
-        wrong = next(c for c, d in zip(written, dates, strict=True) if _day(d, date_format) is None)
+        wrong = next(cell for cell in written if _day(cell, date_format) is None)
         return f"{str(wrong)!r} is no date written as {date_format} (--date-format)"
     for shape, meaning in NUMBERS:
         if all(shape.fullmatch(str(cell)) for cell in written):
@@ -86,7 +87,7 @@ def _misfit(written: np.ndarray, dates: list[str], date_format: str | None) -> s
                 f"dates such as {str(written[0])!r} are numbers ({meaning}, it seems); write them "
                 "as yyyy-mm-dd"
             )
-    lone = next((c for c, d in zip(written, dates, strict=True) if not _fits_any(d)), None)
+    lone = next((cell for cell in written if not _fits_any(cell)), None)
     if lone is not None:
         return f"{str(lone)!r} is no date; write dates as yyyy-mm-dd"
     return (

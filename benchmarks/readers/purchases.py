@@ -22,7 +22,16 @@ from foundation.errors import RegularsError
 
 # Names in small letters and figures alone, currencies left out; the specific before the general.
 CUSTOMER = (
-    *("customerid", "custid", "customernumber", "customerno", "customerkey", "customercode"),
+    *(
+        "customerid",
+        "custid",
+        "customeruniqueid",
+        "customerref",
+        "customernumber",
+        "customerno",
+        "customerkey",
+        "customercode",
+    ),
     *("clientid", "memberid", "userid", "shopperid", "buyerid", "householdid", "householdkey"),
     *("accountid", "cardid", "visitorid", "personid", "customer", "client", "member", "user"),
     *("household", "shopper", "buyer", "cust", "id"),
@@ -36,8 +45,10 @@ DATE = (
 AMOUNT = (
     *("totalamount", "netamount", "amountpaid", "totalprice", "ordertotal", "invoicetotal"),
     *("linetotal", "netsales", "salesamount", "salesvalue", "ordervalue", "transactionamount"),
-    *("purchaseamount", "orderamount", "totalspend", "monetaryvalue", "amount", "total"),
-    *("dollars", "spend", "revenue", "sales", "turnover", "monetary", "value", "payment", "paid"),
+    *("purchaseamount", "orderamount", "totalspend", "totalspent", "totalsales", "totalvalue"),
+    *("tranamount", "transamount", "transactionvalue", "purchasevalue", "paymentvalue"),
+    *("paymentamount", "monetaryvalue", "amount", "total", "dollars", "spend", "spent"),
+    *("revenue", "sales", "turnover", "monetary", "value", "payment", "paid"),
 )
 UNIT_PRICE = ("unitprice", "priceperunit", "itemprice", "priceeach", "price")
 QUANTITY = (
@@ -46,6 +57,8 @@ QUANTITY = (
 )
 # A price that may be that of the whole purchase, where no quantity says otherwise.
 PRICE = "price"
+# Beside a price it may be a number of pieces.
+GENERAL_AMOUNT = "amount"
 # Names rows as often as customers.
 GENERAL_ID = "id"
 CURRENCIES = {"usd", "eur", "gbp", "chf", "cad", "aud", "in"}
@@ -135,6 +148,8 @@ def _table(path: Path) -> tuple[pd.DataFrame, bool]:
     if content[:4] == b"PAR1":
         frame = pd.read_parquet(io.BytesIO(content)).reset_index()
         return frame.rename(columns=str), True
+    if content[:4] == b"PK\x03\x04":
+        raise ValueError("is a spreadsheet or an archive; save its sheet as CSV")
     rows = [row for row in _rows(_decoded(content)) if any(cell.strip() for cell in row)]
     headed = not any(_starts_with_figure(cell) for cell in rows[0])
     names = [cell.strip() for cell in rows[0]] if headed else _positions(rows[0])
@@ -208,9 +223,15 @@ def _by_name(table: pd.DataFrame, wanted: Columns) -> _Found:
         )
     date = wanted.date or _named(table, DATE, "date")
     amount = wanted.amount or _first(table, AMOUNT)
+    price, quantity = _first(table, UNIT_PRICE), _first(table, QUANTITY)
+    unclear = wanted.amount is None and amount is not None and _plain(amount) == GENERAL_AMOUNT
+    if unclear and price and not quantity:
+        raise ValueError(
+            f"column {amount!r} beside {price!r} may count pieces or be money; name what was paid "
+            "with --amount"
+        )
     if amount is not None:
         return _Found(customer, date, amount)
-    price, quantity = _first(table, UNIT_PRICE), _first(table, QUANTITY)
     if price is not None and quantity is not None:
         return _Found(customer, date, None, price, quantity)
     if price is not None and _plain(price) == PRICE:
@@ -269,7 +290,7 @@ def _named(table: pd.DataFrame, names: tuple[str, ...], subject: str) -> str:
     if found is None:
         raise ValueError(
             f"no column is known as its {subject}, it has {_list(table)}; call it "
-            f"{names[0]!r} or name it with --{subject}"
+            f"{subject!r} or name it with --{subject}"
         )
     return found
 

@@ -62,6 +62,8 @@ KINDS = {
     "thousands": file_of(
         dated("%Y-%m-%d"), ["29.33", '"1,234.50"', "7.00", "0.05"], "customer,date,amount\n"
     ),
+    "thousands without decimals": "customer,date,amount\n"
+    'c1,2021-01-02,"29.33"\nc2,2021-02-28,"1,234.5"\nc1,2021-12-25,7\nc3,2021-01-13,.05\n',
     "decimal comma": file_of(
         dated("%d.%m.%Y"), ["29,33", "1.234,50 €", "7", "0,05"], "Kunde,date,amount\n", ";"
     ).replace("Kunde", "customer"),
@@ -148,6 +150,10 @@ def test_named_columns_are_taken_by_name_or_by_position(tmp_path: Path) -> None:
         ("customer,date,amount\na,,1\n", "1 rows have nothing in 'date'"),
         ("customer,date,amount\na,2021-01-01,inf\n", "'inf' in 'amount' is no amount"),
         ('customer,date,amount\na,2021-01-01,"1.234,5"\na,2021-01-02,1.5\n', "now after a comma"),
+        ("customer,date,amount,price\na,2021-01-01,2,9\n", "may count pieces or be money"),
+        ("customer;date;amount\na;2021-01-01;1,500\n", "'1,500' may be thousands or decimals"),
+        ("customer;date;amount\na;2021-01-01;1.500\na;2021-01-02;900\n", "'1.500' may be"),
+        ("PK\x03\x04", "is a spreadsheet or an archive"),
         ("customer,date,amount\n,2021-01-01,1\n", "none of them with a customer"),
         ("customer,date,amount\na,2021-01-01\n", "row 2 has 2 columns"),
         ("00001 19970101 2\n00001 19970102 2 5\n", "3 columns or more"),

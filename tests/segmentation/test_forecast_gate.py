@@ -41,7 +41,7 @@ def test_no_plain_forecast_passes(name: str) -> None:
 
 
 def test_a_forecast_of_nothing_is_refused_though_its_mae_is_below_the_truths() -> None:
-    # A shop of customers who come twice a year, while they come.
+    # A shop of customers who come every other year, while they come.
     rarely = (0.3, 30.0, 0.7, 12.0)
     purchases = known_purchases(3_000, LAST + 1, 5, rarely)
     nothing, known = (
