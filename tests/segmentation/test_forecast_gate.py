@@ -80,9 +80,10 @@ def test_the_rival_in_rmse_is_the_best_of_all_plain_forecasts() -> None:
     found = judge(actual, actual + draw.normal(0, 0.1, 500), plain, 3)
     assert dict(found.rivals) == {"mae": "everybody alike", "rmse": "everybody alike"}
     assert found.faults() == ()
-    # Were everybody alike forecast far too high, nobody would be the one to beat.
-    found = judge(actual, actual, plain | {"everybody alike": np.full(500, 9.0)}, 3)
-    assert found.rivals["rmse"] == "as often as so far"
+    # Where those who expect purchases expect far too many, expecting none is what must be beaten.
+    too_many = {"as often as so far": np.full(500, 9.0), "everybody alike": np.full(500, 8.0)}
+    found = judge(actual, actual, plain | too_many, 3)
+    assert dict(found.rivals) == {"mae": "everybody alike", "rmse": "nobody buys"}
 
 
 def test_everybody_alike_goes_on_at_the_rate_of_all_together() -> None:
