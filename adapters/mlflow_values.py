@@ -37,7 +37,7 @@ class MlflowValues:
         with mlflow.start_run(
             experiment_id=self._home.experiment(EXPERIMENT), run_name=kind
         ) as run:
-            fault = "" if report.beats_plain else report.verdict()
+            fault = report.verdict() if report.faults else ""
             mlflow.set_tags({"kind": kind, "data_digest": data_digest, FAULT: fault})
             mlflow.log_params(
                 {
@@ -59,10 +59,10 @@ class MlflowValues:
             mlflow.log_text(to_text(report.model), MODEL_FILE)
             source = mlflow.get_artifact_uri("model")
         version = self._home.register(CLV, source, run.info.run_id)
-        if report.beats_plain:
-            self._home.crown(CLV, version, "trained")
-        else:
+        if report.faults:
             self._home.point(CLV, "challenger", version)
+        else:
+            self._home.crown(CLV, version, "trained")
         return RegisteredValueModel(version, kind, metrics, trained_until)
 
     @answering()
@@ -98,16 +98,18 @@ class MlflowValues:
 
 
 def _metrics(report: ValueReport) -> dict[str, float]:
-    figures = {"coverage_80": report.coverage, "mae_gain": report.gain}
-    judged = {
-        "": report.errors[report.model.kind],
-        "money_": report.money,
-        "baseline_": report.baseline,
-    }
-    for prefix, error in judged.items():
+    found, money = report.judged, report.money.error
+    figures = {"coverage_80": report.coverage}
+    figures |= {f"{error}_gain": gain for error, gain in found.gains.items()}
+    # The baseline is the plain forecast of the lowest RMSE, which must be beaten in it.
+    judged = {"": found.ours, "baseline_": found.plain[found.rivals["rmse"]]}
+    for prefix, error in (judged | ({"money_": money} if money else {})).items():
         figures |= {f"{prefix}mae": error.mae, f"{prefix}rmse": error.rmse}
         figures[f"{prefix}bias"] = error.bias
-    found: dict[str, float] = {}
+    told: dict[str, float] = {
+        "weeks_held_out": report.weeks_held_out,
+        "money_unjudged": report.money.unjudged,
+    }
     for name, figure in figures.items():
-        found |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
-    return found
+        told |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
+    return told

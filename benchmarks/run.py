@@ -16,10 +16,13 @@ from foundation.errors import RegularsError
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A figure and the bar it is held to, as written in the benchmark's own file."""
+    """A figure and the bar it is held to, as written in the benchmark's own file.
+
+    `value` is None where it could not be measured; such a bar does not hold.
+    """
 
     name: str
-    value: float
+    value: float | None
     bar: str
     holds: bool
 
@@ -62,7 +65,8 @@ def run(name: str, options: Sequence[str]) -> int:
         for figure, value in figures.items():
             print(f"{figure}: {value}")
         for bar in bars:
-            print(f"{'holds' if bar.holds else 'FAILS'}: {bar.name} {bar.value:.4g}, bar {bar.bar}")
+            value = "not measured" if bar.value is None else f"{bar.value:.4g}"
+            print(f"{'holds' if bar.holds else 'FAILS'}: {bar.name} {value}, bar {bar.bar}")
     return 0 if all(bar.holds for bar in bars) else 1
 
 

@@ -4,13 +4,15 @@ The history is cut at several earlier days. At each, every candidate is fitted o
 and forecasts what came after, up to the end. A candidate's score is its MAE and RMSE, each in parts
 of the plain forecast's ("as often as so far"), averaged over the days: below 1 it beats that
 forecast. The cuts begin at half the history, since models differ in the long run: that is the
-longest horizon that leaves as much to learn from. Nothing after the end is looked at.
+longest horizon that leaves as much to learn from. Nothing after the end is looked at. A day after
+which nothing can be judged is skipped, and that is said.
 
 Source: rolling-origin evaluation, Tashman 2000; relative errors, Hyndman and Koehler 2006.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, timedelta
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -18,8 +20,10 @@ import numpy as np
 import pandas as pd
 
 from foundation.errors import TooLittleData
-from segmentation.forecast_error import ForecastError, forecast_error
+from segmentation.forecast_error import ForecastError, NoForecast, forecast_error
+from segmentation.forecast_gate import Judged, judge
 from segmentation.likelihood import NotConverged
+from segmentation.plain_forecast import PLAIN, Forecast, as_often_as_so_far
 from segmentation.purchase_models import NAMES, PurchaseModel, fit
 from segmentation.purchase_summary import (
     DAYS_A_WEEK,
@@ -48,15 +52,37 @@ class Choice:
     """The champion of a history and how the candidates did at each cut.
 
     `errors` are by candidate, one for each day of `cuts`; `baseline` is the plain forecast's.
-    `refused` says why a candidate has none.
+    `refused` says why a candidate has none, `skipped` why a day (by its date) was not judged.
+    `first` are the models fitted up to the first of the cuts.
     """
 
-    champion: Candidate
     scores: dict[Candidate, float]
     errors: dict[Candidate, tuple[ForecastError, ...]]
     baseline: tuple[ForecastError, ...]
     cuts: tuple[int, ...]
     refused: dict[Candidate, str]
+    skipped: dict[str, str]
+    first: dict[Candidate, ClvModel]
+
+    @property
+    def ranking(self) -> tuple[Candidate, ...]:
+        """The candidates, the best first."""
+        return tuple(sorted(self.scores, key=lambda name: self.scores[name]))
+
+    @property
+    def champion(self) -> Candidate:
+        return self.ranking[0]
+
+    def best_of(self, refused: Mapping[Candidate, str]) -> Candidate:
+        """Return the best candidate that was not refused later.
+
+        Raises:
+            NotConverged: All were.
+        """
+        for name in self.ranking:
+            if name not in refused:
+                return name
+        raise NotConverged("; ".join(refused[name] for name in self.ranking))
 
 
 def summary_of(frame: pd.DataFrame) -> PurchaseSummary:
@@ -73,21 +99,22 @@ def fit_candidates(
         The fitted ones, and of each other the reason why it is none.
     """
     summary = summary_of(summarise_days(purchases, end_day))
+    until = f"up to {day_told(end_day)}"
     fitted: dict[Candidate, ClvModel] = {}
     refused: dict[Candidate, str] = {}
     for name in NAMES:
         try:
             fitted[name] = fit(name, summary)
         except NotConverged as error:
-            refused[name] = str(error)
+            refused[name] = f"{until}: {error}"
     growth = fitted.get(GROWTH)
     if not isinstance(growth, PurchaseModel):
-        refused["two_stage"] = f"two-stage model: needs the growth of {GROWTH}; {refused[GROWTH]}"
+        refused["two_stage"] = f"two-stage model: needs the growth of {GROWTH}, {refused[GROWTH]}"
         return fitted, refused
     try:
         fitted["two_stage"] = fit_two_stage(purchases, end_day, weeks, growth, seed)
     except TooLittleData as error:
-        refused["two_stage"] = str(error)
+        refused["two_stage"] = f"{until}: {error}"
     return fitted, refused
 
 
@@ -108,14 +135,8 @@ def alive_chance(model: ClvModel, summary: pd.DataFrame) -> Floats:
     return fitted.alive(*(summary[column].to_numpy() for column in ("x", "t_x", "T")))
 
 
-def as_often_as_so_far(summary: pd.DataFrame, weeks: float) -> Floats:
-    """Return the plain forecast: purchases go on at each customer's rate so far, shape (n,)."""
-    x, T = summary["x"].to_numpy(), summary["T"].to_numpy()
-    return np.where(T > 0, x / np.maximum(T, 1 / DAYS_A_WEEK), 0.0) * weeks
-
-
 def held_out_error(
-    forecast: Callable[[pd.DataFrame, float], Floats],
+    forecast: Forecast,
     purchases: pd.DataFrame,
     cut: int,
     end_day: int,
@@ -126,15 +147,27 @@ def held_out_error(
     return forecast_error(actual, forecast(summary, (end_day - cut) / DAYS_A_WEEK))
 
 
+def judged(
+    forecast: Forecast, purchases: pd.DataFrame, cut: int, end_day: int, seed: int
+) -> Judged:
+    """Judge a forecast made after `cut` for the days up to `end_day` beside the plain ones."""
+    summary = summarise_days(purchases, cut)
+    actual = purchases_after(purchases[purchases["day"] <= end_day], cut, summary.index)
+    weeks = (end_day - cut) / DAYS_A_WEEK
+    plain = {name: expects(summary, weeks) for name, expects in PLAIN.items()}
+    return judge(actual, forecast(summary, weeks), plain, seed)
+
+
 def choose(purchases: pd.DataFrame, end_day: int, seed: int) -> Choice:
     """Choose the champion on purchases up to and including `end_day`.
 
     Args:
-        purchases: As for summarise_days; what lies after `end_day` is not read.
+        purchases: As for summarise_days, days since 1970-01-01; what lies after `end_day` is not
+            read.
 
     Raises:
         TooLittleData: The history is shorter than 8 weeks.
-        NotConverged: No candidate could be fitted at every cut.
+        NotConverged: No cut could be judged, or no candidate fitted at all that could.
     """
     seen = purchases[purchases["day"] <= end_day]
     first = int(seen["day"].min()) if len(seen) else end_day
@@ -144,31 +177,67 @@ def choose(purchases: pd.DataFrame, end_day: int, seed: int) -> Choice:
             f"purchases of {span} days are too few to choose a model of value: at least "
             f"{SHORTEST_DAYS} are needed; load a longer history"
         )
-    cuts = tuple(first + int(span * part) for part in CUTS)
-    baseline = tuple(held_out_error(as_often_as_so_far, seen, cut, end_day) for cut in cuts)
-    tried = [fit_candidates(seen, cut, (end_day - cut) / DAYS_A_WEEK, seed) for cut in cuts]
+    found: list[_Cut] = []
+    skipped: dict[str, str] = {}
+    for day in (first + int(span * part) for part in CUTS):
+        try:
+            found.append(_cut(seen, day, end_day, seed))
+        except (TooLittleData, NotConverged) as error:
+            skipped[day_told(day)] = str(error)
+    if not found:
+        raise NotConverged(
+            "no model could be judged inside the history: "
+            + "; ".join(f"cut {day}: {reason}" for day, reason in skipped.items())
+        )
     refused: dict[Candidate, str] = {
-        name: reason for _, reasons in tried for name, reason in reasons.items()
+        name: reason for cut in found for name, reason in cut.refused.items()
     }
     errors: dict[Candidate, tuple[ForecastError, ...]] = {
-        name: tuple(
-            held_out_error(partial(expected, fitted[name]), seen, cut, end_day)
-            for cut, (fitted, _) in zip(cuts, tried, strict=True)
-        )
-        for name in CANDIDATES
-        if name not in refused
+        name: tuple(cut.errors[name] for cut in found) for name in CANDIDATES if name not in refused
     }
     if not errors:
         raise NotConverged("; ".join(refused.values()))
-    scores: dict[Candidate, float] = {n: _score(e, baseline) for n, e in errors.items()}
+    plain = tuple(cut.baseline for cut in found)
     return Choice(
-        champion=min(scores, key=lambda name: scores[name]),
-        scores=scores,
+        scores={name: _score(error, plain) for name, error in errors.items()},
         errors=errors,
-        baseline=baseline,
-        cuts=cuts,
+        baseline=plain,
+        cuts=tuple(cut.day for cut in found),
         refused=refused,
+        skipped=skipped,
+        first=found[0].models,
     )
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """What was fitted up to a day, and how it did after it."""
+
+    day: int
+    baseline: ForecastError
+    models: dict[Candidate, ClvModel]
+    errors: dict[Candidate, ForecastError]
+    refused: dict[Candidate, str]
+
+
+def _cut(purchases: pd.DataFrame, day: int, end_day: int, seed: int) -> _Cut:
+    """Judge every candidate at a cut; refuse the cut where nothing can be judged or fitted."""
+    baseline = held_out_error(as_often_as_so_far, purchases, day, end_day)
+    models, refused = fit_candidates(purchases, day, (end_day - day) / DAYS_A_WEEK, seed)
+    errors: dict[Candidate, ForecastError] = {}
+    for name, model in models.items():
+        try:
+            errors[name] = held_out_error(partial(expected, model), purchases, day, end_day)
+        except NoForecast as unknown:
+            refused[name] = f"{name} up to {day_told(day)}: {unknown}"
+    if not errors:
+        raise NotConverged("; ".join(refused.values()))
+    return _Cut(day, baseline, models, errors, refused)
+
+
+def day_told(day: int) -> str:
+    """Write a day since 1970-01-01 as a date."""
+    return str(date(1970, 1, 1) + timedelta(days=day))
 
 
 def _score(found: tuple[ForecastError, ...], plain: tuple[ForecastError, ...]) -> float:

@@ -43,7 +43,8 @@ def churn_card(report: ChurnReport, feature_hash: str, data_digest: str) -> str:
 
 def value_card(report: ValueReport, data_digest: str) -> str:
     """Return the card of a model of customer value."""
-    error = report.errors[report.model.kind]
+    found, money = report.judged, report.money.error
+    rivals = found.rivals
     return _card(
         f"Model of customer value ({report.model.kind})",
         "How often will a customer buy within the horizon, and what will she bring?",
@@ -52,11 +53,14 @@ def value_card(report: ValueReport, data_digest: str) -> str:
         [f"Data digest `{data_digest}`; purchases alone, nothing else about a customer."],
         f"the last {report.weeks_held_out:.0f} weeks, by models fitted before them",
         {
-            "MAE, purchases a customer": error.mae,
-            "MAE of the plain forecast": report.baseline.mae,
-            "gain over the plain forecast": report.gain,
-            "bias of all purchases": error.bias,
-            "bias of net sales": report.money.bias,
+            "MAE, purchases a customer": found.ours.mae,
+            f"MAE of '{rivals['mae']}'": found.plain[rivals["mae"]].mae,
+            "MAE below it by": found.gains["mae"],
+            "RMSE, purchases a customer": found.ours.rmse,
+            f"RMSE of '{rivals['rmse']}'": found.plain[rivals["rmse"]].rmse,
+            "RMSE below it by": found.gains["rmse"],
+            "bias of all purchases": found.ours.bias,
+            **({"bias of net sales": money.bias} if money else {}),
             "coverage of 80 % intervals": report.coverage,
         },
         report.verdict(),
@@ -64,6 +68,7 @@ def value_card(report: ValueReport, data_digest: str) -> str:
             "The first purchase loaded counts as the first there was.",
             "It knows no season and no campaign; a year that differs from the last it cannot see.",
             "Net sales, not margin.",
+            f"Judged in money: {report.money.told()}.",
         ],
     )
 

@@ -204,4 +204,35 @@ def expected_purchases(
         z,
     )
     power = np.where(easily, r + x, a - 1)
-    return alive * total / (a - 1) * (1 - (1 - z) ** power * series)
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = total / (a - 1) * (1 - (1 - z) ** power * series)
+    # Both overflow for some parameters of hundreds beside some of a hundredth.
+    lost = ~np.isfinite(found)
+    if lost.any():
+        odds = np.broadcast_to(weeks / (alpha + T), found.shape)[lost]
+        found[lost] = _purchases_while_alive(r + x[lost], odds, a, chances[lost])
+    return alive * found
+
+
+# Steps of a trapezoid rule, for an integrand that dies away doubly exponentially.
+STEPS = np.linspace(-12.0, 12.0, 481)
+
+
+def _purchases_while_alive(shape: Floats, odds: Floats, a: float, chances: Floats) -> Floats:
+    """Return the mean of (1 - (1 + p odds)^-shape) / p over p ~ Beta(a, chances), shape (n,).
+
+    Summed over the logit of p, whose density has one hill and exponential tails.
+    """
+    found = np.empty(len(shape))
+    for start in range(0, len(shape), BLOCK):
+        rows = slice(start, start + BLOCK)
+        b, n, c = chances[rows, None], shape[rows, None], odds[rows, None]
+        width = np.sqrt(1 / a + 1 / b)
+        logit = np.log(a / b) + width * np.sinh(STEPS)
+        log_p, log_q = -np.logaddexp(0.0, -logit), -np.logaddexp(0.0, logit)
+        weight = np.exp(a * log_p + b * log_q - betaln(a, b)) * width * np.cosh(STEPS)
+        # log(1 + p c) keeps its digits where p has none left; there the mean is n c itself.
+        p = np.exp(np.maximum(log_p, -700.0))
+        bought = -np.expm1(-n * np.log1p(p * c)) / p
+        found[rows] = (weight * bought).sum(axis=1) * (STEPS[1] - STEPS[0])
+    return found

@@ -12,19 +12,22 @@ import lightgbm
 import numpy as np
 import pandas as pd
 
+from foundation.errors import TooLittleData
 from foundation.scores import Interval
 from segmentation.clv_champion import (
     Candidate,
     Choice,
     ClvModel,
-    as_often_as_so_far,
     choose,
+    day_told,
     expected,
     fit_candidates,
     held_out_error,
+    judged,
 )
 from segmentation.customer_value import Horizon, calibrated_rank, futures, held_share
-from segmentation.forecast_error import ForecastError, forecast_error, mae_gain, mean_figure
+from segmentation.forecast_error import ForecastError, NoForecast, forecast_error, mean_figure
+from segmentation.forecast_gate import Judged
 from segmentation.likelihood import NotConverged
 from segmentation.purchase_models import PurchaseModel
 from segmentation.purchase_summary import DAYS_A_WEEK, purchases_after, summarise_days
@@ -48,41 +51,62 @@ class ValueModel:
 
 
 @dataclass(frozen=True)
+class MoneyJudged:
+    """The errors of net sales, over the customers whose mean spend is known.
+
+    `unjudged` customers are left out of them: nothing is known of what a purchase of theirs brings.
+    `error` is None where the held-out days can tell none, and `fault` says why.
+    """
+
+    error: ForecastError | None
+    unjudged: int
+    fault: str = ""
+
+    def told(self) -> str:
+        """Say in one clause how far off net sales were."""
+        if self.error is None:
+            return self.fault
+        bias = self.error.bias
+        left_out = f", {self.unjudged:,} customers not judged" if self.unjudged else ""
+        return f"net sales {bias.value:+.1%} [{bias.low:+.1%}, {bias.high:+.1%}]{left_out}"
+
+
+@dataclass(frozen=True)
 class ValueReport:
     """The model of all the history, and what its like did on the held-out days.
 
-    `errors` are those of every candidate fitted before `test_from` (a day), `baseline` the plain
-    forecast's; `gain` is what the champion's MAE is below it, on the same customers. `coverage` is
-    the share of customers whose purchases the champion's 80 % intervals held, ties shared out;
-    `money` are the champion's errors of net sales.
+    `errors` are those of every candidate fitted before `test_from` (a day); `judged` are the
+    champion's beside the plain forecasts'. `coverage` is the share of customers whose purchases the
+    champion's 80 % intervals held, ties shared out. `refused` says why a candidate has no errors or
+    was passed over.
     """
 
     model: ValueModel
     choice: Choice
     errors: dict[Candidate, ForecastError]
-    baseline: ForecastError
-    gain: Interval
+    judged: Judged
     coverage: Interval
-    money: ForecastError
+    money: MoneyJudged
     test_from: int
     weeks_held_out: float
     refused: dict[Candidate, str]
 
     @property
-    def beats_plain(self) -> bool:
-        """Whether the champion is surely better than the plain forecast; else it may not serve."""
-        return self.gain.low > 0
+    def faults(self) -> tuple[str, ...]:
+        """Why the champion may not serve; nothing where it may."""
+        return self.judged.faults() + ((self.money.fault,) if self.money.fault else ())
 
     def verdict(self) -> str:
         """Say in one sentence which model won and how far off it was."""
-        ours, plain = self.errors[self.model.kind], self.baseline
-        word = "beats" if self.beats_plain else "does not surely beat"
-        return (
-            f"{self.model.kind} {word} the plain forecast: it misses a customer's purchases by "
-            f"{_told(ours.mae)} against {_told(plain.mae)}, less by {_told(self.gain)}; all "
-            f"purchases by "
+        ours, gains, rivals = self.judged.ours, self.judged.gains, self.judged.rivals
+        word = "may not serve" if self.faults else "beats the plain forecasts"
+        told = (
+            f"{self.model.kind} {word}: it misses a customer's purchases by {_told(ours.mae)}, "
+            f"{_told(gains['mae'])} less than {rivals['mae']!r}; its RMSE is {_told(ours.rmse)}, "
+            f"{_told(gains['rmse'])} less than of {rivals['rmse']!r}; all purchases it misses by "
             f"{ours.bias.value:+.1%} [{ours.bias.low:+.1%}, {ours.bias.high:+.1%}]"
         )
+        return "; ".join([told, *self.faults])
 
 
 def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> ValueReport:
@@ -93,30 +117,27 @@ def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> V
 
     Raises:
         TooLittleData: The history is too short, or too few bought again.
-        NotConverged: No candidate could be fitted, or the champion not on the whole history.
+        NotConverged: No candidate could be fitted each time.
     """
     first, last = int(purchases["day"].min()), int(purchases["day"].max())
     cut = last - int((last - first) * HELD_OUT_SHARE)
     choice = choose(purchases, cut, seed)
     weeks = (last - cut) / DAYS_A_WEEK
     earlier, refused = fit_candidates(purchases, cut, weeks, seed)
-    if choice.champion in refused:
-        raise NotConverged(refused[choice.champion])
-    rank = _rank(choice, purchases, cut, seed)
-    coverage, money = _judged(earlier[choice.champion], rank, purchases, cut, last, seed)
     everything, not_again = fit_candidates(purchases, last, horizon.weeks, seed)
-    if choice.champion in not_again:
-        raise NotConverged(not_again[choice.champion])
-    summary = summarise_days(purchases, last)
+    refused = choice.refused | not_again | refused
+    champion = choice.best_of(refused)
+    rank = _rank(choice, champion, purchases, cut, seed)
+    model = earlier[champion]
+    coverage, money = _held_and_paid(model, rank, purchases, cut, last, seed)
     return ValueReport(
-        model=ValueModel(choice.champion, everything[choice.champion], _spend(summary), rank),
+        model=ValueModel(champion, everything[champion], _spend(purchases, last), rank),
         choice=choice,
         errors={
-            name: held_out_error(partial(expected, model), purchases, cut, last)
-            for name, model in earlier.items()
+            name: held_out_error(partial(expected, fitted), purchases, cut, last)
+            for name, fitted in earlier.items()
         },
-        baseline=held_out_error(as_often_as_so_far, purchases, cut, last),
-        gain=_gain(earlier[choice.champion], purchases, cut, last, seed),
+        judged=judged(partial(expected, model), purchases, cut, last, seed),
         coverage=coverage,
         money=money,
         test_from=cut + 1,
@@ -176,35 +197,23 @@ def from_text(text: str) -> ValueModel:
     )
 
 
-def _rank(choice: Choice, purchases: pd.DataFrame, end: int, seed: int) -> int:
+def _rank(choice: Choice, champion: Candidate, purchases: pd.DataFrame, end: int, seed: int) -> int:
     """Calibrate intervals at the first cut: like value, they are about the long run."""
     cut = choice.cuts[0]
-    weeks = (end - cut) / DAYS_A_WEEK
-    fitted, _ = fit_candidates(purchases, cut, weeks, seed)
     summary = summarise_days(purchases, cut)
-    seen = purchases[purchases["day"] <= end]
-    actual = purchases_after(seen, cut, summary.index)
+    actual = purchases_after(purchases[purchases["day"] <= end], cut, summary.index)
+    horizon = Horizon((end - cut) / DAYS_A_WEEK, 0.0)
     # Only purchases are counted, so any spend would do.
-    model, spend = fitted[choice.champion], _spend(summary)
-    drawn = list(futures(model, spend, summary, Horizon(weeks, 0.0), seed))
+    drawn = list(futures(choice.first[champion], _spend(purchases, end), summary, horizon, seed))
     return calibrated_rank([d for _, d, _ in drawn], [actual[rows] for rows, _, _ in drawn])
 
 
-def _gain(model: ClvModel, purchases: pd.DataFrame, cut: int, last: int, seed: int) -> Interval:
-    summary = summarise_days(purchases, cut)
-    weeks = (last - cut) / DAYS_A_WEEK
-    actual = purchases_after(purchases, cut, summary.index)
-    return mae_gain(
-        actual, expected(model, summary, weeks), as_often_as_so_far(summary, weeks), seed
-    )
-
-
-def _judged(
+def _held_and_paid(
     model: ClvModel, rank: int, purchases: pd.DataFrame, cut: int, last: int, seed: int
-) -> tuple[Interval, ForecastError]:
+) -> tuple[Interval, MoneyJudged]:
     """Return how many intervals held the held-out days, and the errors of net sales."""
     summary = summarise_days(purchases, cut)
-    spend = _spend(summary)
+    spend = _spend(purchases, cut)
     undiscounted = Horizon((last - cut) / DAYS_A_WEEK, 0.0)
     actual = purchases_after(purchases, cut, summary.index)
     held = [
@@ -214,12 +223,26 @@ def _judged(
     mean = spend.expected_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())
     later = purchases[purchases["day"] > cut].groupby("customer_id")["amount"].sum()
     paid = later.reindex(summary.index, fill_value=0.0).to_numpy(np.float64)
-    money = forecast_error(paid, expected(model, summary, undiscounted.weeks) * mean)
-    return mean_figure(np.concatenate(held)), money
+    forecast = expected(model, summary, undiscounted.weeks) * mean
+    return mean_figure(np.concatenate(held)), judge_money(paid, forecast)
 
 
-def _spend(summary: pd.DataFrame) -> SpendModel:
-    return fit_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())
+def judge_money(paid: np.ndarray, forecast: np.ndarray) -> MoneyJudged:
+    """Judge net sales, shape (n,); a forecast is NaN where her mean spend is unknown."""
+    known = ~np.isnan(forecast)
+    unjudged = int(np.count_nonzero(~known))
+    try:
+        return MoneyJudged(forecast_error(paid[known], forecast[known]), unjudged)
+    except (TooLittleData, NoForecast) as error:
+        return MoneyJudged(None, unjudged, f"net sales cannot be judged: {error}")
+
+
+def _spend(purchases: pd.DataFrame, day: int) -> SpendModel:
+    summary = summarise_days(purchases, day)
+    try:
+        return fit_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())
+    except (TooLittleData, NotConverged) as error:
+        raise type(error)(f"up to {day_told(day)}: {error}") from error
 
 
 def _numbers(model: PurchaseModel | SpendModel) -> dict[str, object]:

@@ -29,7 +29,7 @@ class ValueRegistry(Protocol):
     def register(
         self, report: ValueReport, data_digest: str, trained_until: datetime
     ) -> RegisteredValueModel:
-        """Log a training; its model is the champion if it surely beats the plain forecast.
+        """Log a training; its model is the champion if the report finds no fault.
 
         Else it is the challenger, which serves only if somebody insists.
         """

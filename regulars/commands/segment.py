@@ -91,11 +91,21 @@ def _show_value(value: dict[str, Any], show: Any) -> None:
                 f"{show(group['low'])} to {show(group['high'])}",
             )
         out.print(table)
-    errors = value["errors"]
-    say(
-        f"valued by {value['model']} ({value['kind']}), whose net sales were off by "
-        f"{errors['money_bias']:+.1%} [{errors['money_bias_low']:+.1%}, "
-        f"{errors['money_bias_high']:+.1%}] on days it never saw"
+    say(f"valued by {value['model']} ({value['kind']}), {error_told(value['errors'])}")
+
+
+def error_told(errors: dict[str, float]) -> str:
+    """Say how far off net sales were, and over which time: value may look further ahead."""
+    if "money_bias" not in errors:
+        return "whose net sales could not be judged on days it never saw"
+    # Registered before the horizon was kept.
+    weeks = errors.get("weeks_held_out")
+    horizon = f"the {weeks:.0f} weeks" if weeks else "days"
+    left_out = errors.get("money_unjudged", 0)
+    without = f"; {left_out:,.0f} customers could not be judged" if left_out else ""
+    return (
+        f"whose net sales of {horizon} that it never saw were off by {errors['money_bias']:+.1%} "
+        f"[{errors['money_bias_low']:+.1%}, {errors['money_bias_high']:+.1%}]{without}"
     )
 
 

@@ -207,7 +207,11 @@ def _train_clv(as_json: bool) -> None:
                 "kept_because": trained.kept_because,
                 "metrics": champion.metrics if champion else None,
                 "verdict": report.verdict() if report else None,
-                "gain_over_plain": asdict(report.gain) if report else None,
+                "gain_over_plain": (
+                    {e: asdict(gain) for e, gain in report.judged.gains.items()} if report else None
+                ),
+                "faults": report.faults if report else None,
+                "money": asdict(report.money) if report else None,
                 "inner_scores": report.choice.scores if report else None,
                 "errors": {k: asdict(e) for k, e in report.errors.items()} if report else None,
                 "refused": report.refused if report else None,
@@ -228,11 +232,11 @@ def _train_clv(as_json: bool) -> None:
         )
     for name, reason in report.refused.items():
         say(f"  {name:<10} refused: {reason}")
+    for day, reason in report.choice.skipped.items():
+        say(f"  cut {day} skipped: {reason}")
     say(
         f"80 % intervals held {report.coverage.value:.1%} "
-        f"[{report.coverage.low:.1%}, {report.coverage.high:.1%}]; net sales "
-        f"{report.money.bias.value:+.1%} [{report.money.bias.low:+.1%}, "
-        f"{report.money.bias.high:+.1%}]"
+        f"[{report.coverage.low:.1%}, {report.coverage.high:.1%}]; {report.money.told()}"
     )
     if trained.kept_because or champion is None:
         say(str(trained.kept_because))

@@ -1,6 +1,6 @@
 """Train the model of customer value on the lake's purchases, tracked and registered in MLflow.
 
-A training that does not converge, or whose model is not surely better than the plain forecast,
+A training that does not converge, or whose model may not serve (segmentation/forecast_gate.py),
 changes nothing: the last champion stays, and that is said.
 """
 
@@ -59,7 +59,7 @@ def train_clv(lake: Lake, models: ValueRegistry, now: datetime, progress: Progre
             return ClvTraining(champion, None, str(error))
         step.show("tracking in MLflow")
         found = models.register(report, lake.digest(TRAINED_ON), last_purchase(lake, now))
-        if not report.beats_plain:
+        if report.faults:
             champion = models.champion()
             stays = f"{champion.name} stays the champion" if champion else "there is no champion"
             step.show(f"{found.name} is not the champion")

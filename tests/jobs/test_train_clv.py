@@ -26,7 +26,7 @@ from segmentation import likelihood
 from segmentation.clv_champion import CANDIDATES, expected, fit_candidates
 from segmentation.purchase_summary import summarise_days
 from segmentation.spend_model import fit_spend
-from segmentation.value_model import ValueModel, from_text, to_text
+from segmentation.value_model import ValueModel, from_text, judge_money, to_text
 from tests.deployment import Shelf
 from tests.shoppers_known import known_purchases
 
@@ -91,6 +91,9 @@ def test_the_champion_is_registered_with_its_held_out_error_beside_the_plain_for
     assert (found.version, found.kind) == (1, trained.report.choice.champion)
     assert found.metrics["mae_low"] < found.metrics["mae"] < found.metrics["mae_high"]
     assert found.metrics["mae"] < found.metrics["baseline_mae"]
+    assert found.metrics["rmse_gain_low"] > 0
+    # A quarter of 400 days.
+    assert found.metrics["weeks_held_out"] == pytest.approx(99 / 7)
     # 600 customers: 80 % within four standard errors.
     assert 0.74 < found.metrics["coverage_80"] < 0.86
     assert to_text(models.load(found)) == to_text(trained.report.model)
@@ -160,18 +163,47 @@ def test_a_training_that_does_not_converge_keeps_the_last_champion(
     assert again.champion == trained.champion == models.champion()
 
 
+@pytest.mark.parametrize("error", ["mae", "rmse"])
 def test_a_model_that_is_not_surely_better_than_the_plain_forecast_is_no_champion(
-    trained: ClvTraining, models: MlflowValues
+    error: str, trained: ClvTraining, models: MlflowValues
 ) -> None:
     assert trained.report is not None
-    assert trained.report.gain.low > 0
-    # The same training, had its interval held 0.
-    worse = replace(trained.report, gain=Interval(0.01, -0.001, 0.02))
-    assert "does not surely beat the plain forecast" in worse.verdict()
+    assert trained.report.faults == ()
+    gains = trained.report.judged.gains
+    assert gains["mae"].low > 0
+    # The same training, had its interval of one error held 0.
+    unsure = gains | {error: Interval(0.01, -0.001, 0.02)}
+    worse = replace(trained.report, judged=replace(trained.report.judged, gains=unsure))
+    assert f"its {error.upper()} is not surely below" in worse.verdict()
     found = models.register(worse, "digest", NOW)
     assert trained.champion is not None
     assert found.version > trained.champion.version
     assert models.champion() == trained.champion
+
+
+def test_a_model_whose_money_cannot_be_judged_is_no_champion(
+    trained: ClvTraining, models: MlflowValues
+) -> None:
+    assert trained.report is not None
+    # All that was paid in the held-out days was given back.
+    nothing = judge_money(np.zeros(CUSTOMERS), np.ones(CUSTOMERS))
+    worse = replace(trained.report, money=nothing)
+    assert "net sales cannot be judged: forecast error of 600 customers" in worse.verdict()
+    found = models.register(worse, "digest", NOW)
+    assert models.champion() == trained.champion
+    assert "money_bias" not in found.metrics
+
+
+def test_customers_of_unknown_spend_are_left_out_of_the_money_and_counted() -> None:
+    paid, forecast = np.full(40, 5.0), np.full(40, 6.0)
+    forecast[:3] = np.nan
+    found = judge_money(paid, forecast)
+    assert found.error is not None
+    assert (found.error.customers, found.unjudged) == (37, 3)
+    assert found.error.bias.value == pytest.approx(0.2)
+    assert found.told().endswith("3 customers not judged")
+    forecast[5] = np.inf
+    assert "no number for 1 of 37 customers" in judge_money(paid, forecast).fault
 
 
 @pytest.mark.slow

@@ -9,12 +9,13 @@ from foundation.errors import TooLittleData
 from segmentation.clv_champion import (
     CANDIDATES,
     Choice,
-    as_often_as_so_far,
     choose,
     expected,
     fit_candidates,
     held_out_error,
 )
+from segmentation.likelihood import NotConverged
+from segmentation.plain_forecast import as_often_as_so_far
 from tests.shoppers_known import known_purchases
 
 END = 300
@@ -62,3 +63,40 @@ def test_the_champion_beats_the_plain_forecast_on_days_it_never_saw(
 def test_a_history_of_some_weeks_is_refused(purchases: pd.DataFrame) -> None:
     with pytest.raises(TooLittleData, match="purchases of 40 days are too few"):
         choose(purchases, 40, 7)
+
+
+def test_a_cut_before_the_shop_had_customers_is_skipped_and_said(purchases: pd.DataFrame) -> None:
+    few = purchases["customer_id"].isin([f"c{number}" for number in range(5)])
+    grown = pd.concat([purchases[few], purchases[~few].assign(day=purchases["day"] + 240)])
+    found = choose(grown, 440, 7)
+    assert len(found.cuts) == 2
+    assert list(found.skipped) == ["1970-08-16"]
+    assert "of 5 customers" in found.skipped["1970-08-16"]
+    assert all(len(errors) == 2 for errors in found.errors.values())
+
+
+def test_a_candidate_refused_at_a_cut_says_when_and_why(
+    purchases: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A bar that cannot be met: nobody's histories are enough for trees.
+    monkeypatch.setattr("segmentation.two_stage.FEWEST_BUYERS", 10_000)
+    found = choose(purchases[purchases["customer_id"] < "c2"], END, 7)
+    assert set(found.refused) == {"two_stage"}
+    assert found.refused["two_stage"].startswith("up to 1970-08-14: two-stage model:")
+    assert found.champion in found.scores
+
+
+def test_the_next_best_takes_the_place_of_a_champion_refused_later(choice: Choice) -> None:
+    best, second, *rest = choice.ranking
+    assert choice.best_of({}) == best == choice.champion
+    assert choice.best_of({best: "no maximum"}) == second
+    with pytest.raises(NotConverged, match="no maximum; flat"):
+        choice.best_of({best: "no maximum", second: "flat", **dict.fromkeys(rest, "flat")})
+
+
+def test_a_history_of_which_no_cut_can_be_judged_names_them(purchases: pd.DataFrame) -> None:
+    once = purchases.drop_duplicates("customer_id")
+    with pytest.raises(
+        NotConverged, match=r"cut 1970-05-31: .*actual total is 0.*; cut 1970-07-07"
+    ):
+        choose(once, END, 7)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from foundation.errors import TooLittleData
-from segmentation.forecast_error import forecast_error, mae_gain
+from segmentation.forecast_error import NoForecast, forecast_error, mae_gain, rmse_gain
 
 
 def test_errors_are_those_of_their_definitions() -> None:
@@ -14,7 +14,7 @@ def test_errors_are_those_of_their_definitions() -> None:
     assert (found.mae.value, found.rmse.value, found.bias.value) == pytest.approx((1, 1, 1))
     # Every customer misses by 1: no other sample would differ in MAE.
     assert (found.mae.low, found.mae.high) == pytest.approx((1, 1))
-    assert (found.customers, found.purchases) == (20, 20)
+    assert (found.customers, found.actual_total) == (20, 20.0)
 
 
 def test_the_interval_of_the_bias_holds_the_truth_in_95_of_100_samples() -> None:
@@ -30,7 +30,9 @@ def test_the_interval_of_the_bias_holds_the_truth_in_95_of_100_samples() -> None
 
 
 def test_a_period_in_which_nobody_bought_has_no_error() -> None:
-    with pytest.raises(TooLittleData, match=r"20 customers with 0 purchases.*hold out a longer"):
+    with pytest.raises(
+        TooLittleData, match=r"20 customers whose actual total is 0.*hold out a longer"
+    ):
         forecast_error(np.zeros(20), np.ones(20))
 
 
@@ -44,3 +46,42 @@ def test_the_paired_gain_agrees_with_the_paired_t_interval() -> None:
     theirs = stats.ttest_1samp(gain, 0).confidence_interval(0.95)
     assert found.value == pytest.approx(gain.mean())
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.005)
+
+
+def test_the_paired_gain_in_rmse_agrees_with_the_delta_method() -> None:
+    draw = np.random.default_rng(4)
+    actual = draw.poisson(3, 4_000).astype(float)
+    ours, plain = np.full(4_000, 3.0), actual + draw.normal(0, 2, 4_000)
+    found = rmse_gain(actual, ours, plain, 1)
+    squares = np.column_stack([(actual - plain) ** 2, (actual - ours) ** 2])
+    theirs, own = np.sqrt(squares.mean(axis=0))
+    # Each customer's share in the difference of roots.
+    part = squares[:, 0] / (2 * theirs) - squares[:, 1] / (2 * own)
+    half = 1.96 * part.std() / np.sqrt(4_000)
+    assert found.value == pytest.approx(theirs - own)
+    assert (found.low, found.high) == pytest.approx(
+        (theirs - own - half, theirs - own + half), abs=0.006
+    )
+
+
+@pytest.mark.parametrize("unknown", [np.nan, np.inf])
+def test_a_forecast_that_is_no_number_has_no_error(unknown: float) -> None:
+    actual, forecast = np.ones(20), np.r_[np.ones(19), unknown]
+    for figure in (
+        lambda: forecast_error(actual, forecast),
+        lambda: mae_gain(actual, forecast, actual, 1),
+        lambda: rmse_gain(actual, actual, forecast, 1),
+    ):
+        with pytest.raises(NoForecast, match="no number for 1 of 20 customers"):
+            figure()
+
+
+def test_a_bias_in_parts_of_next_to_nothing_is_refused() -> None:
+    draw = np.random.default_rng(5)
+    # Returns took nearly all of it: the total is above 0 by chance.
+    paid = draw.normal(0.1, 10.0, 200)
+    with pytest.raises(TooLittleData, match="not surely above 0, so no bias can be told"):
+        forecast_error(paid, np.ones(200))
+    with pytest.raises(TooLittleData, match="not surely above 0"):
+        forecast_error(-np.ones(200), np.ones(200))
+    assert forecast_error(paid + 20, np.full(200, 20.0)).bias.value == pytest.approx(0, abs=0.1)

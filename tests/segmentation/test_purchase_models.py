@@ -3,14 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 from foundation.errors import TooLittleData
 from segmentation.purchase_models import (
     NAMES,
     Name,
+    _purchases_while_alive,  # pyright: ignore[reportPrivateUsage]
     alive_probability,
     expected_purchases,
     fit,
@@ -221,3 +222,53 @@ def test_in_a_shop_of_one_price_a_purchase_brings_that_price() -> None:
     spend = np.where(x > 0, 350.0, np.nan)
     model = fit_spend(x, spend)
     assert model.expected_spend(x, spend) == pytest.approx(np.full(40, 350.0), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["bg_nbd", "mbg_nbd"])
+def test_a_customer_of_today_is_expected_to_buy_a_number_where_both_series_overflow(
+    name: Name,
+) -> None:
+    parameters = (30.0, 0.01, 200.0, 300.0)
+    *_, a, b = parameters
+    never = np.zeros(1)
+    found = expected_purchases(name, parameters, never, never, never, 39.0)
+    # So fast a buyer makes all purchases she will ever make: (a + b - 1) / (a - 1) for whoever
+    # stops with a chance ~ Beta(a, b) after each, one purchase more having been survived in
+    # MBG/NBD, which only b of a + b do at the first.
+    alive = b / (a + b) if name == "mbg_nbd" else 1.0
+    chances = b + (name == "mbg_nbd")
+    assert found == pytest.approx(alive * (a + chances - 1) / (a - 1), rel=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    logs=some.tuples(*[some.floats(-6, 6)] * 4),
+    x=some.integers(0, 50),
+    T=some.sampled_from([0.0, 1 / 7, 10.0, 100.0]),
+    weeks=some.sampled_from([1 / 7, 39.0, 520.0]),
+)
+def test_expected_purchases_are_a_number_that_grows_with_time(
+    logs: tuple[float, ...], x: int, T: float, weeks: float
+) -> None:
+    parameters = tuple(np.exp(logs))
+    history = np.array([float(x) if T else 0.0]), np.array([T / 2 if x else 0.0]), np.array([T])
+    for name in NAMES:
+        sooner, later = (
+            expected_purchases(name, parameters, *history, ahead)[0] for ahead in (weeks, 2 * weeks)
+        )
+        assert 0 <= sooner <= later * (1 + 1e-4) < np.inf
+
+
+@pytest.mark.parametrize("a", [0.05, 0.8, 3.0, 20.0])
+@pytest.mark.parametrize(
+    ("chances", "shape", "odds"), [(2.0, 0.5, 4.0), (30.0, 3.0, 50.0), (0.5, 5.0, 0.3)]
+)
+def test_the_sum_over_the_logit_agrees_with_the_closed_form(
+    a: float, chances: float, shape: float, odds: float
+) -> None:
+    # Fader, Hardie and Lee 2005, equation 10, by scipy's hypergeometric function.
+    total = a + chances - 1
+    series = special.hyp2f1(shape, chances, total, odds / (1 + odds))
+    theirs = total / (a - 1) * (1 - (1 + odds) ** -shape * series)
+    ours = _purchases_while_alive(np.array([shape]), np.array([odds]), a, np.array([chances]))
+    assert ours[0] == pytest.approx(theirs, rel=1e-6)
