@@ -20,6 +20,7 @@ from foundation.settings import Settings
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.offer_features import offer_feature_names
 from recommender.response_model import ResponseModel
+from recommender.value import FREE, Contact
 from regulars.jobs.off_policy import policy_contest
 from regulars.jobs.publish import catalogue_offers
 from regulars.jobs.recorded_scores import RecordedScores, checked
@@ -291,14 +292,14 @@ class Flat:
         self.offers, self.names, self.feature_hash = OFFERS, (*CUSTOMER, *CONTEXT_NAMES), HASH
         self._values = values
 
-    def values(self, matrix: np.ndarray) -> np.ndarray:
+    def values(self, matrix: np.ndarray, contact: Contact = FREE) -> np.ndarray:
         return np.tile(self._values, (len(matrix), 1))
 
 
 class Knowing(Flat):
     """Knows what each offer truly earns with whom."""
 
-    def values(self, matrix: np.ndarray) -> np.ndarray:
+    def values(self, matrix: np.ndarray, contact: Contact = FREE) -> np.ndarray:
         return effects(matrix)
 
 

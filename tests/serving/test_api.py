@@ -129,11 +129,12 @@ def client(served: Served) -> Iterator[httpx.Client]:
 
 def wait_for_the_model(url: str, key: str) -> None:
     """Workers answer before their model is loaded, and say so; wait until all of them have it."""
-    headers = {"Authorization": f"Bearer {key}"}
+    # A connection that is kept would always be answered by the same worker.
+    headers = {"Authorization": f"Bearer {key}", "Connection": "close"}
     with httpx.Client(base_url=url, headers=headers, timeout=30, trust_env=False) as client:
 
         def all_have_it() -> bool:
-            return not any(ask(client, "warm-up")["degraded"] for _ in range(12))
+            return not any(ask(client, "warm-up")["degraded"] for _ in range(24))
 
         assert within(120, all_have_it)
 
@@ -413,7 +414,8 @@ class TestUses:
         popularity = {d["offer_id"]: p for d, p in before} | {"scarce": 0.5}
         served.admin.publish_offers(documents, popularity)
         with served.client() as one:
-            assert within(10, lambda: all("scarce" in self.named(one) for _ in range(8)))
+            one.headers["Connection"] = "close"
+            assert within(20, lambda: all("scarce" in self.named(one) for _ in range(24)))
         yield "scarce"
         popularity.pop("scarce")
         served.admin.publish_offers([d for d, _ in before], popularity)
