@@ -154,9 +154,10 @@ class DecisionService:
         self._keys: dict[bytes, KeyFacts] = {}
         self._keys_read = 0.0
         self._looks: Batcher[str, None] = Batcher(self._look, lanes=1)
-        # Reads run beside each other; two commits at a time keep the disk busy and still group.
-        self._states: Batcher[str, LiveState] = Batcher(parts.journal.live_states, lanes=4)
-        self._records: Batcher[DecisionRecord, None] = Batcher(self._write, lanes=2)
+        # One read and one commit at a time: whoever comes meanwhile shares the next, and the more
+        # come the cheaper each one is.
+        self._states: Batcher[str, LiveState] = Batcher(parts.journal.live_states, lanes=1)
+        self._records: Batcher[DecisionRecord, None] = Batcher(self._write, lanes=1)
         # One offer that all want is one lock: a second lane serves the other offers meanwhile.
         self._claims: Batcher[Claim, Claimed | None] = Batcher(parts.uses.claim, lanes=2)
         self._held: dict[str, Held] = {}
