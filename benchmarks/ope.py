@@ -73,7 +73,7 @@ class Cell:
             for offer in every.T:
                 known *= offers[offer] / left
                 left -= offers[offer]
-        return every, *chance
+        return every, chance[0], chance[1]
 
     def marginals(self) -> tuple[np.ndarray, np.ndarray]:
         """Return how likely each offer is at each position, shape (positions, OFFERS), twice."""
@@ -97,7 +97,7 @@ class Cell:
             return False
         logging, target = self.marginals()
         squares = float((target**2 / logging * self.rates()).sum()) * np.exp(self.spread**2)
-        return self.decisions * self.truth() ** 2 / squares >= EASY_SUCCESSES
+        return bool(self.decisions * self.truth() ** 2 / squares >= EASY_SUCCESSES)
 
     def log(self, draw: np.random.Generator) -> tuple[Logged, Direct | None]:
         """Return a log, a row for each decision and position, and forecasts for single offers."""

@@ -1,6 +1,7 @@
 """Exposures of our own decisions: what was recorded when an offer was shown, and what followed.
 
-Inputs are the recorded ones, never computed anew. A decision whose inputs were recorded under
+Inputs are the recorded ones, never computed anew; an outcome is credited to one decision only (see
+credit.py). A decision whose inputs were recorded under
 other definitions than today's is left out and counted: its columns mean something else.
 """
 
@@ -17,11 +18,12 @@ from foundation.features import Feature
 from foundation.lake import Lake
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import response_hash
+from recommender.credit import credited
 from recommender.exposures import (
     TrainingFrame,
     input_names,
     offer_matrix,
-    with_outcomes,
+    with_history,
     with_window,
 )
 
@@ -90,7 +92,12 @@ def recorded_exposures(
     over = shown["ends"] <= observed_until
     sound_rows = np.array(current, dtype=bool)
     chosen = (answerable & over).to_numpy() & sound_rows
-    rows = with_outcomes(lake, shown[chosen].reset_index(drop=True).assign(as_of=lambda t: t["at"]))
+    told_of = {
+        name: _followed(shown, credited(lake, shown, kind))[chosen]
+        for name, kind in (("outcome", "redeem"), ("activated", "activate"))
+    }
+    rows = shown[chosen].reset_index(drop=True).assign(as_of=lambda t: t["at"], **told_of)
+    rows = with_history(lake, rows)
     offer_names, offer = offer_matrix(lake, rows["offer_id"])
     names = input_names(features, offer_names)
     told = np.array(inputs, dtype=np.float64).reshape(-1, len(names) - len(offer_names))[chosen]
@@ -103,6 +110,16 @@ def recorded_exposures(
         unanswerable=int((~answerable).sum()),
         outdated=int(((answerable & over).to_numpy() & ~sound_rows).sum()),
     )
+
+
+def _followed(shown: pd.DataFrame, outcomes: pd.DataFrame) -> np.ndarray:
+    """Return whether an outcome lies inside each exposure's window, 0 or 1."""
+    windows = shown[["decision_id", "offer_id", "at", "ends"]].reset_index(names="row")
+    pairs = windows.merge(outcomes, on=["decision_id", "offer_id"], suffixes=("", "_told"))
+    inside = (pairs["at_told"] >= pairs["at"]) & (pairs["at_told"] < pairs["ends"])
+    followed = np.zeros(len(shown), dtype=np.int64)
+    followed[pairs["row"][inside]] = 1
+    return followed
 
 
 def _records(lake: Lake) -> Iterator[DecisionRecord]:

@@ -1,8 +1,9 @@
 """What would another policy have earned on the decisions the lake holds?
 
 Each slate is weighed twice from its record: the probability under the policy that drew it and
-under the target. An offer earns when it is redeemed by the decision's own outcome inside the
-attribution window; decisions whose window is not over are left out and counted.
+under the target. An offer earns when a redemption credited to the decision (see
+recommender/credit.py) lies inside the attribution window; decisions whose window is not over are
+left out and counted.
 """
 
 import json
@@ -19,6 +20,7 @@ import pandas as pd
 from foundation.decision import DecisionRecord, Policy, Slate, decode_record
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
+from recommender.credit import credited, shown_offers
 from recommender.off_policy import Logged, OffPolicyValue, off_policy_value
 from recommender.policies import Eligible, slot_probabilities
 from recommender.policy_contest import Contest, contest
@@ -115,12 +117,12 @@ class _Log:
         self.offers = offers_known(lake)
         limits = (p.limit for r in self.over for p in r.placements if p.name == placement)
         self.positions = max(limits, default=1)
-        redeemed = _redeemed(lake, until)
+        made_at = {record.decision_id: record.at for record in self.over}
+        outcomes = credited(lake, shown_offers(lake), "redeem")
         self.earned = {
-            (record.decision_id, offer_id)
-            for record in self.over
-            for offer_id, at in redeemed.get(record.decision_id, [])
-            if record.at <= at < record.at + self.window
+            (which, offer_id)
+            for which, offer_id, at in outcomes.itertuples(index=False)
+            if which in made_at and made_at[which] <= at < made_at[which] + self.window
         }
 
     def weighed(
@@ -351,15 +353,6 @@ def offers_known(lake: Lake) -> dict[str, tuple[Eligible, frozenset[str]]]:
         )
         for row in lake.fetch(table).to_pylist()
     }
-
-
-def _redeemed(lake: Lake, until: datetime) -> dict[str, list[tuple[str, datetime]]]:
-    told = lake.table("interactions")
-    told = told.filter((told.kind == "redeem") & told.decision_id.notnull() & (told["at"] < until))
-    found: dict[str, list[tuple[str, datetime]]] = {}
-    for row in lake.fetch(told.select("decision_id", "offer_id", "at")).to_pylist():
-        found.setdefault(row["decision_id"], []).append((row["offer_id"], row["at"]))
-    return found
 
 
 def eligible_at(

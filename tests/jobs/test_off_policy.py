@@ -127,6 +127,33 @@ def test_on_itself_a_policy_earns_what_it_earned(log: DuckDbLake) -> None:
     assert found.slate.effective_rows == pytest.approx(3_000)
 
 
+def test_an_outcome_without_a_decision_is_the_latest_ones_that_showed_the_offer(
+    lake: DuckDbLake,
+) -> None:
+    put(lake, "offers", [offer(eligible) for eligible in ELIGIBLE])
+    put(lake, "decisions", [decided(n) for n in range(1_500)])
+    # As a till tells them that knows the customer's card and no decision.
+    told = [row | {"decision_id": None} for n in range(1_500) for row in answers(n)]
+    put(lake, "interactions", told)
+    earned = sum(len(answers(n)) for n in range(1_500)) / 1_500
+    found = value(lake, LOGGING)
+    assert found.slate.ips is not None
+    assert found.slate.ips.value == pytest.approx(earned)
+
+    # Shown again elsewhere in between, they are the later decision's.
+    again = [
+        decided(n, decision_id=f"again-{n}", at=START + DAY / 2,
+                placements=[Placement("home", 2)],
+                slates=[Slate("home", [Shown("b", 1, 0.1, 0.5)], 0.5, False)])
+        for n in range(1_500)
+    ]  # fmt: skip
+    put(lake, "decisions", again)
+    earned = sum(row["offer_id"] != "b" for n in range(1_500) for row in answers(n)) / 1_500
+    found = value(lake, LOGGING)
+    assert found.slate.ips is not None
+    assert found.slate.ips.value == pytest.approx(earned)
+
+
 def test_what_cannot_count_is_left_out_and_counted(log: DuckDbLake) -> None:
     before = value(log)
     put(log, "decisions", [
