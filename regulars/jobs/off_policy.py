@@ -20,6 +20,7 @@ import pandas as pd
 from foundation.decision import DecisionRecord, Policy, Slate, decode_record
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
+from recommender.beliefs import FirstShown
 from recommender.credit import credited, shown_offers
 from recommender.off_policy import Logged, OffPolicyValue, off_policy_value
 from recommender.policies import Eligible, slot_probabilities
@@ -286,6 +287,42 @@ def policy_contest(
         rows_a_decision=log.positions,
     )
     return PolicyContest(**vars(counted), first=first, slate=slate, unit="responses")
+
+
+@dataclass(frozen=True)
+class FirstSlots:
+    """What the decisions of a placement showed first; `left_out` are fallbacks and empty slates."""
+
+    shown: FirstShown
+    left_out: int
+    censored: int
+
+
+def first_shown(
+    lake: Lake, placement: str, until: datetime, days: int = 30, *, money: bool = False
+) -> FirstSlots:
+    """Return what stood at the first slot and what it earned: a response, or money of the window.
+
+    Args:
+        until, days: As for `policy_value`.
+        money: Earn what the customer brought in the window, minor units, and not a response.
+
+    Raises:
+        NothingToDo: No decision was made for the placement.
+    """
+    log = _Log(lake, placement, until, days)
+    rows = [
+        _Row(record.customer_id, record.decision_id, shown.offer_id, shown.propensity, (1.0,), True)
+        for record in log.over
+        if record.propensity_valid
+        for slate in record.slates
+        if slate.placement == placement
+        for shown in slate.offers[:1]
+    ]
+    logged = log.logged(rows, log.money(rows) if money else None)
+    offer = np.array([row.offer_id for row in rows], dtype=object)
+    shown = FirstShown(logged.customer, offer, logged.propensity, logged.reward)
+    return FirstSlots(shown, len(log.over) - len(rows), log.censored)
 
 
 def newest_decisions(lake: Lake, most: int) -> list[DecisionRecord]:
