@@ -1,6 +1,7 @@
 """A policy as a document: a kind with its numbers, in YAML or JSON, as it stands in records."""
 
 from pathlib import Path
+from typing import Any, cast
 
 import msgspec
 import yaml
@@ -25,6 +26,33 @@ def read_policy(path: Path) -> Policy:
             f"policy {path}: {reason}; write a kind with its exploration, order, posteriors, parts "
             "and weights, or let 'regulars policy learn' write it"
         ) from error
+
+
+def with_policies(document: Any, folder: Path) -> Any:
+    """Return an experiment's document with the policy documents that its variants name, whole.
+
+    Args:
+        document: As decoded from YAML; what is wrong in it is left for its own reader.
+        folder: Where relative names begin.
+
+    Raises:
+        RegularsError: As `read_policy`.
+    """
+    match document:
+        case {"variants": list() as variants}:
+            told = [_whole(variant, folder) for variant in cast("list[Any]", variants)]
+            return {**cast("dict[Any, Any]", document), "variants": told}
+        case _:
+            return document
+
+
+def _whole(variant: Any, folder: Path) -> Any:
+    match variant:
+        case {"policy": str() as name} if name.endswith((".yaml", ".yml", ".json")):
+            policy = msgspec.to_builtins(read_policy(folder / name))
+            return {**cast("dict[Any, Any]", variant), "policy": policy}
+        case _:
+            return variant
 
 
 def write_policy(policy: Policy, path: Path) -> None:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from foundation.decision import DecisionRecord, Policy, Slate, decode_record
+from foundation.decision import DecisionRecord, Policy, Slate, decode_record, encode
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from recommender.beliefs import FirstShown
@@ -115,6 +115,9 @@ class _Log:
         kept = over if most is None else over[-most:]
         self.older = len(over) - len(kept)
         self.over = _records(lake, placement, kept[0], kept[-1]) if kept else []
+        # Beliefs that changed in between were learned from the decisions before the change.
+        beliefs = {encode(part.posteriors) for r in self.over for part in _sampling(r.policy)}
+        self.adaptive = len(beliefs) > 1
         self.offers = offers_known(lake)
         limits = (p.limit for r in self.over for p in r.placements if p.name == placement)
         self.positions = max(limits, default=1)
@@ -196,6 +199,7 @@ class _Log:
             target=_targets(rows, 0),
             reward=np.array(told, dtype=np.float64),
             valid=np.array([row.valid for row in rows], dtype=bool),
+            adaptive=self.adaptive,
         )
 
     def money(self, rows: list[_Row]) -> list[float]:
@@ -349,6 +353,10 @@ def _could_show(record: DecisionRecord, policy: Policy) -> bool:
         return False
     # "No offer" has a chance only with policies that rank it.
     return policy.scored != "uplift" or record.policy.scored == "uplift"
+
+
+def _sampling(policy: Policy) -> list[Policy]:
+    return [part for part in (policy, *policy.parts) if part.kind == "thompson"]
 
 
 def _targets(rows: list[_Row], ranking: int) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from adapters.policy_file import read_policy, write_policy
+from adapters.policy_file import read_policy, with_policies, write_policy
+from experiments.design import content_hash, read_design
 from foundation.decision import Policy, Posterior
 from foundation.errors import RegularsError
 
@@ -48,3 +50,22 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_policy(tmp_path / "none.yaml")
     with pytest.raises(RegularsError, match="name another file"):
         write_policy(THOMPSON, tmp_path / "none" / "policy.yaml")
+
+
+def test_a_variant_may_name_a_document_beside_its_plan(tmp_path: Path) -> None:
+    write_policy(THOMPSON, tmp_path / "learned.yaml")
+    named = {"name": "learned", "weight": 0.5, "policy": "learned.yaml"}
+    plain = {"name": "plain", "weight": 0.5, "policy": "popular"}
+    plan = {"key": "k", "control": "plain", "variants": [plain, named]}
+
+    design = read_design(with_policies(plan, tmp_path))
+
+    assert [variant.policy for variant in design.variants] == ["popular", THOMPSON]
+    # The same written into the plan itself is the same plan.
+    inline = named | {"policy": msgspec.to_builtins(THOMPSON)}
+    whole = read_design({**plan, "variants": [plain, inline]})
+    assert content_hash(whole) == content_hash(design)
+    with pytest.raises(RegularsError, match="name an existing file"):
+        with_policies(plan, tmp_path / "elsewhere")
+    # What is no plan is left for its own reader to refuse.
+    assert with_policies(["k"], tmp_path) == ["k"]

@@ -59,7 +59,7 @@ def test_a_ramp_up_is_stored_beside_the_lock_and_only_grows(admin: PostgresAdmin
 
 
 def test_a_policy_written_whole_is_locked_with_the_plan(admin: PostgresAdmin) -> None:
-    learned = Policy("thompson", 0.1, posteriors={"o-1": Posterior("beta", 2.5, 9)})
+    learned = Policy("thompson", 0.1, posteriors={"o-1": Posterior("beta", 2.5, 9.0)})
     variants = [Variant("off", 0.5, policy="none"), Variant("learned", 0.5, policy=learned)]
     start_experiment(admin, design("whole", variants=variants), START)
     [stored] = [one for one in admin.experiments() if one.design.key == "whole"]
@@ -67,7 +67,7 @@ def test_a_policy_written_whole_is_locked_with_the_plan(admin: PostgresAdmin) ->
     assert stored.design.variants[1].policy == learned
     assert check_locked(stored.design, stored.content_hash) == stored.design
     # Another number is another plan.
-    other = Policy("thompson", 0.1, posteriors={"o-1": Posterior("beta", 2.5, 8)})
+    other = Policy("thompson", 0.1, posteriors={"o-1": Posterior("beta", 2.5, 8.0)})
     changed = [variants[0], Variant("learned", 0.5, policy=other)]
     assert content_hash(design("whole", variants=changed)) != stored.content_hash
 

@@ -56,11 +56,12 @@ def test_responses_teach_what_each_offer_earns(log: DuckDbLake) -> None:
 
 def test_money_teaches_in_minor_units(log: DuckDbLake) -> None:
     line = {"order_id": "x", "product_id": "p-1", "store_id": "s-1", "channel": "till",
-            "quantity": 1.0, "discount": 0}  # fmt: skip
+            "quantity": 1.0, "discount": 0, "offer_discount": 0}  # fmt: skip
     put(log, "products", [{"product_id": "p-1", "category": "DRINKS", "subcategory": "TEA"}])
     put(log, "purchases", [
         line | {"line_id": f"l-{n}", "order_id": f"b-{n}", "customer_id": f"c-{n}",
-                "at": START + DAY, "amount": 1_000, "margin": 400}
+                "at": START + DAY, "local_day": 20_578, "local_hour": 8, "amount": 1_000,
+                "margin": 400}
         for n in range(1_500) if answers(n) and answers(n)[0]["offer_id"] == "b"
     ])  # fmt: skip
     posteriors = learned(log, reward="money").policy.posteriors

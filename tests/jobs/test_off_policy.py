@@ -14,6 +14,7 @@ from foundation.decision import (
     DecisionRecord,
     Placement,
     Policy,
+    Posterior,
     Shown,
     Slate,
     Versions,
@@ -152,6 +153,28 @@ def test_an_outcome_without_a_decision_is_the_latest_ones_that_showed_the_offer(
     found = value(lake, LOGGING)
     assert found.slate.ips is not None
     assert found.slate.ips.value == pytest.approx(earned)
+
+
+def test_decisions_among_which_a_policy_learned_anew_are_refused(lake: DuckDbLake) -> None:
+    put(lake, "offers", [offer(eligible) for eligible in ELIGIBLE])
+
+    def drawn(n: int, first: float) -> dict[str, Any]:
+        beliefs = {o.offer_id: Posterior("beta", first, 5.0) for o in ELIGIBLE}
+        policy = Policy("thompson", 0.3, posteriors=beliefs)
+        slate = draw_slate(policy, ELIGIBLE, SCORES, 2, Random(n))
+        shown = [
+            Shown(o.offer_id, rank, SCORES[o.offer_id], p)
+            for rank, (o, p) in enumerate(zip(slate.offers, slate.slot_propensities, strict=True))
+        ]
+        slates = [Slate("checkout", shown, slate.slate_propensity, False)]
+        return decided(n, policy=policy, slates=slates)
+
+    put(lake, "decisions", [drawn(n, 2.0) for n in range(300)])
+    told = [redeemed(n, o) for n in range(300) for o in "abc"]
+    put(lake, "interactions", told)
+    assert value(lake).first.refusal is None
+    put(lake, "decisions", [drawn(n, 3.0) for n in range(300, 310)])
+    assert "learned from these very decisions" in (value(lake).first.refusal or "")
 
 
 def test_what_cannot_count_is_left_out_and_counted(log: DuckDbLake) -> None:

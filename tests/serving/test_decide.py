@@ -718,7 +718,7 @@ def test_a_variant_may_carry_its_policy_whole(scorer: Scorer) -> None:
     beliefs = {f"o-{n}": Posterior("beta", n, 10.0) for n in range(1, 6)}
     learned = Policy("thompson", 0.2, posteriors=beliefs)
     variants = [Variant("learned", 1 - 1e-9, policy=learned), Variant("rest", 1e-9)]
-    known = knowing(scorer, experiments=(design(variants=variants, control="rest"),))
+    known = knowing(scorer, experiments=(design(variants=variants),))
     records = [decided(known, seed=seed) for seed in range(2_000)]
 
     assert {record.policy.kind for record in records} == {"thompson"}
