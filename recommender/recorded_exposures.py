@@ -5,7 +5,7 @@ credit.py). A decision whose inputs were recorded under
 other definitions than today's is left out and counted: its columns mean something else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from foundation.context import context_features
-from foundation.decision import DecisionRecord, decode_record
 from foundation.features import Feature
 from foundation.lake import Lake
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import response_hash
 from recommender.credit import credited
+from recommender.decision_log import decision_records, time_zones
 from recommender.exposures import (
     TrainingFrame,
     input_names,
@@ -54,11 +54,11 @@ def recorded_exposures(
         time_zone: Zone of a customer who has none of her own.
     """
     definitions, width = response_hash(features), len(features)
-    zones = _zones(lake)
+    zones = time_zones(lake)
     facts: list[tuple[Any, ...]] = []
     inputs: list[np.ndarray] = []
     current: list[bool] = []
-    for record in _records(lake):
+    for record in decision_records(lake):
         sound = record.vector is None or (
             record.versions.features == definitions and len(record.vector) == width
         )
@@ -120,18 +120,6 @@ def _followed(shown: pd.DataFrame, outcomes: pd.DataFrame) -> np.ndarray:
     followed = np.zeros(len(shown), dtype=np.int64)
     followed[pairs["row"][inside]] = 1
     return followed
-
-
-def _records(lake: Lake) -> Iterator[DecisionRecord]:
-    ordered = lake.table("decisions").order_by("at", "decision_id").select("record")
-    for batch in lake.stream(ordered):
-        for text in batch["record"]:
-            yield decode_record(text.as_py())
-
-
-def _zones(lake: Lake) -> dict[str, str | None]:
-    rows = lake.fetch(lake.table("customers").select("customer_id", "time_zone")).to_pydict()
-    return dict(zip(rows["customer_id"], rows["time_zone"], strict=True))
 
 
 def _floats(values: Sequence[float | None] | None, width: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from recommender.beliefs import FirstShown
 from recommender.credit import credited, shown_offers
+from recommender.decision_log import decision_records
 from recommender.off_policy import Logged, OffPolicyValue, off_policy_value
 from recommender.policies import Eligible, slot_probabilities
 from recommender.policy_contest import Contest, contest
@@ -378,8 +379,7 @@ def _made_at(lake: Lake, placement: str) -> list[datetime]:
 
 def _records(lake: Lake, placement: str, first: datetime, last: datetime) -> list[DecisionRecord]:
     named = _named(lake, placement).filter(lambda t: t["at"].between(first, last))
-    rows = lake.fetch(named.order_by("at", "decision_id").select("record"))
-    records = [decode_record(text) for text in rows["record"].to_pylist()]
+    records = decision_records(lake, named)
     return [r for r in records if any(slate.placement == placement for slate in r.slates)]
 
 
