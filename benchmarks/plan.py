@@ -47,8 +47,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return seconds and peak of one large plan, and the gaps of small ones.
 
     Raises:
-        RegularsError: There is no customer or offer, or a limit is no whole number.
+        RegularsError: There is no customer, offer or small campaign, or a limit is no whole number.
     """
+    if options.small < 1:
+        raise RegularsError(f"--small {options.small}: at least one small campaign is needed")
     if options.customers < 1 or options.offers < 1:
         raise RegularsError(
             f"--customers {options.customers} --offers {options.offers}: at least one of each "
@@ -79,10 +81,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "processor_seconds": processor,
         "peak_mb": peak,
         "violations": violations + sum(one[2] for one in small if one is not None),
-        "gap_small": float(gaps[:, 0].max(initial=0.0)),
-        "gap_small_mean": float(gaps[:, 0].mean()) if len(gaps) else 0.0,
-        "gap_small_prices": float(gaps[:, 1].max(initial=0.0)),
-        "gap_small_prices_mean": float(gaps[:, 1].mean()) if len(gaps) else 0.0,
+        "gap_small": float(gaps[:, 0].max()) if len(gaps) else None,
+        "gap_small_mean": float(gaps[:, 0].mean()) if len(gaps) else None,
+        "gap_small_prices": float(gaps[:, 1].max()) if len(gaps) else None,
+        "gap_small_prices_mean": float(gaps[:, 1].mean()) if len(gaps) else None,
         "small_campaigns": len(gaps),
         "gap_to_bound": large.gap,
         "value": large.value,
@@ -101,7 +103,13 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         Bar("seconds", seconds, f"at most {SECONDS}", seconds <= SECONDS),
         Bar("peak_mb", peak, f"at most {PEAK_MB}", peak <= PEAK_MB),
         Bar("violations", broken, "0", broken == 0),
-        Bar("gap_small", gap, f"at most {GAP}", gap <= GAP),
+        # Where no small campaign earns anything there was nothing to compare.
+        Bar(
+            "gap_small",
+            1.0 if gap is None else gap,
+            f"at most {GAP}" if gap is not None else "not measured: no small campaign earns any",
+            gap is not None and gap <= GAP,
+        ),
     ]
 
 

@@ -16,6 +16,7 @@ import msgspec
 from experiments.layers import Layer
 from experiments.plan import GROUP_SEQUENTIAL, METHODS, Guardrail, Method, StopRule
 from foundation.contracts.tables import CHANNELS
+from foundation.decision import Policy
 from foundation.errors import RegularsError
 
 _KEY = re.compile(r"[a-z0-9-]+")
@@ -31,13 +32,14 @@ Unit = Literal["customer", "household", "store"]
 class Variant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One arm: what its customers get instead of the service's default.
 
-    `policy` and `offers` are None for the default. An empty list of offers is a choice of its
-    own: these customers see no offer at all.
+    `policy` and `offers` are None for the default; a policy is a word, or whole as a document, so
+    that the locked plan holds its numbers. An empty list of offers is a choice of its own: these
+    customers see no offer at all.
     """
 
     name: str
     weight: float
-    policy: str | None = None
+    policy: str | Policy | None = None
     offers: list[str] | None = None
 
 

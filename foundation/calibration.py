@@ -19,6 +19,7 @@ from scipy.special import expit, logit
 from foundation.errors import RegularsError, TooLittleData
 from foundation.scores import (
     BINS,
+    EDGE,
     Z_95,
     Bin,
     Interval,
@@ -202,4 +203,4 @@ def recalibrate(
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:
-    return logit(np.clip(probability, 1e-6, 1 - 1e-6))
+    return logit(np.clip(probability, EDGE, 1 - EDGE))

@@ -11,6 +11,10 @@ BINS = 10
 Z_95 = 1.959963984540054
 
 
+# Log loss and recalibration know no certainty.
+EDGE = 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
     """A figure with its 95 % interval."""
@@ -24,6 +28,20 @@ def percentiles(value: float, drawn: np.ndarray) -> Interval:
     """Return a figure with the middle 95 % of its bootstrap draws; undefined draws are left out."""
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Interval(float(value), float(low), float(high))
+
+
+def log_losses(outcome: np.ndarray, probability: np.ndarray) -> np.ndarray:
+    """Return each row's negative log-likelihood, in nats, shape (n,).
+
+    Probabilities are kept off 0 and 1 by EDGE, so that one surely wrong row costs at most 13.8.
+    """
+    kept = np.clip(probability, EDGE, 1 - EDGE)
+    return -(outcome * np.log(kept) + (1 - outcome) * np.log(1 - kept))
+
+
+def log_loss(outcome: np.ndarray, probability: np.ndarray) -> float:
+    """Return the mean of `log_losses`."""
+    return float(np.mean(log_losses(outcome, probability)))
 
 
 def auc(outcome: np.ndarray, score: np.ndarray, weight: np.ndarray | None = None) -> float:

@@ -68,6 +68,11 @@ class Settings(BaseSettings):
     exploration: float = Field(
         default=0.1, gt=0, le=1, description="Share of slates drawn at random, to keep learning."
     )
+    policy: Path | None = Field(
+        default=None,
+        description="Document of the policy that serves where no experiment says otherwise; "
+        "without it the response model does.",
+    )
 
     activation_minutes: int = Field(
         default=1440, ge=1, description="How long an activated offer is kept for its customer."

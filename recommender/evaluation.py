@@ -67,9 +67,3 @@ def compare_auc(
             if name != baseline
         },
     )
-
-
-def log_loss(outcome: np.ndarray, probability: np.ndarray) -> float:
-    """Return the mean negative log-likelihood, in nats; probabilities are kept off 0 and 1."""
-    kept = np.clip(probability, 1e-12, 1 - 1e-12)
-    return float(-np.mean(outcome * np.log(kept) + (1 - outcome) * np.log(1 - kept)))

@@ -134,7 +134,7 @@ def exposures(
         for at in rows["at"].unique()
     }
     rows["as_of"] = pd.to_datetime(rows["at"].map(live), utc=True).astype("datetime64[us, UTC]")
-    rows = with_outcomes(lake, rows)
+    rows = with_history(lake, _with_outcomes(lake, rows))
     customer = _customer_matrix(lake, features, rows)
     offer_names, offer = offer_matrix(lake, rows["offer_id"])
     # The hour of a letter says when it was posted, not when it was read.
@@ -171,19 +171,22 @@ def with_window(lake: Lake, shown: pd.DataFrame) -> pd.DataFrame:
     return shown.assign(ends=closes.astype("datetime64[us, UTC]"))
 
 
-def with_outcomes(lake: Lake, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return exposures with what followed: outcome, activated; and bought_before.
+def with_history(lake: Lake, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return exposures with bought_before: whether she had bought anything by as_of.
 
     Args:
-        rows: Among others customer_id, offer_id, at, ends and as_of (what was known then).
+        rows: Among others customer_id and as_of (what was known then).
     """
     first = lake.table("purchases").group_by("customer_id").aggregate(first=lambda t: t["at"].min())
     since = lake.fetch(first).to_pandas().set_index("customer_id")["first"]
     bought = since.reindex(rows["customer_id"]).set_axis(rows.index)
+    return rows.assign(bought_before=bought < rows["as_of"])
+
+
+def _with_outcomes(lake: Lake, rows: pd.DataFrame) -> pd.DataFrame:
+    # A letter names no decision: whatever of its offer follows in its window is its outcome.
     return rows.assign(
-        outcome=_followed(lake, rows, "redeem"),
-        activated=_followed(lake, rows, "activate"),
-        bought_before=bought < rows["as_of"],
+        outcome=_followed(lake, rows, "redeem"), activated=_followed(lake, rows, "activate")
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from foundation.calibration import FEWEST_CUSTOMERS, Calibration, calibration
 from foundation.model_life import Judgement
-from foundation.scores import Interval, percentiles
+from foundation.scores import Interval, log_losses, percentiles
 
 # How much worse a challenger may be: in AUC, and in parts of the champion's log loss.
 AUC_MARGIN = 0.01
@@ -112,8 +112,8 @@ def judge(
         parts += [_predicts(found), *calibrated]
     else:
         masks = {"everyone": np.ones(len(outcome), dtype=bool), **segments}
-        theirs = _loss(outcome, champion)
-        more = _loss(outcome, challenger) - theirs
+        theirs = log_losses(outcome, champion)
+        more = log_losses(outcome, challenger) - theirs
         excess, drawn = _excess(more, theirs, masks, customers, seed, rounds)
         refused = {name: _too_small(outcome, customers, mask) for name, mask in segments.items()}
         parts += [_no_worse(percentiles(excess[0], drawn[:, 0])), *calibrated]
@@ -168,11 +168,6 @@ def _calibrated(found: Calibration, rate: float) -> list[Part]:
     error, most = found.ece, CALIBRATION_ERROR * rate
     told = f"{error.value:.4f}, at most {most:.4f} is asked ({CALIBRATION_ERROR:.0%} of the rate)"
     return [*parts, Part("calibration error", error.value <= most, told, error)]
-
-
-def _loss(outcome: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    kept = np.clip(probability, 1e-6, 1 - 1e-6)
-    return -(outcome * np.log(kept) + (1 - outcome) * np.log(1 - kept))
 
 
 def _excess(

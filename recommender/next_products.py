@@ -3,6 +3,9 @@
 Each product knows up to 20 that go with it. A basket's answer adds up what its products say: an
 expected popularity times how much more often than by chance. A product without complements of its
 own speaks for its group.
+
+What is nobody's business takes no part: such goods speak for nothing, and are not suggested because
+of others.
 """
 
 import heapq
@@ -13,6 +16,8 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+
+from recommender.protected import may_be_told
 
 SIZE = 20
 # How many of a group's products stand for it.
@@ -86,7 +91,7 @@ class Sources:
 
     `by_product` and `by_group` are rows of Complements, `factors` those of product_factors.nearest;
     `popularity` is the share of baskets that hold a product, `groups` its group, both by
-    product_id.
+    product_id; `private` are products that no one may be told of, whatever their group is called.
     """
 
     by_product: pd.DataFrame
@@ -94,6 +99,20 @@ class Sources:
     factors: pd.DataFrame
     popularity: "pd.Series[float]"
     groups: "pd.Series[str]"
+    private: frozenset[str] = frozenset()
+
+    def told(self) -> "Sources":
+        """Return the same without what is nobody's business."""
+        groups = self.groups
+        hidden = groups.index.isin(self.private) | ~groups.fillna("").map(may_be_told).astype(bool)
+        kept, unsaid = groups[~hidden], set(groups.index[hidden])
+        return Sources(
+            _without(self.by_product, unsaid),
+            _without(self.by_group, set(groups.dropna()) - set(kept.dropna())),
+            _without(self.factors, unsaid),
+            self.popularity[~self.popularity.index.isin(list(unsaid))],
+            kept,
+        )
 
 
 Lookup = Callable[[str], Known | None]
@@ -160,7 +179,8 @@ def _speaking(
     found: dict[str, list[tuple[str, Complement]]] = {}
     for name in sorted(inside):
         known = product(name)
-        if known is None:
+        # A snapshot may be older than the words that are kept back.
+        if known is None or not may_be_told(known.group or name):
             continue
         said = known.complements
         if not said and known.group is not None:
@@ -172,13 +192,18 @@ def _speaking(
     return found
 
 
+def _without(rows: pd.DataFrame, names: set[str]) -> pd.DataFrame:
+    return rows[~rows["product"].isin(names) & ~rows["other"].isin(names)]
+
+
 def _loudest(speakers: Sequence[tuple[str, Complement]]) -> tuple[str, float | None]:
     name, said = max(speakers, key=lambda speaker: speaker[1].strength)
     return name, said.lift
 
 
 def next_products(sources: Sources, setting: Setting) -> NextProducts:
-    """Keep the best complements of each product and of each group."""
+    """Keep the best complements of each product and of each group, of what may be told."""
+    sources = sources.told()
     popularity = sources.popularity
     told = _strengths(sources, setting)
     own = _best(told.assign(popularity=told["other"].map(popularity)))

@@ -20,26 +20,15 @@ import numpy as np
 import numpy.typing as npt
 
 from recommender.affinity import NAMES as AFFINITY_NAMES
+from recommender.protected import may_be_told
 
 Codes = npt.NDArray[np.uint8]
 # Figures by name: of one customer and offer, or a column of many.
 Facts = Mapping[str, Any]
 
 MOST = 3
-# Words of what no reason may ever be about, whatever a feature or a product group is called.
-PROTECTED = frozenset(
-    {
-        *("age", "gender", "sex", "income", "household", "marital", "kids", "children", "child"),
-        *("baby", "babies", "infant", "infants", "toddler", "pregnancy", "pregnant", "maternity"),
-        *("diaper", "diapers", "ethnic", "ethnicity", "race", "nationality", "religion", "kosher"),
-        *("religious", "halal", "orientation", "disability", "health", "healthcare", "medical"),
-        *("medicine", "medicines", "medication", "pharmacy", "pharmaceutical", "drug", "drugs"),
-        *("otc", "contraception", "condoms", "incontinence", "feminine", "hygiene", "diet"),
-        *("diabetic", "weight", "alcohol", "alcoholic", "liquor", "spirits", "beer", "beers"),
-        *("wine", "wines", "tobacco", "cigarettes", "vaping", "adult", "adults", "demographics"),
-        *("homeowner", "education", "occupation"),
-    }
-)
+# Days as good as without end: no number to be told.
+AGES = 36_500
 # What an offer is for where its goods have no name in common.
 UNNAMED = "what is on offer"
 
@@ -88,7 +77,7 @@ _TOPICS = (
     Topic(
         "tenure",
         ("tenure_days",),
-        lambda f: f["tenure_days"] >= 365,
+        lambda f: (f["tenure_days"] >= 365) & (f["tenure_days"] < AGES),
         lambda f, _: f"has shopped here for {_number(f['tenure_days'] // 365, 'year')}",
     ),
     Topic(
@@ -129,7 +118,7 @@ _TOPICS = (
     Topic(
         "bought_last",
         ("affinity_recency_days",),
-        lambda f: f["affinity_recency_days"] >= 0,
+        lambda f: (f["affinity_recency_days"] >= 0) & (f["affinity_recency_days"] < AGES),
         lambda f, goods: (
             f"has not bought {goods} for {int(f['affinity_recency_days'])} days"
             if f["affinity_recency_days"] >= 21
@@ -140,7 +129,7 @@ _TOPICS = (
     Topic(
         "kind",
         ("affinity_kind_sent_365d", "affinity_kind_redeem_rate_365d"),
-        lambda f: _redeemed(f) >= 1,
+        lambda f: (f["affinity_kind_sent_365d"] >= 1) & (_redeemed(f) >= 1),
         lambda f, _: (
             f"redeemed {_redeemed(f):.0f} of {f['affinity_kind_sent_365d']:.0f} such offers in "
             "the last year"
@@ -155,12 +144,6 @@ _TOPICS = (
     ),
 )
 _SHARE, _SHARE_END = "share_", "_365d"
-
-
-def may_be_told(name: str) -> bool:
-    """Whether a feature's or a product group's name touches nothing protected."""
-    words = "".join(c.lower() if c.isalpha() else " " for c in name).split()
-    return PROTECTED.isdisjoint(words)
 
 
 def topics(names: Sequence[str]) -> tuple[Topic, ...]:
@@ -210,16 +193,22 @@ def reason_codes(
 def sentences(
     codes: Sequence[int], told: Sequence[Topic | None], facts: Facts, goods: str
 ) -> list[str]:
-    """Return the reasons behind codes, the strongest first.
+    """Return the reasons behind codes, the strongest first; none whose fact does not hold.
+
+    The codes may be older than the facts: what held when they were made is judged anew, and what
+    is unknown (NaN) holds for nobody.
 
     Args:
         told: The topics the codes were made with, None where one is not known any more.
-        facts: The customer's features and her affinity to the offer, by name. A fact that does not
-            hold, or is not known, is not told.
-        goods: What the offer is for, as a customer calls it.
+        facts: The customer's features and her affinity to the offer, by name.
+        goods: What the offer is for, as a customer calls it; empty where that may not be told.
     """
     spoken = (told[code - 1] for code in codes if code)
-    return [topic.say(facts, goods) for topic in spoken if topic is not None and topic.holds(facts)]
+    return [
+        topic.say(facts, goods)
+        for topic in spoken
+        if topic is not None and (goods or not topic.of_offer) and topic.holds(facts)
+    ]
 
 
 def _category(name: str) -> Topic:

@@ -1,10 +1,11 @@
 """Exposures of our own decisions: what was recorded when an offer was shown, and what followed.
 
-Inputs are the recorded ones, never computed anew. A decision whose inputs were recorded under
+Inputs are the recorded ones, never computed anew; an outcome is credited to one decision only (see
+credit.py). A decision whose inputs were recorded under
 other definitions than today's is left out and counted: its columns mean something else.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,16 +13,17 @@ import numpy as np
 import pandas as pd
 
 from foundation.context import context_features
-from foundation.decision import DecisionRecord, decode_record
 from foundation.features import Feature
 from foundation.lake import Lake
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import response_hash
+from recommender.credit import credited
+from recommender.decision_log import decision_records, time_zones
 from recommender.exposures import (
     TrainingFrame,
     input_names,
     offer_matrix,
-    with_outcomes,
+    with_history,
     with_window,
 )
 
@@ -52,11 +54,11 @@ def recorded_exposures(
         time_zone: Zone of a customer who has none of her own.
     """
     definitions, width = response_hash(features), len(features)
-    zones = _zones(lake)
+    zones = time_zones(lake)
     facts: list[tuple[Any, ...]] = []
     inputs: list[np.ndarray] = []
     current: list[bool] = []
-    for record in _records(lake):
+    for record in decision_records(lake):
         sound = record.vector is None or (
             record.versions.features == definitions and len(record.vector) == width
         )
@@ -90,7 +92,12 @@ def recorded_exposures(
     over = shown["ends"] <= observed_until
     sound_rows = np.array(current, dtype=bool)
     chosen = (answerable & over).to_numpy() & sound_rows
-    rows = with_outcomes(lake, shown[chosen].reset_index(drop=True).assign(as_of=lambda t: t["at"]))
+    told_of = {
+        name: _followed(shown, credited(lake, shown, kind))[chosen]
+        for name, kind in (("outcome", "redeem"), ("activated", "activate"))
+    }
+    rows = shown[chosen].reset_index(drop=True).assign(as_of=lambda t: t["at"], **told_of)
+    rows = with_history(lake, rows)
     offer_names, offer = offer_matrix(lake, rows["offer_id"])
     names = input_names(features, offer_names)
     told = np.array(inputs, dtype=np.float64).reshape(-1, len(names) - len(offer_names))[chosen]
@@ -105,16 +112,14 @@ def recorded_exposures(
     )
 
 
-def _records(lake: Lake) -> Iterator[DecisionRecord]:
-    ordered = lake.table("decisions").order_by("at", "decision_id").select("record")
-    for batch in lake.stream(ordered):
-        for text in batch["record"]:
-            yield decode_record(text.as_py())
-
-
-def _zones(lake: Lake) -> dict[str, str | None]:
-    rows = lake.fetch(lake.table("customers").select("customer_id", "time_zone")).to_pydict()
-    return dict(zip(rows["customer_id"], rows["time_zone"], strict=True))
+def _followed(shown: pd.DataFrame, outcomes: pd.DataFrame) -> np.ndarray:
+    """Return whether an outcome lies inside each exposure's window, 0 or 1."""
+    windows = shown[["decision_id", "offer_id", "at", "ends"]].reset_index(names="row")
+    pairs = windows.merge(outcomes, on=["decision_id", "offer_id"], suffixes=("", "_told"))
+    inside = (pairs["at_told"] >= pairs["at"]) & (pairs["at_told"] < pairs["ends"])
+    followed = np.zeros(len(shown), dtype=np.int64)
+    followed[pairs["row"][inside]] = 1
+    return followed
 
 
 def _floats(values: Sequence[float | None] | None, width: int) -> np.ndarray:

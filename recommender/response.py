@@ -14,8 +14,8 @@ import pandas as pd
 
 from foundation.calibration import calibration
 from foundation.errors import TooLittleData
-from foundation.scores import Bin, Interval, calibration_error, equal_count_bins
-from recommender.evaluation import Comparison, compare_auc, log_loss
+from foundation.scores import Bin, Interval, calibration_error, equal_count_bins, log_loss
+from recommender.evaluation import Comparison, compare_auc
 from recommender.exposures import TrainingFrame
 from recommender.reference import Reference, distribution, once_each
 from recommender.response_model import (

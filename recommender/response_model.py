@@ -21,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 
 from foundation.calibration import recalibrate
 from foundation.errors import TooLittleData
-from recommender.evaluation import log_loss
+from foundation.scores import EDGE, log_loss
 from recommender.exposures import TrainingFrame
 from recommender.tuning import Fold, Settings, Tuned, tune
 
@@ -32,8 +32,6 @@ Kind = Literal["lightgbm", "logistic"]
 BASELINE: Kind = "logistic"
 FEW_ROWS = 100_000
 TRIALS: dict[Kind, int] = {"logistic": 10, "lightgbm": 20}
-# Log loss and recalibration know no certainty.
-_EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Line:
         """Return calibrated probabilities, any shape; the identity leaves them to the last bit."""
         if self == _IDENTITY:
             return probability
-        told = logit(np.clip(probability, _EDGE, 1 - _EDGE))
+        told = logit(np.clip(probability, EDGE, 1 - EDGE))
         return expit(self.intercept + self.slope * told)
 
 
@@ -156,7 +154,7 @@ def fit_response_model(
 def _line(outcome: np.ndarray, forward: np.ndarray) -> Line:
     """Return the line that fits, where it surely does so better than what was told."""
     try:
-        line = Line(*recalibrate(outcome, logit(np.clip(forward, _EDGE, 1 - _EDGE))))
+        line = Line(*recalibrate(outcome, logit(np.clip(forward, EDGE, 1 - EDGE))))
     except TooLittleData:
         return _IDENTITY
     # A line that falls would turn the order round: forward the model knew nothing.

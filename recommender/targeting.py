@@ -16,8 +16,8 @@ import numpy as np
 from scipy import stats
 
 from foundation.errors import TooLittleData
-from foundation.scores import Interval
-from recommender.trial import Z_95, cluster_error
+from foundation.scores import Z_95, Interval
+from recommender.trial import cluster_error
 from recommender.uplift_curve import Group
 
 TENTHS = 10

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recommender.evaluation import log_loss
+from foundation.scores import log_loss
 from recommender.exposures import TrainingFrame
 
 if TYPE_CHECKING:

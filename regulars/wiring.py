@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from structlog.tracebacks import ExceptionDictTransformer
 
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.policy_file import read_policy
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
@@ -160,11 +161,28 @@ class House:
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),
                 shadows=self._one_by_one(self._shadows),
-                policy=Policy("response", self.settings.exploration),
+                policy=self.policy(),
                 time_zone=self.settings.time_zone,
                 contacts=contacts_of(self.settings),
             )
         )
+
+    def policy(self) -> Policy:
+        """Return what serves where no experiment says otherwise.
+
+        Raises:
+            RegularsError: The document is none, or explores nothing.
+        """
+        path = self.settings.policy
+        if path is None:
+            return Policy("response", self.settings.exploration)
+        policy = read_policy(path)
+        if policy.exploration == 0:
+            raise RegularsError(
+                f"policy {path}: exploration 0 would leave nothing to learn from, here and in the "
+                "variants that name a policy by its word; give it a share above 0, such as 0.1"
+            )
+        return policy
 
     def running(self, url: str, customers: Sequence[str]) -> "Running":
         """Return what a running database knows of offers, experiments and these customers."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from experiments.assignment import assigned_variant, variant_of
 from experiments.design import Experiment, Variant
 from experiments.holdout import is_held_out
-from foundation.decision import Assignment
+from foundation.decision import Assignment, Policy
 from foundation.profile import Profile
 from foundation.rule_profile import Facts
 from serving.catalogue import Catalogue
@@ -50,7 +50,7 @@ def assign(
     return assignments, variants
 
 
-def policy_of(variants: Sequence[Variant]) -> str | None:
+def policy_of(variants: Sequence[Variant]) -> str | Policy | None:
     """Return the policy that decides for her by her variants, None where none names one."""
     return next((variant.policy for variant in variants if variant.policy is not None), None)
 

@@ -183,8 +183,13 @@ def _eligible(
     return eligible, refusals
 
 
-def named_policy(name: str, exploration: float) -> Policy:
-    """Return the policy a variant names; `none` and `random` have nothing left to explore."""
+def named_policy(name: str | Policy, exploration: float) -> Policy:
+    """Return the policy a variant names; `none` and `random` have nothing left to explore.
+
+    A policy that is whole explores as it says itself.
+    """
+    if isinstance(name, Policy):
+        return name
     kinds: dict[str, Policy] = {
         "response": Policy("response", exploration),
         "uplift": Policy("uplift", exploration),

@@ -25,12 +25,14 @@ def experiment_start(
     as_json: Json = False,
 ) -> None:
     """Start an experiment; its design is fixed from now on."""
+    from adapters.policy_file import with_policies
     from adapters.source_files import read_yaml
     from experiments.design import read_design
     from regulars.jobs.experiment import start_experiment, waits_for
 
     house = open_house()
-    wanted = read_design(read_yaml(design, "experiment"))
+    document = with_policies(read_yaml(design, "experiment"), design.parent)
+    wanted = read_design(document)
     facts = house.profiles().facts()
     vocabulary = None if facts is None else facts.vocabulary
     with administered(house) as admin:

@@ -1,6 +1,7 @@
-"""What a policy would have earned on the decisions that were logged."""
+"""What a policy would have earned on the decisions that were logged, and what they teach."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,14 +11,17 @@ from regulars.commands.house import open_house, real_shoppers
 from regulars.commands.options import Json, known
 from regulars.commands.telling import print_json, say
 
-policy = typer.Typer(help="What another policy would have earned.", no_args_is_help=True)
+policy = typer.Typer(
+    help="What another policy would have earned; learn one from decisions.", no_args_is_help=True
+)
 MODELS = ("response", "uplift")
+REWARDS = ("response", "money")
 OTHERS = ("popular", "rule", "random")
 
 
 @policy.callback()
 def _group() -> None:  # pyright: ignore[reportUnusedFunction]
-    """What another policy would have earned."""
+    """What another policy would have earned; learn one from decisions."""
 
 
 @policy.command()
@@ -77,3 +81,52 @@ def value(
         return
     for line in lines:
         say(line)
+
+
+@policy.command()
+def learn(
+    out: Annotated[Path, typer.Argument(help="Document to write, e.g. policy.yaml.")],
+    placement: Annotated[
+        str | None, typer.Option(help="Of this placement; of the busiest by default.")
+    ] = None,
+    reward: Annotated[str, typer.Option(help=f"One of {', '.join(REWARDS)}.")] = "response",
+    exploration: Annotated[
+        float | None, typer.Option(help="Share of slates at random; REGULARS_EXPLORATION's if out.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn a Thompson policy from own decisions; serve it by REGULARS_POLICY or in a variant."""
+    from adapters.policy_file import write_policy
+    from regulars.jobs.learn_policy import learn_policy
+    from regulars.jobs.off_policy import placements_decided
+    from regulars.jobs.train import told_until
+
+    if reward not in REWARDS:
+        raise RegularsError(f"--reward {reward!r}: choose one of {', '.join(REWARDS)}")
+    house = open_house()
+    share = house.settings.exploration if exploration is None else exploration
+    if not 0 <= share <= 1:
+        raise RegularsError(f"--exploration {share}: give a share from 0 to 1")
+    lake = real_shoppers(house).pinned()
+    placements = placements_decided(lake) if placement is None else [placement]
+    if not placements:
+        raise RegularsError("no decision is in the lake; run 'regulars ingest' first")
+    learned = learn_policy(
+        lake,
+        placements[0],
+        told_until(lake) or house.clock.now(),
+        reward="money" if reward == "money" else "response",
+        exploration=share,
+    )
+    write_policy(learned.policy, out)
+    if as_json:
+        print_json({"policy": str(out), "placement": placements[0], **asdict(learned)})
+        return
+    counts = f"{learned.decisions} decisions, {learned.left_out} left out, {learned.censored} open"
+    say(f"{out}: thompson policy of {placements[0]}, from {counts}")
+    for name, one in learned.beliefs.items():
+        told = one.posterior
+        say(
+            f"  {name}: {told.family} {told.first:.4g}, {told.second:.4g} of {one.decisions} "
+            f"decisions (effective customers {one.effective:.0f})"
+        )

@@ -5,10 +5,13 @@ from datetime import datetime
 from adapters.postgres_admin import PostgresAdmin, StoredExperiment
 from experiments.design import Experiment, InvalidDesign, check
 from experiments.holdout import HOLDOUT, holdout_design
-from foundation.decision import POLICY_WORDS
+from foundation.decision import POLICY_WORDS, Policy
 from foundation.errors import RegularsError
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
 from regulars.jobs.earned import METRICS
+
+# Kinds that a variant may carry whole, since no word says their numbers.
+WHOLE = ("rule", "thompson", "mixture")
 
 
 def start_experiment(
@@ -41,10 +44,12 @@ def start_experiment(
         )
     offers = admin.offer_ids()
     for variant in design.variants:
-        if variant.policy is not None and variant.policy not in POLICY_WORDS:
+        if isinstance(variant.policy, Policy):
+            _check_whole(design.key, variant.name, variant.policy)
+        elif variant.policy is not None and variant.policy not in POLICY_WORDS:
             raise RegularsError(
                 f"experiment {design.key!r}: policy {variant.policy!r} of variant "
-                f"{variant.name!r} is none of {', '.join(POLICY_WORDS)}"
+                f"{variant.name!r} is none of {', '.join(POLICY_WORDS)}; or write it whole"
             )
         unknown = sorted(set(variant.offers or ()) - offers)
         if unknown:
@@ -55,6 +60,19 @@ def start_experiment(
     if vocabulary is not None:
         waits_for(design, vocabulary)
     return admin.start_experiment(design, now)
+
+
+def _check_whole(key: str, variant: str, policy: Policy) -> None:
+    """Pass a policy that says more than a word.
+
+    The words are read by what trains and reports on experiments: an uplift policy that may show
+    nothing on purpose, or a variant without offers, must be known as such.
+    """
+    if policy.kind not in WHOLE or policy.scored == "uplift":
+        raise RegularsError(
+            f"experiment {key!r}: policy of kind {policy.kind} of variant {variant!r} (parts "
+            f"included) is named by its word; write whole only {', '.join(WHOLE)}, without uplift"
+        )
 
 
 def waits_for(design: Experiment, vocabulary: Vocabulary) -> str | None:

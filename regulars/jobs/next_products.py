@@ -37,6 +37,7 @@ from recommender.next_products_held_out import (
     popular_ranker,
 )
 from recommender.product_factors import nearest, product_factors
+from recommender.protected import may_be_told
 from regulars.progress import Progress
 
 SEED = 17
@@ -201,7 +202,7 @@ def _parted(
 
 
 def _sources(lake: Lake, lines: pd.DataFrame, factors: bool) -> Sources:
-    groups = _groups(lake)
+    groups, private = _groups(lake)
     baskets = baskets_of(lines)
     found = complements(baskets)
     share = np.asarray(baskets.held.sum(axis=0)) / len(baskets.customer)
@@ -211,6 +212,7 @@ def _sources(lake: Lake, lines: pd.DataFrame, factors: bool) -> Sources:
         factors=_factors(baskets) if factors else NO_FACTORS,
         popularity=pd.Series(share, index=baskets.products),
         groups=groups,
+        private=private,
     )
 
 
@@ -227,12 +229,17 @@ def _factors(baskets: Baskets) -> pd.DataFrame:
     return nearest(product_factors(baskets.of(often), SEED), SIZE)
 
 
-def _groups(lake: Lake) -> "pd.Series[str]":
-    """Return each product's subcategory, or its category where it has none, by product_id."""
+def _groups(lake: Lake) -> tuple["pd.Series[str]", frozenset[str]]:
+    """Return each product's group by product_id, and the products that no one may be told of.
+
+    The group is the subcategory, or the category where there is none.
+    """
     products: Any = lake.table("products")
-    named = products.select("product_id", group=products.subcategory.coalesce(products.category))
-    frame = lake.fetch(named.order_by("product_id")).to_pandas()
-    return frame.set_index("product_id")["group"]
+    named = products.select("product_id", "category", "subcategory")
+    frame = lake.fetch(named.order_by("product_id")).to_pandas().set_index("product_id")
+    told = frame["category"].map(may_be_told).astype(bool)
+    private = frozenset(frame.index[~told])
+    return frame["subcategory"].fillna(frame["category"]), private
 
 
 def _ranker(served: NextProducts) -> Ranker:

@@ -1,8 +1,9 @@
 """What would another policy have earned on the decisions the lake holds?
 
 Each slate is weighed twice from its record: the probability under the policy that drew it and
-under the target. An offer earns when it is redeemed by the decision's own outcome inside the
-attribution window; decisions whose window is not over are left out and counted.
+under the target. An offer earns when a redemption credited to the decision (see
+recommender/credit.py) lies inside the attribution window; decisions whose window is not over are
+left out and counted.
 """
 
 import json
@@ -16,9 +17,12 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from foundation.decision import DecisionRecord, Policy, Slate, decode_record
+from foundation.decision import DecisionRecord, Policy, Slate, decode_record, encode
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
+from recommender.beliefs import FirstShown
+from recommender.credit import credited, shown_offers
+from recommender.decision_log import decision_records
 from recommender.off_policy import Logged, OffPolicyValue, off_policy_value
 from recommender.policies import Eligible, slot_probabilities
 from recommender.policy_contest import Contest, contest
@@ -112,15 +116,18 @@ class _Log:
         kept = over if most is None else over[-most:]
         self.older = len(over) - len(kept)
         self.over = _records(lake, placement, kept[0], kept[-1]) if kept else []
+        # Beliefs that changed in between were learned from the decisions before the change.
+        beliefs = {encode(part.posteriors) for r in self.over for part in _sampling(r.policy)}
+        self.adaptive = len(beliefs) > 1
         self.offers = offers_known(lake)
         limits = (p.limit for r in self.over for p in r.placements if p.name == placement)
         self.positions = max(limits, default=1)
-        redeemed = _redeemed(lake, until)
+        made_at = {record.decision_id: record.at for record in self.over}
+        outcomes = credited(lake, shown_offers(lake), "redeem")
         self.earned = {
-            (record.decision_id, offer_id)
-            for record in self.over
-            for offer_id, at in redeemed.get(record.decision_id, [])
-            if record.at <= at < record.at + self.window
+            (which, offer_id)
+            for which, offer_id, at in outcomes.itertuples(index=False)
+            if which in made_at and made_at[which] <= at < made_at[which] + self.window
         }
 
     def weighed(
@@ -193,6 +200,7 @@ class _Log:
             target=_targets(rows, 0),
             reward=np.array(told, dtype=np.float64),
             valid=np.array([row.valid for row in rows], dtype=bool),
+            adaptive=self.adaptive,
         )
 
     def money(self, rows: list[_Row]) -> list[float]:
@@ -286,6 +294,42 @@ def policy_contest(
     return PolicyContest(**vars(counted), first=first, slate=slate, unit="responses")
 
 
+@dataclass(frozen=True)
+class FirstSlots:
+    """What the decisions of a placement showed first; `left_out` are fallbacks and empty slates."""
+
+    shown: FirstShown
+    left_out: int
+    censored: int
+
+
+def first_shown(
+    lake: Lake, placement: str, until: datetime, days: int = 30, *, money: bool = False
+) -> FirstSlots:
+    """Return what stood at the first slot and what it earned: a response, or money of the window.
+
+    Args:
+        until, days: As for `policy_value`.
+        money: Earn what the customer brought in the window, minor units, and not a response.
+
+    Raises:
+        NothingToDo: No decision was made for the placement.
+    """
+    log = _Log(lake, placement, until, days)
+    rows = [
+        _Row(record.customer_id, record.decision_id, shown.offer_id, shown.propensity, (1.0,), True)
+        for record in log.over
+        if record.propensity_valid
+        for slate in record.slates
+        if slate.placement == placement
+        for shown in slate.offers[:1]
+    ]
+    logged = log.logged(rows, log.money(rows) if money else None)
+    offer = np.array([row.offer_id for row in rows], dtype=object)
+    shown = FirstShown(logged.customer, offer, logged.propensity, logged.reward)
+    return FirstSlots(shown, len(log.over) - len(rows), log.censored)
+
+
 def newest_decisions(lake: Lake, most: int) -> list[DecisionRecord]:
     """Return the newest decisions, the newest first."""
     newest: Any = lake.table("decisions")
@@ -312,6 +356,10 @@ def _could_show(record: DecisionRecord, policy: Policy) -> bool:
     return policy.scored != "uplift" or record.policy.scored == "uplift"
 
 
+def _sampling(policy: Policy) -> list[Policy]:
+    return [part for part in (policy, *policy.parts) if part.kind == "thompson"]
+
+
 def _targets(rows: list[_Row], ranking: int) -> np.ndarray:
     return np.minimum([row.targets[ranking] for row in rows], 1.0)
 
@@ -331,8 +379,7 @@ def _made_at(lake: Lake, placement: str) -> list[datetime]:
 
 def _records(lake: Lake, placement: str, first: datetime, last: datetime) -> list[DecisionRecord]:
     named = _named(lake, placement).filter(lambda t: t["at"].between(first, last))
-    rows = lake.fetch(named.order_by("at", "decision_id").select("record"))
-    records = [decode_record(text) for text in rows["record"].to_pylist()]
+    records = decision_records(lake, named)
     return [r for r in records if any(slate.placement == placement for slate in r.slates)]
 
 
@@ -351,15 +398,6 @@ def offers_known(lake: Lake) -> dict[str, tuple[Eligible, frozenset[str]]]:
         )
         for row in lake.fetch(table).to_pylist()
     }
-
-
-def _redeemed(lake: Lake, until: datetime) -> dict[str, list[tuple[str, datetime]]]:
-    told = lake.table("interactions")
-    told = told.filter((told.kind == "redeem") & told.decision_id.notnull() & (told["at"] < until))
-    found: dict[str, list[tuple[str, datetime]]] = {}
-    for row in lake.fetch(told.select("decision_id", "offer_id", "at")).to_pylist():
-        found.setdefault(row["decision_id"], []).append((row["offer_id"], row["at"]))
-    return found
 
 
 def eligible_at(

@@ -16,13 +16,12 @@ from foundation.lake import Lake
 from foundation.model_life import ModelLife
 from foundation.money import Currency
 from foundation.profile import SnapshotFacts
-from foundation.scores import Interval
+from foundation.scores import Z_95, Interval
 from foundation.settings import Settings
 from recommender.campaign import Campaign, Limits, PlannedOffer
 from recommender.offer_uplift import OfferUplift
 from recommender.plan import Plan, plan
 from recommender.registry import RESPONSE, ModelRegistry
-from recommender.trial import Z_95
 from recommender.uplift_registry import UPLIFT, UpliftRegistry
 from regulars.assumptions import statements
 from regulars.contacts import contact_statement, contacts_of

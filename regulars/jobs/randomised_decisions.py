@@ -34,11 +34,12 @@ from experiments.design import Experiment, Variant
 from experiments.holdout import HOLDOUT
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.context import context_features
-from foundation.decision import DecisionRecord, Policy, decode_record
+from foundation.decision import DecisionRecord, Policy
 from foundation.errors import TooLittleData
 from foundation.features import Feature
 from foundation.lake import Lake
 from recommender.affinity import response_hash
+from recommender.decision_log import decision_records, time_zones
 from recommender.policies import Eligible
 from recommender.trial import FEWEST_UNITS, FLOOR, Trial, trial
 from regulars.jobs.earned import with_metrics
@@ -179,7 +180,8 @@ def randomised_decisions(
     left_out: Counter[str] = Counter()
     times: dict[str, list[datetime]] = {}
     places = _places(experiments)
-    _meet(_records(lake), places, experiments, left_out, times)
+    records = (record for record in decision_records(lake) if record.slates)
+    _meet(records, places, experiments, left_out, times)
     rows, choices = _drawn(lake, places, features, left_out)
     if after is not None:
         late = [row["at"] > after for row in rows]
@@ -203,7 +205,7 @@ def randomised_decisions(
             f"no randomised decision's window of {days} days is over, the first is on "
             f"{first:%Y-%m-%d}{told(left_out)}; ingest later outcomes, then train again"
         )
-    zones = _zones(lake)
+    zones = time_zones(lake)
     matrix = np.array([_inputs(row["record"], zones, time_zone, len(features)) for row in over])
     frame = pd.DataFrame(over)
     kinds = sorted({row["record"].policy.kind for row in over if row["drawn"]})
@@ -436,20 +438,6 @@ def _followed(lake: Lake, rows: pd.DataFrame, days: int) -> pd.DataFrame:
         outcome=metrics["margin"].to_numpy(dtype=np.float64),
         response=metrics["redeemed"].to_numpy(dtype=np.float64),
     )
-
-
-def _records(lake: Lake) -> Iterator[DecisionRecord]:
-    ordered = lake.table("decisions").order_by("at", "decision_id").select("record")
-    for batch in lake.stream(ordered):
-        for text in batch["record"]:
-            record = decode_record(text.as_py())
-            if record.slates:
-                yield record
-
-
-def _zones(lake: Lake) -> dict[str, str | None]:
-    rows = lake.fetch(lake.table("customers").select("customer_id", "time_zone")).to_pydict()
-    return dict(zip(rows["customer_id"], rows["time_zone"], strict=True))
 
 
 def _inputs(

@@ -17,7 +17,8 @@ from foundation.offer import Offer
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.offer_features import offer_vector
 from recommender.pair_scores import Inputs, pair_matrix, pair_scores
-from recommender.reasons import MOST, UNNAMED, may_be_told, reason_codes, topics
+from recommender.protected import may_be_told
+from recommender.reasons import MOST, UNNAMED, reason_codes, topics
 from recommender.response_model import ResponseModel
 
 # Offers explained a customer.

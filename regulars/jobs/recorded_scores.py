@@ -16,6 +16,7 @@ from foundation.profile import Profile, SnapshotFacts
 from foundation.settings import Settings
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import response_hash
+from recommender.decision_log import time_zones
 from recommender.value import levered
 from regulars.contacts import contacts_of
 from regulars.jobs.customers import registry
@@ -47,8 +48,7 @@ class RecordedScores:
             offers=tuple(self._offers),
         )
         self._places = self._facts.places
-        rows = lake.fetch(lake.table("customers").select("customer_id", "time_zone")).to_pydict()
-        self._zones = dict(zip(rows["customer_id"], rows["time_zone"], strict=True))
+        self._zones = time_zones(lake)
         self._zone = settings.time_zone
         # A record does not tell what she was still to bring: the declared value stands in.
         self._contacts = contacts_of(settings)

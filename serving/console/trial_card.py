@@ -12,6 +12,7 @@ from experiments.report_words import (
     novelty_lines,
     segment_lines,
 )
+from foundation.decision import Policy
 from foundation.money import Currency
 from serving.console.desk import Desk, Trial
 from serving.console.effect_chart import effect_chart
@@ -72,7 +73,8 @@ def _variants(found: Trial) -> None:
                     box("div", "fill fill-plain").style(f"width:{width:.2f}%")
                     # Where the plan ends, to be seen beside where the count does.
                     box("div", "planned").style(f"left:{100 * variant.weight:.2f}%")
-                policy = variant.policy or "response"
+                named = variant.policy or "response"
+                policy = named.kind if isinstance(named, Policy) else named
                 words = "no offers" if variant.offers == [] else POLICIES.get(policy, policy)
                 text("p", f"gets {words}; {variant.weight:.0%} planned", "soft sentence")
     if report:

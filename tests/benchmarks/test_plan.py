@@ -31,3 +31,13 @@ def test_no_limit_is_broken(limits: dict[str, str]) -> None:
 def test_a_limit_that_is_no_number_is_refused() -> None:
     with pytest.raises(RegularsError, match="--budget 'much'"):
         measure(asked(budget="much"))
+
+
+def test_no_small_campaigns_are_refused() -> None:
+    with pytest.raises(RegularsError, match="--small 0: at least one"):
+        measure(asked(small=0))
+
+
+def test_small_campaigns_that_earn_nothing_hold_no_bar() -> None:
+    figures = {"seconds": 1.0, "peak_mb": 1.0, "violations": 0, "gap_small": None}
+    assert [bar.name for bar in bars(figures) if not bar.holds] == ["gap_small"]

@@ -6,8 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmarks.ope import DATA as OPEN_BANDIT
 from benchmarks.readers.starbucks_responses import read_responses, response_frame
-from benchmarks.response import bars
+from benchmarks.response import STARBUCKS, bars
 from foundation.errors import RegularsError
 
 FIGURES = {
@@ -15,6 +16,7 @@ FIGURES = {
     "gain_over_logistic_low": -0.004,
     "starbucks_completed_auc": 0.9,
     "starbucks_influenced_auc": 0.8,
+    "starbucks_data": "data/starbucks",
 }
 
 
@@ -74,6 +76,11 @@ def test_the_stated_split_is_by_the_window_and_the_wave(folder: Path) -> None:
     assert not {"completed", "influenced", "ends", "time"} & set(frame.names)
 
 
+def test_the_folder_is_found_from_any_working_directory() -> None:
+    assert STARBUCKS.is_absolute()
+    assert OPEN_BANDIT.parent / "starbucks_rewards" == STARBUCKS
+
+
 def test_another_folder_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(RegularsError, match="give the folder with transcript"):
         read_responses(tmp_path)
@@ -87,9 +94,12 @@ def test_another_folder_is_refused_in_one_line(tmp_path: Path) -> None:
         ({"gain_over_logistic_low": -0.011}, ["gain_over_logistic_low"]),
         ({"starbucks_completed_auc": 0.877}, ["starbucks_completed_auc"]),
         ({"starbucks_influenced_auc": 0.79}, ["starbucks_influenced_auc"]),
-        # What was not measured has no bar.
-        ({"starbucks_completed_auc": None, "starbucks_influenced_auc": None}, []),
+        # What was not measured holds no bar.
+        (
+            {"starbucks_completed_auc": None, "starbucks_influenced_auc": None},
+            ["starbucks_completed_auc", "starbucks_influenced_auc"],
+        ),
     ],
 )
-def test_every_figure_is_held_to_its_bar(change: dict[str, float], fails: list[str]) -> None:
+def test_every_figure_is_held_to_its_bar(change: dict[str, float | None], fails: list[str]) -> None:
     assert [bar.name for bar in bars(FIGURES | change) if not bar.holds] == fails

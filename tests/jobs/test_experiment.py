@@ -15,6 +15,7 @@ from experiments.holdout import HOLDOUT
 from experiments.layers import Layer, LayerTaken
 from experiments.lock import PlanChanged, check_locked
 from experiments.plan import Guardrail
+from foundation.decision import Policy, Posterior
 from foundation.errors import RegularsError
 from foundation.rules import Vocabulary
 from regulars.jobs.experiment import set_holdout, start_experiment, waits_for
@@ -55,6 +56,34 @@ def test_a_ramp_up_is_stored_beside_the_lock_and_only_grows(admin: PostgresAdmin
             admin.ramp_up("ramped", share, START)
     with pytest.raises(RegularsError, match="'nobody' does not run"):
         admin.ramp_up("nobody", 0.5, START)
+
+
+def test_a_policy_written_whole_is_locked_with_the_plan(admin: PostgresAdmin) -> None:
+    learned = Policy("thompson", 0.1, posteriors={"o-1": Posterior("beta", 2.5, 9.0)})
+    variants = [Variant("off", 0.5, policy="none"), Variant("learned", 0.5, policy=learned)]
+    start_experiment(admin, design("whole", variants=variants), START)
+    [stored] = [one for one in admin.experiments() if one.design.key == "whole"]
+
+    assert stored.design.variants[1].policy == learned
+    assert check_locked(stored.design, stored.content_hash) == stored.design
+    # Another number is another plan.
+    other = Policy("thompson", 0.1, posteriors={"o-1": Posterior("beta", 2.5, 8.0)})
+    changed = [variants[0], Variant("learned", 0.5, policy=other)]
+    assert content_hash(design("whole", variants=changed)) != stored.content_hash
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        Policy("uplift", 0.1),
+        Policy("none"),
+        Policy("mixture", 0.1, parts=(Policy("uplift"), Policy("rule")), weights=(0.5, 0.5)),
+    ],
+)
+def test_what_has_a_word_is_not_written_whole(admin: PostgresAdmin, policy: Policy) -> None:
+    variants = [Variant("off", 0.5, policy="none"), Variant("on", 0.5, policy=policy)]
+    with pytest.raises(RegularsError, match="is named by its word"):
+        start_experiment(admin, design("worded", variants=variants), START)
 
 
 def test_the_log_says_who_changed_what_and_stays(

@@ -14,6 +14,7 @@ from foundation.decision import (
     DecisionRecord,
     Placement,
     Policy,
+    Posterior,
     Shown,
     Slate,
     Versions,
@@ -125,6 +126,55 @@ def test_on_itself_a_policy_earns_what_it_earned(log: DuckDbLake) -> None:
     assert found.slate.ips is not None
     assert found.slate.ips.value == pytest.approx(earned)
     assert found.slate.effective_rows == pytest.approx(3_000)
+
+
+def test_an_outcome_without_a_decision_is_the_latest_ones_that_showed_the_offer(
+    lake: DuckDbLake,
+) -> None:
+    put(lake, "offers", [offer(eligible) for eligible in ELIGIBLE])
+    put(lake, "decisions", [decided(n) for n in range(1_500)])
+    # As a till tells them that knows the customer's card and no decision.
+    told = [row | {"decision_id": None} for n in range(1_500) for row in answers(n)]
+    put(lake, "interactions", told)
+    earned = sum(len(answers(n)) for n in range(1_500)) / 1_500
+    found = value(lake, LOGGING)
+    assert found.slate.ips is not None
+    assert found.slate.ips.value == pytest.approx(earned)
+
+    # Shown again elsewhere in between, they are the later decision's.
+    again = [
+        decided(n, decision_id=f"again-{n}", at=START + DAY / 2,
+                placements=[Placement("home", 2)],
+                slates=[Slate("home", [Shown("b", 1, 0.1, 0.5)], 0.5, False)])
+        for n in range(1_500)
+    ]  # fmt: skip
+    put(lake, "decisions", again)
+    earned = sum(row["offer_id"] != "b" for n in range(1_500) for row in answers(n)) / 1_500
+    found = value(lake, LOGGING)
+    assert found.slate.ips is not None
+    assert found.slate.ips.value == pytest.approx(earned)
+
+
+def test_decisions_among_which_a_policy_learned_anew_are_refused(lake: DuckDbLake) -> None:
+    put(lake, "offers", [offer(eligible) for eligible in ELIGIBLE])
+
+    def drawn(n: int, first: float) -> dict[str, Any]:
+        beliefs = {o.offer_id: Posterior("beta", first, 5.0) for o in ELIGIBLE}
+        policy = Policy("thompson", 0.3, posteriors=beliefs)
+        slate = draw_slate(policy, ELIGIBLE, SCORES, 2, Random(n))
+        shown = [
+            Shown(o.offer_id, rank, SCORES[o.offer_id], p)
+            for rank, (o, p) in enumerate(zip(slate.offers, slate.slot_propensities, strict=True))
+        ]
+        slates = [Slate("checkout", shown, slate.slate_propensity, False)]
+        return decided(n, policy=policy, slates=slates)
+
+    put(lake, "decisions", [drawn(n, 2.0) for n in range(300)])
+    told = [redeemed(n, o) for n in range(300) for o in "abc"]
+    put(lake, "interactions", told)
+    assert value(lake).first.refusal is None
+    put(lake, "decisions", [drawn(n, 3.0) for n in range(300, 310)])
+    assert "learned from these very decisions" in (value(lake).first.refusal or "")
 
 
 def test_what_cannot_count_is_left_out_and_counted(log: DuckDbLake) -> None:

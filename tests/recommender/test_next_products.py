@@ -71,6 +71,52 @@ def test_a_product_without_complements_speaks_for_its_group() -> None:
     assert asked(["unknown"]) == []
 
 
+PRIVATE = NextProducts(
+    products={
+        "pill": Known("FAMILY PLANNING", (Complement("wine", 0.1, 2.0, 7.4),)),
+        "pill of no kind": Known("FAMILY PLANNING"),
+        "bun": Known("BAKERY", (Complement("milk", 0.1, 1.0, 2.7),)),
+    },
+    groups={"FAMILY PLANNING": Known(None, (Complement("milk", 0.1, 9.0, 9.0),))},
+)
+
+
+def test_what_is_nobodys_business_speaks_for_nothing() -> None:
+    lookup = PRIVATE.products.get, PRIVATE.groups.get
+    assert recommend(["pill", "pill of no kind"], *lookup, 5) == []
+    (milk,) = recommend(["pill", "pill of no kind", "bun"], *lookup, 5)
+    # Nor is it told by how high a score is.
+    assert milk.because == "BAKERY"
+    assert milk.score == pytest.approx(math.log(0.1) + 1 / math.sqrt(3))
+    assert offer_affinity(["pill"], ["wine"], *lookup) == 0
+
+
+def test_what_is_nobodys_business_is_not_suggested_because_of_others() -> None:
+    names = ["bread", "butter", "pill", "plaster"]
+    pairs = [(one, other) for one in names for other in names if one != other]
+    rows = pd.DataFrame(pairs, columns=["product", "other"]).assign(lift=3.0)
+    groups = {"bread": "BAKERY", "butter": "DAIRY", "pill": "FAMILY PLANNING", "plaster": "STRIPS"}
+    by_group = rows.replace(groups)
+    sources = Sources(
+        rows,
+        by_group,
+        rows[["product", "other"]].assign(strength=1.0),
+        pd.Series(0.1, index=names),
+        pd.Series(groups),
+        # Its category says what its group does not.
+        private=frozenset({"plaster"}),
+    )
+    for kind in ("complements", "factors", "both"):
+        found = next_products(sources, Setting(kind, 1.0))
+        assert set(found.products) == {"bread", "butter"}
+        assert set(found.groups) == {"BAKERY", "DAIRY"}
+        said = [*found.products.values(), *found.groups.values()]
+        assert {one.product_id for known in said for one in known.complements} == {
+            "bread",
+            "butter",
+        }
+
+
 def test_affinity_is_that_of_the_scopes_best_product_outside_the_basket() -> None:
     assert affinity(["coffee", "bun"], ["milk", "sugar"]) == pytest.approx(
         math.log(6) / math.sqrt(2)

@@ -290,6 +290,43 @@ def test_open_windows_and_unknown_offers_are_left_out_and_counted(lake: DuckDbLa
     assert (frame.censored, frame.unanswerable, frame.outdated) == (1, 2, 0)
 
 
+@pytest.mark.parametrize(
+    ("named", "outcomes"),
+    [
+        # By the decision it names, whoever came later; else by the latest that showed the offer.
+        ("first", {"first": 1, "second": 0, "third": 0}),
+        (None, {"first": 0, "second": 1, "third": 0}),
+        # That of a decision the lake does not hold is nobody's here.
+        ("elsewhere", {"first": 0, "second": 0, "third": 0}),
+    ],
+)
+def test_an_outcome_is_credited_to_one_decision(
+    lake: DuckDbLake, named: str | None, outcomes: dict[str, int]
+) -> None:
+    shown = [Shown("o-1", 1, 0.5, 0.9)]
+    days = {"first": 0, "second": 2, "third": 5}
+    decisions = [decision(name, shown, at=AT + day * DAY) for name, day in days.items()]
+    others = [decision("hers", shown, customer="bea", at=AT + 2.5 * DAY)]
+    told = [event("e-1", "redeem", AT + 3 * DAY, decision_id=named)]
+    frame = framed(fill(lake, [*decisions, *others], told))
+
+    found = dict(zip(frame.rows["decision_id"], frame.rows["outcome"], strict=True))
+    assert found == outcomes | {"hers": 0}
+
+
+def test_a_decision_that_is_left_out_keeps_its_outcome(lake: DuckDbLake) -> None:
+    shown = [Shown("o-1", 1, 0.5, 0.9)]
+    vector = [1.0, 2.0, 3.0]
+    decisions = [
+        decision("sound", shown, vector=vector),
+        decision("outdated", shown, vector=vector, features="0000", at=AT + DAY),
+    ]
+    frame = framed(fill(lake, decisions, [event("e-1", "redeem", AT + 2 * DAY)]))
+
+    assert frame.rows["decision_id"].tolist() == ["sound"]
+    assert frame.outcome.tolist() == [0]
+
+
 def test_without_decisions_there_are_no_rows(lake: DuckDbLake) -> None:
     frame = framed(fill(lake, []))
 

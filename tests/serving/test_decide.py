@@ -714,6 +714,23 @@ def test_a_policy_that_cannot_choose_falls_back_and_says_why(
     assert record.slates[0].fallback
 
 
+def test_a_variant_may_carry_its_policy_whole(scorer: Scorer) -> None:
+    beliefs = {f"o-{n}": Posterior("beta", n, 10.0) for n in range(1, 6)}
+    learned = Policy("thompson", 0.2, posteriors=beliefs)
+    variants = [Variant("learned", 1 - 1e-9, policy=learned), Variant("rest", 1e-9)]
+    known = knowing(scorer, experiments=(design(variants=variants),))
+    records = [decided(known, seed=seed) for seed in range(2_000)]
+
+    assert {record.policy.kind for record in records} == {"thompson"}
+    assert records[0].policy == learned
+    first = Counter(record.slates[0].offers[0].offer_id for record in records)
+    said = {r.slates[0].offers[0].offer_id: r.slates[0].offers[0].propensity for r in records}
+    for offer_id, chance in said.items():
+        error = 4 * np.sqrt(chance * (1 - chance) / len(records))
+        assert first[offer_id] / len(records) == pytest.approx(chance, abs=error)
+    assert replayed(decode_record(encode(records[0])), known.catalogue) == shown(records[0])
+
+
 def test_a_mixture_of_the_model_and_beliefs_is_recorded_whole(scorer: Scorer) -> None:
     beliefs = {f"o-{n}": Posterior("beta", n, 10.0) for n in range(1, 6)}
     mixed = Policy(
