@@ -31,6 +31,8 @@ from segmentation.living import (
 
 # The people table of the newest run, in the order of its event index.
 PEOPLE = "people"
+# The lake's note of what the newest run could not refresh; of older ones it would only grow.
+NOT_REFRESHED = "segments not refreshed"
 
 
 @dataclass(frozen=True)
@@ -188,8 +190,10 @@ def refresh(
     refused: dict[str, str] = {}
     for name, definition in stored.items():
         try:
-            rules[name] = read_rule(definition.draft.rule, vocabulary)
-        except InvalidRule as error:
+            rule = read_rule(definition.draft.rule, vocabulary)
+            check_groups(rule)
+            rules[name] = rule
+        except (InvalidRule, InvalidSegment) as error:
             refused[name] = str(error)
     asked = {count.name: count for rule in rules.values() for count in counts(rule)}
     for document in asked_rules:
@@ -264,7 +268,8 @@ def store_memberships(
     as_of: datetime,
     at: datetime,
 ) -> None:
-    """Write each segment's members under the run, in the run's own commit."""
+    """Write each segment's members, and why some have none, in the run's own commit."""
+    write.remember(NOT_REFRESHED, json.dumps({run_id: dict(refreshed.refused)}))
     rows = [
         {
             "membership_id": f"{run_id}|{name}",
@@ -278,3 +283,8 @@ def store_memberships(
         for name, mask in refreshed.members.items()
     ]
     write.merge(MEMBERSHIPS.name, MEMBERSHIPS.from_rows(rows))
+
+
+def refused_in(lake: Lake, run_id: str) -> dict[str, str]:
+    """Return why a run did not refresh segments, as far as it is still known."""
+    return json.loads(lake.note(NOT_REFRESHED) or "{}").get(run_id, {})
