@@ -56,9 +56,9 @@ customers = engine.execute('''
         GROUP BY customer_id, order_id)
     SELECT customer_id,
            (1767225600 - floor(epoch(max(first) FILTER (amount >= 0)))) / 86400 AS recency_days,
-           (1767225600 - floor(epoch(min(first) FILTER (amount >= 0)))) / 86400 AS tenure_days,
            (count(*) FILTER (amount >= 0 AND first > TIMESTAMPTZ '2025-01-01 00:00:00+00'))::BIGINT
                AS orders,
+           (count(*) FILTER (amount >= 0))::BIGINT AS lifetime_orders,
            coalesce(sum(inside), 0)::BIGINT AS spend
     FROM orders GROUP BY customer_id
 ''', [path]).to_arrow_table().num_rows

@@ -71,8 +71,8 @@ def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership
     then = [one for one in definitions(lake).get(segment_id, []) if one.at <= at]
     if then and then[-1].draft.status == "archived":
         raise NothingToDo(
-            f"segment {segment_id!r} had been archived since {then[-1].at:%Y-%m-%d %H:%M} UTC, so it "
-            f"had no members at {known}; name an earlier time"
+            f"segment {segment_id!r} had been archived since {then[-1].at:%Y-%m-%d %H:%M} UTC, "
+            f"so it had no members at {known}; name an earlier time"
         )
     rows: Any = lake.table(MEMBERSHIPS.name)
     rows = rows.filter(rows.segment_id == segment_id)
