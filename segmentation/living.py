@@ -18,6 +18,9 @@ from foundation.texts import storable
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
 
+# Everybody whom a living segment does not hold; she is in no group of it that rules could ask for.
+NOT_MEMBER = "not member"
+
 Status = Literal["active", "archived"]
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -8,6 +8,7 @@ from typing import Any
 
 import ibis
 import numpy as np
+import pandas as pd
 import pyarrow as arrow
 
 from foundation.attributes import attribute_kinds, attributes_of
@@ -20,6 +21,7 @@ from foundation.rule_sets import holds, segment_column
 from foundation.rules import MEMBER, InvalidRule, Rule, Vocabulary, counts, read_rule
 from regulars.jobs.runs import all_runs, counting
 from segmentation.living import (
+    NOT_MEMBER,
     Definition,
     Draft,
     InvalidSegment,
@@ -247,6 +249,17 @@ def _by_place(places: np.ndarray, column: Any) -> np.ndarray:
     ordered = np.empty_like(values)
     ordered[places] = values
     return ordered
+
+
+def labels(refreshed: Refreshed, customers: pd.Index) -> pd.DataFrame:
+    """Return who is a member and who is not: a column a living segment, index as `customers`."""
+    return pd.DataFrame(
+        {
+            name: np.where(mask, MEMBER, NOT_MEMBER).astype(object)
+            for name, mask in refreshed.members.items()
+        },
+        index=customers,
+    )
 
 
 def with_members(people: arrow.Table, refreshed: Refreshed) -> arrow.Table:

@@ -376,6 +376,28 @@ def test_movement_compares_the_two_newest_runs(
     assert {flow.share for flow in lost} == {1.0}
     assert report.drift["lifecycle"].drifted
     assert report.overlap == {"coffee": {"coffee": 0, "vips": 0}, "vips": {"coffee": 0, "vips": 5}}
+    # Ten left the segment of coffee lovers, and of the vips nobody.
+    moved = {
+        name: {(flow.before, flow.now): flow.customers for flow in report.migration[name]}
+        for name in ("coffee", "vips")
+    }
+    assert moved == {
+        "coffee": {("member", "not member"): 10, ("not member", "not member"): 50},
+        "vips": {("member", "member"): 5, ("not member", "not member"): 55},
+    }
+    assert report.drift["coffee"].drifted
+    assert not report.drift["vips"].drifted
+    # An edited rule moves its members by hand; what one run alone refreshed did not move.
+    store(shop, "coffee", bought(1, 500, category=["COFFEE"]))
+    store(shop, "tea", bought(1, 500, category=["TEA"]))
+    run(shop, tmp_path, silent, T + 401 * DAY)
+    report = movement(shop)
+    assert "changed from version 1 to 2" in report.refused["coffee"]
+    assert "coffee" not in report.drift
+    entered = {(flow.before, flow.now): flow.customers for flow in report.migration["coffee"]}
+    assert entered["not member", "member"] == 10
+    assert "did not refresh it" in report.refused["tea"]
+    assert "tea" not in report.migration
 
 
 REFRESH = """

@@ -18,12 +18,14 @@ from foundation.errors import NothingToDo, TooLittleData
 from foundation.scores import Interval
 from foundation.settings import Settings
 from regulars.assumptions import margin_rate
+from regulars.jobs.living_segments import save
 from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train_clv import ClvTraining, train_clv
 from regulars.jobs.value import purchase_days
 from regulars.progress import Progress
 from segmentation import likelihood
 from segmentation.clv_champion import CANDIDATES, expected, fit_candidates
+from segmentation.living import Draft
 from segmentation.purchase_summary import kept_days, summarise_days
 from segmentation.spend_model import fit_spend
 from segmentation.value_model import ValueModel, from_text, to_text
@@ -105,6 +107,9 @@ def test_every_segment_is_priced_by_the_champion(
 ) -> None:
     publish = partial(publish_snapshot, tmp_path / "snapshots")
     settings = Settings(home=tmp_path)
+    frequent = {"feature": "orders_365d", "is": ">=", "value": 3}
+    draft = Draft("frequent", "Frequent", frequent, "ana", None, "active")
+    save(shop, draft, ["orders_365d"], NOW)
     report = segment(shop, publish, Shelf(), settings, NOW, silent, Champions(values=models))
     assert report.value is not None
     assert trained.champion is not None
@@ -119,6 +124,8 @@ def test_every_segment_is_priced_by_the_champion(
         profile = served.get(row["customer_id"])
         assert profile is not None
         assert profile.remaining_value == pytest.approx(row["value"] * rate, abs=1)
+    assert report.value["groups"].keys() == {"rfm", "lifecycle", "cluster", "frequent"}
+    assert report.value["groups"]["frequent"]["member"]["customers"] == report.living["frequent"]
     for groups in report.value["groups"].values():
         assert sum(group["customers"] for group in groups.values()) == CUSTOMERS
         # Each customer's value is a whole number of cents.
