@@ -2,8 +2,9 @@
 
 Each runs in a process of its own on the same Parquet file, in turn, thrice; the quickest of its
 runs counts, since other work on the machine only slows. Ours is what `regulars segment` evaluates,
-compiled by Ibis; the SQL is the same aggregation written by hand; the library is `lifetimes`,
-whose summary counts purchase days and keeps no returns. Seconds include reading the file, not
+compiled by Ibis; the SQL is the same aggregation written by hand, and must give the same answer to
+the last digit; the library is `lifetimes`, whose summary counts purchase days and keeps no returns,
+so that only its customers can be compared. Seconds include reading the file, not
 starting Python.
 """
 
@@ -27,13 +28,17 @@ SLOWEST, QUICKER, MOST_MB = 1.5, 5.0, 700.0
 SHARED = """
 import resource, sys, time
 # What engines import when they are first asked is no part of an aggregation.
-import numpy, pandas, pyarrow
+import numpy, pandas, pyarrow, pyarrow.parquet
 from datetime import UTC, datetime
 path, end = sys.argv[1], datetime(2026, 1, 1, tzinfo=UTC)
 """
 DONE = """
+spent = time.perf_counter() - begun
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f'{{"seconds": {time.perf_counter() - begun}, "peak_mb": {peak}, "customers": {customers}}}')
+if len(sys.argv) > 2:
+    pyarrow.parquet.write_table(answer, sys.argv[2])
+customers = len(answer)
+print(f'{{"seconds": {spent}, "peak_mb": {peak}, "customers": {customers}}}')
 """
 OURS = """
 import ibis
@@ -41,14 +46,14 @@ from segmentation.rfm_state import rfm_profile
 engine = ibis.duckdb.connect()
 engine.raw_sql("SET TimeZone = 'UTC'")
 begun = time.perf_counter()
-customers = engine.to_pyarrow(rfm_profile(engine.read_parquet(path), end, 365)).num_rows
+answer = engine.to_pyarrow(rfm_profile(engine.read_parquet(path), end, 365))
 """
 BY_HAND = """
 import duckdb
 engine = duckdb.connect()
 engine.execute("SET TimeZone = 'UTC'")
 begun = time.perf_counter()
-customers = engine.execute('''
+answer = engine.execute('''
     WITH orders AS (
         SELECT customer_id, order_id, min("at") AS first, sum(amount) AS amount,
                sum(amount) FILTER ("at" > TIMESTAMPTZ '2025-01-01 00:00:00+00') AS inside
@@ -56,20 +61,20 @@ customers = engine.execute('''
         GROUP BY customer_id, order_id)
     SELECT customer_id,
            (1767225600 - floor(epoch(max(first) FILTER (amount >= 0)))) / 86400 AS recency_days,
-           (1767225600 - floor(epoch(min(first) FILTER (amount >= 0)))) / 86400 AS tenure_days,
            (count(*) FILTER (amount >= 0 AND first > TIMESTAMPTZ '2025-01-01 00:00:00+00'))::BIGINT
                AS orders,
+           (count(*) FILTER (amount >= 0))::BIGINT AS lifetime_orders,
            coalesce(sum(inside), 0)::BIGINT AS spend
     FROM orders GROUP BY customer_id
-''', [path]).to_arrow_table().num_rows
+''', [path]).to_arrow_table()
 """
 LIFETIMES = """
 import pandas as pd
 from lifetimes.utils import summary_data_from_transaction_data
 begun = time.perf_counter()
 lines = pd.read_parquet(path, columns=["customer_id", "at", "amount"])
-customers = len(summary_data_from_transaction_data(
-    lines, "customer_id", "at", monetary_value_col="amount", observation_period_end=end))
+answer = summary_data_from_transaction_data(
+    lines, "customer_id", "at", monetary_value_col="amount", observation_period_end=end)
 """
 RIVALS = {"ours": OURS, "duckdb": BY_HAND, "lifetimes": LIFETIMES}
 
@@ -82,7 +87,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the seconds of each, and our peak memory.
 
     Raises:
-        RegularsError: There are no lines, or a rival cannot run.
+        RegularsError: There are no lines, a rival cannot run, or ours and the SQL differ.
     """
     if options.lines < 1:
         raise RegularsError(f"--lines {options.lines}: at least one line is needed")
@@ -93,6 +98,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         for _ in range(ROUNDS):
             for name, program in RIVALS.items():
                 runs[name].append(_run(name, program, path))
+        _check_equal(Path(folder), path)
+    counted = {name: found[0]["customers"] for name, found in runs.items()}
+    if len(set(counted.values())) > 1:
+        raise RegularsError(f"rfm: customers differ, {counted}; seconds cannot be compared")
     best = {name: min(run["seconds"] for run in found) for name, found in runs.items()}
     return {
         **{f"{name}_seconds": seconds for name, seconds in best.items()},
@@ -134,9 +143,33 @@ def _write_lines(path: Path, lines: int) -> None:
         )
 
 
-def _run(name: str, program: str, path: Path) -> dict[str, Any]:
+def _check_equal(folder: Path, path: Path) -> None:
+    """Refuse seconds of two that do not answer the same.
+
+    Raises:
+        RegularsError: A customer has other figures by our aggregation than by hand.
+    """
+    import pyarrow.parquet as parquet
+
+    answers: dict[str, Any] = {}
+    for name in ("ours", "duckdb"):
+        out = folder / f"{name}.parquet"
+        _run(name, RIVALS[name], path, out)
+        answers[name] = parquet.read_table(out).to_pandas().set_index("customer_id").sort_index()
+    ours, by_hand = answers["ours"], answers["duckdb"]
+    by_hand = by_hand[list(ours)]
+    same = ours.index.equals(by_hand.index) and ours.equals(by_hand)
+    if not same:
+        raise RegularsError(
+            f"rfm: {len(ours)} customers of ours and {len(by_hand)} of SQL by hand do not have the "
+            "same figures, so their seconds cannot be compared; mend segmentation/rfm_state.py"
+        )
+
+
+def _run(name: str, program: str, path: Path, out: Path | None = None) -> dict[str, Any]:
+    places = [str(path)] if out is None else [str(path), str(out)]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SHARED + program + DONE, str(path)],
+        [sys.executable, "-W", "ignore", "-c", SHARED + program + DONE, *places],
         capture_output=True,
         text=True,
         check=False,

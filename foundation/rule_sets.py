@@ -5,9 +5,8 @@ given by the functions below, and a counted event's column by the count itself.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import reduce
 from typing import Any
 
 import ibis
@@ -61,9 +60,9 @@ def holds(rule: Rule, people: ibis.Table) -> ibis.Value:
     """
     match rule:
         case AllOf(parts):
-            return reduce(operator.and_, [holds(part, people) for part in parts])
+            return _combined(operator.and_, [holds(part, people) for part in parts])
         case AnyOf(parts):
-            return reduce(operator.or_, [holds(part, people) for part in parts])
+            return _combined(operator.or_, [holds(part, people) for part in parts])
         case Not(part):
             negated: Rows = holds(part, people)
             return ~negated
@@ -78,6 +77,14 @@ def holds(rule: Rule, people: ibis.Table) -> ibis.Value:
             return _known(people[attribute_column(attribute, "string")].isin(values))
         case CountIs(count, comparison, value):
             return _compared(people[count.name], comparison, ibis.literal(value, "int64"))
+
+
+def _combined(operation: Callable[[Rows, Rows], Rows], parts: Sequence[Rows]) -> Rows:
+    # Halved, not one after the other: expressions nest, and compilers descend into them.
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return operation(_combined(operation, parts[:middle]), _combined(operation, parts[middle:]))
 
 
 def _compared(column: Rows, comparison: Comparison, value: Rows) -> Rows:

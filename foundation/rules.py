@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from foundation.counted_events import EVENTS, FIELDS, Count
 from foundation.errors import RegularsError
+from foundation.texts import storable
 
 Comparison = Literal["<", "<=", "=", "!=", ">=", ">"]
 COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
@@ -33,6 +34,9 @@ MEMBER = "member"
 
 # Deeper ones are mistakes, and would exhaust the interpreter's stack.
 DEEPEST = 50
+
+# More are slow to compile every night, and nobody reads them.
+MOST_COMPARISONS = 500
 
 FORMS = (
     "allowed are all, any, not, {feature, is, value}, {segment, in}, {segment}, "
@@ -165,6 +169,12 @@ def _read(node: Any, path: str, depth: int, vocabulary: Vocabulary) -> Rule:
             _read(part, f"{path}.{word}[{i}]", depth + 1, vocabulary)
             for i, part in enumerate(parts)
         )
+        compared = sum(len(leaves(part)) for part in read)
+        if compared > MOST_COMPARISONS:
+            raise InvalidRule(
+                f"{path}.{word}: holds {compared} comparisons, at most {MOST_COMPARISONS} are "
+                "allowed; list values under in, or make living segments of parts"
+            )
         return AllOf(read) if word == "all" else AnyOf(read)
     if keys == {"not"}:
         return Not(_read(node["not"], f"{path}.not", depth + 1, vocabulary))
@@ -320,6 +330,12 @@ def _strings(values: Any, path: str, what: str) -> tuple[str, ...]:
         or not all(isinstance(item, str) for item in values)
     ):
         raise InvalidRule(f"{path}: {values!r} is no list of {what}; give at least one")
+    for i, text in enumerate(values):
+        if not storable(text):
+            raise InvalidRule(
+                f"{path}[{i}]: {text!r} holds a null character or half a character, which no "
+                "stored text does; take it out"
+            )
     return tuple(dict.fromkeys(values))
 
 

@@ -15,9 +15,9 @@ from foundation.errors import RegularsError
 from segmentation.churn import ChurnModel, fit_churn
 from segmentation.origins import Origins
 
-# A model whose interval lies wholly outside is surely miscalibrated.
-SLOPE = (0.9, 1.1)
-OBSERVED_EXPECTED = (0.85, 1.15)
+# The gate: a model whose interval lies wholly outside is surely miscalibrated.
+SLOPE_TO_SERVE = (0.9, 1.1)
+OBSERVED_EXPECTED_TO_SERVE = (0.85, 1.15)
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class ChurnReport:
 
 def _miscalibrated(where: str, found: Calibration) -> str | None:
     for word, figure, (least, most) in (
-        ("slope", found.slope, SLOPE),
-        ("observed/expected", found.observed_expected, OBSERVED_EXPECTED),
+        ("slope", found.slope, SLOPE_TO_SERVE),
+        ("observed/expected", found.observed_expected, OBSERVED_EXPECTED_TO_SERVE),
     ):
         if figure.high < least or figure.low > most:
             return (

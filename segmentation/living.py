@@ -13,9 +13,13 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
 from foundation.errors import RegularsError
-from foundation.rules import Rule, SegmentIn, leaves
+from foundation.rules import MEMBER, Rule, SegmentIn, leaves
+from foundation.texts import storable
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
+
+# Everybody whom a living segment does not hold; she is in no group of it that rules could ask for.
+NOT_MEMBER = "not member"
 
 Status = Literal["active", "archived"]
 
@@ -73,6 +77,12 @@ def read_draft(document: Any) -> Draft:
         raise InvalidSegment("segment.rule: is missing; write who is in")
     if note is not None and not isinstance(note, str):
         raise InvalidSegment(f"segment.note: {note!r} is no text; write why you change it")
+    for key in ("name", "author", "note"):
+        if not storable(document.get(key) or ""):
+            raise InvalidSegment(
+                f"segment.{key}: {document[key]!r} holds a null character or half a character; "
+                "take it out"
+            )
     status = document.get("status", "active")
     if status not in ("active", "archived"):
         raise InvalidSegment(f"segment.status: {status!r} is none of active, archived")
@@ -127,13 +137,14 @@ def check_groups(rule: Rule) -> None:
     Names of clusters come and go with their fits, so they are not judged.
 
     Raises:
-        InvalidSegment: A group of rfm or lifecycle does not exist; the line names those that do.
+        InvalidSegment: A group of rfm or lifecycle does not exist, or one of a living segment is
+            asked for, which knows members only; the line names those that do.
     """
     known: dict[str, Mapping[str, str]] = {"rfm": GROUPS, "lifecycle": STATES}
     for leaf in leaves(rule):
-        if not isinstance(leaf, SegmentIn) or leaf.segment not in known:
+        if not isinstance(leaf, SegmentIn) or leaf.segment == "cluster":
             continue
-        there = {name.lower(): name for name in known[leaf.segment]}
+        there = {name.lower(): name for name in known.get(leaf.segment, (MEMBER,))}
         for group in leaf.groups:
             if group in there.values():
                 continue

@@ -23,7 +23,6 @@ SCORES = 5
 
 # One order is all that is known of her: a rank among regulars would call her seldom and poor.
 NEW_BUYER_DAYS = 30
-WINDOW_DAYS = 365
 
 
 @dataclass(frozen=True)
@@ -107,22 +106,18 @@ def quantile_scores(values: Floats) -> Integers:
     return 1 + SCORES * (below + up_to) // (2 * max(len(values), 1))
 
 
-def rfm_groups(
-    profile: pd.DataFrame, window_days: int = WINDOW_DAYS, cuts: Cuts | None = None
-) -> pd.DataFrame:
+def rfm_groups(profile: pd.DataFrame, cuts: Cuts | None = None) -> pd.DataFrame:
     """Score and name every customer.
 
     Args:
-        profile: One row a customer: recency_days (null: never bought), tenure_days, orders and
-            spend in the window (minor units; returns lower it, also below 0).
-        window_days: How far back orders and spend were counted.
+        profile: One row a customer: recency_days (null: never bought), orders and spend in the
+            window (minor units; returns lower it, also below 0), lifetime_orders.
         cuts: Fixed bounds of the scores; fifths of the buyers without.
 
     Returns:
         Same index: recency_score, frequency_score, monetary_score (1-5) and rfm (a key of GROUPS).
     """
     recency = profile["recency_days"].to_numpy(np.float64, na_value=np.nan)
-    tenure = profile["tenure_days"].to_numpy(np.float64, na_value=np.nan)
     orders = profile["orders"].to_numpy(np.float64, na_value=0)
     spend = profile["spend"].to_numpy(np.float64, na_value=0)
     bought = ~np.isnan(recency)
@@ -135,9 +130,9 @@ def rfm_groups(
             else 1 + np.searchsorted(_bounds(cuts)[row], values[bought], side="right")
         )
     groups = _MAP[tuple(scores - 1)]
-    # A past that fits in the window makes the window's orders all there ever were.
-    first = bought & (orders == 1) & (tenure < window_days)
-    groups[first & (recency <= NEW_BUYER_DAYS)] = NEW
+    # Of her whole past: one order in a short window may be the hundredth, or be before it.
+    only = profile["lifetime_orders"].to_numpy(np.float64, na_value=0) == 1
+    groups[only & (recency <= NEW_BUYER_DAYS)] = NEW
     groups[~bought] = NO_PURCHASE
     return pd.DataFrame(
         {

@@ -49,9 +49,9 @@ def rfm_profile(receipts: ibis.Table, as_of: datetime, window_days: int) -> ibis
         window_days: Frequency and money look this far back.
 
     Returns:
-        customer_id; recency_days and tenure_days (null without an order), days since the last and
-        first order; orders in the window; spend in the window, in minor units, returns lower it. A
-        receipt that gives back more than it takes is a return and not an order.
+        customer_id; recency_days, days since the last order (null without one); orders in the
+        window; lifetime_orders, all there ever were; spend in the window, in minor units, returns
+        lower it. A receipt that gives back more than it takes is a return and not an order.
     """
     # Ages count whole seconds, as those of features.py do.
     now = as_of.replace(microsecond=0)
@@ -66,15 +66,15 @@ def rfm_profile(receipts: ibis.Table, as_of: datetime, window_days: int) -> ibis
     real = orders.amount >= 0
     found = orders.group_by("customer_id").aggregate(
         newest=orders["first"].max(where=real),
-        oldest=orders["first"].min(where=real),
+        lifetime=real.sum(),
         orders=(real & (orders["first"] >= since)).sum(),
         spend=orders.inside.sum(),
     )
     return found.select(
         "customer_id",
         recency_days=_days(now, found.newest),
-        tenure_days=_days(now, found.oldest),
         orders=found.orders.cast("int64"),
+        lifetime_orders=found.lifetime.cast("int64"),
         spend=found.spend.fill_null(0).cast("int64"),
     )
 

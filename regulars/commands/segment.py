@@ -1,5 +1,6 @@
 """The night's run: features, segments, values, forecasts and a new snapshot."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
@@ -79,18 +80,18 @@ def segment(
 
 
 def _show_value(value: dict[str, Any], show: Any) -> None:
-    for segmentation, groups in value["groups"].items():
-        title = f"Value by {segmentation}: {value['assumption']}"
-        table = Table("group", "customers", "value", "80 % interval", title=title)
-        for name, group in groups.items():
-            told = "unknown" if group["value"] is None else show(group["value"])
-            table.add_row(
-                name,
-                f"{group['customers']:,}",
-                told,
-                f"{show(group['low'])} to {show(group['high'])}",
-            )
-        out.print(table)
+    title = f"Value: {value['assumption']}"
+    table = Table("segment", "group", "customers", "value", "80 % interval", title=title)
+    for segmentation, name, group in _told_groups(value["groups"]):
+        told = "unknown" if group["value"] is None else show(group["value"])
+        table.add_row(
+            segmentation,
+            name,
+            f"{group['customers']:,}",
+            told,
+            f"{show(group['low'])} to {show(group['high'])}",
+        )
+    out.print(table)
     say(f"valued by {value['model']} ({value['kind']}), {error_told(value['errors'])}")
 
 
@@ -114,13 +115,25 @@ def _show_churn(churn: Any, currency: Any) -> None:
         f"{churn.model}: {churn.expected:,.0f} of {churn.customers:,} active customers are "
         f"expected not to buy within {churn.days} days"
     )
-    table = Table("segment", "customers", "at risk", "95 %, value as given", title="Value at risk")
-    for name, row in churn.at_risk.items():
+    bounds = "95 %, value as given"
+    table = Table("segment", "group", "customers", "at risk", bounds, title="Value at risk")
+    for segmentation, name, row in _told_groups(churn.at_risk):
         bounds = f"{currency.show(round(row['low']))} to {currency.show(round(row['high']))}"
         at_risk = currency.show(round(row["at_risk"]))
-        table.add_row(name, f"{row['customers']:,.0f}", at_risk, bounds)
+        table.add_row(segmentation, name, f"{row['customers']:,.0f}", at_risk, bounds)
     out.print(table)
     say(f"assumed: {churn.assumed}")
+
+
+def _told_groups(
+    found: Mapping[str, Mapping[str, Any]],
+) -> Iterator[tuple[str, str, Any]]:
+    from segmentation.living import NOT_MEMBER
+
+    for segmentation, groups in found.items():
+        for name, group in groups.items():
+            if name != NOT_MEMBER:
+                yield segmentation, name, group
 
 
 def _show_transitions(transitions: Any) -> None:

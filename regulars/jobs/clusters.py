@@ -75,7 +75,7 @@ def cluster_customers(
             return CustomerClusters(assign(last.model, values), last, found, None, None)
     else:
         due = "the first"
-    tried = None if refit else _refused(lake, as_of)
+    tried = None if refit else _refused(lake, as_of, last)
     if tried is not None:
         again = tried.at + REFIT_AFTER
         reason = f"{tried.reason} (tried on {tried.at:%Y-%m-%d}, again on {again:%Y-%m-%d})"
@@ -117,12 +117,17 @@ def store_model(write: LakeWrite, run_id: str, clusters: CustomerClusters) -> No
     write.merge(CLUSTER_MODELS.name, CLUSTER_MODELS.from_rows([row]))
 
 
-def _refused(lake: Lake, as_of: datetime) -> Refused | None:
-    """Return the last search without result, where the next one is not due yet."""
+def _refused(lake: Lake, as_of: datetime, last: StoredModel | None) -> Refused | None:
+    """Return the last search without result, where the next one is not due yet.
+
+    A search before the stored fit says nothing of customers who were told apart since.
+    """
     note = lake.note(REFUSED)
     if note is None:
         return None
     found = msgspec.json.decode(note, type=Refused)
+    if last is not None and found.at < last.fitted_at:
+        return None
     return found if timedelta(0) <= as_of - found.at < REFIT_AFTER else None
 
 

@@ -9,6 +9,7 @@ from foundation.decision import POLICY_WORDS, Policy
 from foundation.errors import RegularsError
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
 from regulars.jobs.earned import METRICS
+from segmentation.living import InvalidSegment, check_groups
 
 # Kinds that a variant may carry whole, since no word says their numbers.
 WHOLE = ("rule", "thompson", "mixture")
@@ -79,21 +80,21 @@ def waits_for(design: Experiment, vocabulary: Vocabulary) -> str | None:
     """Return what an audience asks for that the live snapshot lacks, None if it can be judged.
 
     Raises:
-        InvalidDesign: The audience is no rule of the language, or asks for a name nobody knows;
-            events that are only not counted yet are waited for.
+        InvalidDesign: The audience is no rule of the language, or asks for a name or group nobody
+            knows; events that are only not counted yet are waited for.
     """
     if design.audience is None:
         return None
     try:
-        read_rule(design.audience, vocabulary)
+        check_groups(read_rule(design.audience, vocabulary))
     except UnknownName as error:
         counted = Vocabulary(vocabulary.features, vocabulary.segments, vocabulary.attributes)
         try:
-            read_rule(design.audience, counted)
-        except InvalidRule as beyond:
+            check_groups(read_rule(design.audience, counted))
+        except (InvalidRule, InvalidSegment) as beyond:
             raise InvalidDesign(f"experiment {design.key!r}: audience {beyond}") from beyond
         return str(error)
-    except InvalidRule as error:
+    except (InvalidRule, InvalidSegment) as error:
         raise InvalidDesign(f"experiment {design.key!r}: audience {error}") from error
     return None
 

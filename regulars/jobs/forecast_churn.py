@@ -16,15 +16,18 @@ from segmentation.value_at_risk import value_at_risk
 
 @dataclass(frozen=True)
 class ChurnForecast:
-    """One run's forecasts: rows of the contract `forecasts`, and the value at risk by segment."""
+    """One run's forecasts: rows of the contract `forecasts`, and the value at risk by segment.
+
+    `at_risk` is by segmentation or living segment: a row a group, as of value_at_risk.
+    """
 
     rows: pd.DataFrame
-    at_risk: pd.DataFrame
+    at_risk: dict[str, pd.DataFrame]
 
 
 def forecast_churn(
     values: pd.DataFrame,
-    segments: pd.Series,
+    labels: pd.DataFrame,
     worth: pd.Series,
     live: LiveChurn,
     feature_hash: str,
@@ -34,7 +37,7 @@ def forecast_churn(
 
     Args:
         values: Every customer's features as of the run, by customer_id.
-        segments: Every customer's segment, to price by.
+        labels: Every customer's groups, to price by: a column a segmentation or living segment.
         worth: What every customer is expected to bring if she stays, in minor units.
         feature_hash: Fingerprint of the churn features' definitions.
 
@@ -72,7 +75,10 @@ def forecast_churn(
         }
     )
     told = pd.DataFrame({"probability": probability, "low": low, "high": high})
-    return ChurnForecast(rows, value_at_risk(told, worth.loc[inputs.index], segments))
+    value = worth.loc[inputs.index]
+    return ChurnForecast(
+        rows, {str(name): value_at_risk(told, value, labels[name]) for name in labels}
+    )
 
 
 def forecast_rows(forecast: ChurnForecast, made: Mapping[str, Any]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import Any
 
 import ibis
 import numpy as np
+import pandas as pd
 import pyarrow as arrow
 
 from foundation.attributes import attribute_kinds, attributes_of
@@ -20,6 +21,7 @@ from foundation.rule_sets import holds, segment_column
 from foundation.rules import MEMBER, InvalidRule, Rule, Vocabulary, counts, read_rule
 from regulars.jobs.runs import all_runs, counting
 from segmentation.living import (
+    NOT_MEMBER,
     Definition,
     Draft,
     InvalidSegment,
@@ -31,6 +33,8 @@ from segmentation.living import (
 
 # The people table of the newest run, in the order of its event index.
 PEOPLE = "people"
+# The lake's note of what the newest run could not refresh; of older ones it would only grow.
+NOT_REFRESHED = "segments not refreshed"
 
 
 @dataclass(frozen=True)
@@ -188,8 +192,10 @@ def refresh(
     refused: dict[str, str] = {}
     for name, definition in stored.items():
         try:
-            rules[name] = read_rule(definition.draft.rule, vocabulary)
-        except InvalidRule as error:
+            rule = read_rule(definition.draft.rule, vocabulary)
+            check_groups(rule)
+            rules[name] = rule
+        except (InvalidRule, InvalidSegment) as error:
             refused[name] = str(error)
     asked = {count.name: count for rule in rules.values() for count in counts(rule)}
     for document in asked_rules:
@@ -245,6 +251,17 @@ def _by_place(places: np.ndarray, column: Any) -> np.ndarray:
     return ordered
 
 
+def labels(refreshed: Refreshed, customers: pd.Index) -> pd.DataFrame:
+    """Return who is a member and who is not: a column a living segment, index as `customers`."""
+    return pd.DataFrame(
+        {
+            name: np.where(mask, MEMBER, NOT_MEMBER).astype(object)
+            for name, mask in refreshed.members.items()
+        },
+        index=customers,
+    )
+
+
 def with_members(people: arrow.Table, refreshed: Refreshed) -> arrow.Table:
     """Return the people table with a column a living segment."""
     for name, mask in refreshed.members.items():
@@ -264,7 +281,8 @@ def store_memberships(
     as_of: datetime,
     at: datetime,
 ) -> None:
-    """Write each segment's members under the run, in the run's own commit."""
+    """Write each segment's members, and why some have none, in the run's own commit."""
+    write.remember(NOT_REFRESHED, json.dumps({run_id: dict(refreshed.refused)}))
     rows = [
         {
             "membership_id": f"{run_id}|{name}",
@@ -278,3 +296,8 @@ def store_memberships(
         for name, mask in refreshed.members.items()
     ]
     write.merge(MEMBERSHIPS.name, MEMBERSHIPS.from_rows(rows))
+
+
+def refused_in(lake: Lake, run_id: str) -> dict[str, str]:
+    """Return why a run did not refresh segments, as far as it is still known."""
+    return json.loads(lake.note(NOT_REFRESHED) or "{}").get(run_id, {})

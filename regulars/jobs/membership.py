@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import ibis
 import numpy as np
 import pandas as pd
 import pyarrow as arrow
@@ -23,8 +22,15 @@ from regulars.jobs.customers import (
     customer_groups,
     registry,
 )
-from regulars.jobs.living_segments import active, refresh, with_members
-from segmentation.living import InvalidSegment, check_groups
+from regulars.jobs.living_segments import (
+    active,
+    definitions,
+    refresh,
+    refused_in,
+    with_members,
+)
+from regulars.jobs.runs import Run, all_runs, counting
+from segmentation.living import Definition, InvalidSegment, check_groups
 
 
 @dataclass(frozen=True)
@@ -57,24 +63,42 @@ def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership
     it happened before, is not in it.
 
     Raises:
-        NothingToDo: No run of the segment had been made by then.
+        NothingToDo: No run had been made by then, the newest one did not refresh the segment, or
+            the segment had been archived.
     """
-    rows: Any = lake.table(MEMBERSHIPS.name)
-    limit = ibis.literal(at)
-    found = rows.filter(
-        (rows.segment_id == segment_id) & (rows["at"] <= limit) & (rows.as_of <= limit)
-    )
-    newest = lake.fetch(
-        found.order_by(ibis.desc("as_of"), ibis.desc("at"), ibis.desc("run_id")).limit(1)
-    )
-    if newest.num_rows == 0:
+    known = f"{at:%Y-%m-%d %H:%M} UTC"
+    runs = [run for run in counting(all_runs(lake, made_by=at)) if run.as_of <= at]
+    then = [one for one in definitions(lake).get(segment_id, []) if one.at <= at]
+    if then and then[-1].draft.status == "archived":
         raise NothingToDo(
-            f"segment {segment_id!r} had no run by {at:%Y-%m-%d %H:%M} UTC; run 'regulars segment' "
-            "if it is new, name a later time, or --recompute from what is known today"
+            f"segment {segment_id!r} had been archived since {then[-1].at:%Y-%m-%d %H:%M} UTC, "
+            f"so it had no members at {known}; name an earlier time"
         )
-    (row,) = newest.to_pylist()
-    return Membership(
-        segment_id, row["version"], row["run_id"], row["as_of"], tuple(row["members"])
+    rows: Any = lake.table(MEMBERSHIPS.name)
+    rows = rows.filter(rows.segment_id == segment_id)
+    told = lake.fetch(rows.filter(rows.run_id == runs[-1].run_id)) if runs else None
+    if told is not None and told.num_rows:
+        (row,) = told.to_pylist()
+        return Membership(
+            segment_id, row["version"], row["run_id"], row["as_of"], tuple(row["members"])
+        )
+    if runs and then:
+        run = runs[-1]
+        raise NothingToDo(
+            f"segment {segment_id!r} was not refreshed in run {run.run_id}, the newest by {known}: "
+            f"{_why_not(lake, run, then[-1])}"
+        )
+    raise NothingToDo(
+        f"segment {segment_id!r} had no run by {known}; run 'regulars segment' if it is new, name "
+        "a later time, or --recompute from what is known today"
+    )
+
+
+def _why_not(lake: Lake, run: Run, then: Definition) -> str:
+    if then.at > run.made_at:
+        return f"version {then.version} was saved after it; run 'regulars segment' again"
+    return refused_in(lake, run.run_id).get(
+        then.draft.segment_id, "the run itself said why; --recompute from what is known today"
     )
 
 

@@ -60,7 +60,7 @@ def rfm(
     window = settings.rfm_window_days
     profile = lake.fetch(rfm_profile(lake.table(past), as_of, window)).to_pandas()
     known = profile.set_index("customer_id").reindex(customers)
-    return rfm_groups(known, window, _cuts(settings.rfm_cuts))
+    return rfm_groups(known, _cuts(settings.rfm_cuts))
 
 
 def _cuts(cuts: RfmCuts | None) -> Cuts | None:

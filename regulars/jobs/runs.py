@@ -16,13 +16,18 @@ class Run:
     run_id: str
 
 
-def all_runs(lake: Lake) -> list[Run]:
-    """Return every run there was: by instant, and of one instant the last made at the end."""
+def all_runs(lake: Lake, made_by: datetime | None = None) -> list[Run]:
+    """Return every run there was: by instant, and of one instant the last made at the end.
+
+    Args:
+        made_by: Only those that had been made by then.
+    """
     stored = lake.table(SEGMENTS.name)
     # Runs of an older version did not say when they were made.
     made_at = stored.made_at.coalesce(stored.as_of)
     rows = stored.select("as_of", "run_id", made_at=made_at).distinct()
-    return sorted(Run(**row) for row in lake.fetch(rows).to_pylist())
+    runs = sorted(Run(**row) for row in lake.fetch(rows).to_pylist())
+    return [run for run in runs if made_by is None or run.made_at <= made_by]
 
 
 def counting(runs: list[Run]) -> list[Run]:

@@ -30,7 +30,7 @@ from regulars.jobs.customers import (
 )
 from regulars.jobs.forecast_churn import ChurnForecast, forecast_churn, forecast_rows
 from regulars.jobs.lifecycle import Transitions, transitions
-from regulars.jobs.living_segments import refresh, store_memberships, with_members
+from regulars.jobs.living_segments import labels, refresh, store_memberships, with_members
 from regulars.jobs.next_products import find_next_products, write_complements
 from regulars.jobs.preview import write_preview
 from regulars.jobs.publish import (
@@ -62,15 +62,15 @@ from segmentation.value_registry import ValueRegistry
 class ChurnSummary:
     """Churn of the active customers: how many are expected to leave, and what is at risk.
 
-    `at_risk` holds, by RFM group, customers, value, at_risk, low, high (minor units) and share;
-    `assumed` says what the value is.
+    `at_risk` holds, by segmentation or living segment and group, customers, value, at_risk, low,
+    high (minor units) and share; `assumed` says what the value is.
     """
 
     model: str
     days: int
     customers: int
     expected: float
-    at_risk: dict[str, dict[str, float]]
+    at_risk: dict[str, dict[str, dict[str, float]]]
     assumed: str
 
 
@@ -153,11 +153,6 @@ def segment(
         found = customer_groups(lake, settings, values, as_of, RECEIPTS.name, refit_clusters)
         groups = found.rows
         moved = transitions(lake, groups["lifecycle"], as_of)
-        value, unvalued = _value(lake, champions.values, groups, as_of, settings.zone, step)
-        worth, statement = worth_of(values, value)
-        forecast, unforecast = _forecast(
-            values, groups["rfm"], worth, champions.churn, features, as_of
-        )
         step.show("living segments")
         attributes = customer_attributes(lake, values.index)
         people = people_table(vectors, groups[list(SEGMENTATIONS)], attributes)
@@ -165,6 +160,10 @@ def segment(
         rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
         rules.extend(operations.audiences())
         refreshed = refresh(lake, people, rules, as_of)
+        priced = groups[list(SEGMENTATIONS)].join(labels(refreshed, values.index))
+        value, unvalued = _value(lake, champions.values, priced, as_of, settings.zone, step)
+        worth, statement = worth_of(values, value)
+        forecast, unforecast = _forecast(values, priced, worth, champions.churn, features, as_of)
         step.show("next products")
         bought_with = find_next_products(lake, as_of)
         run_id = _run_id(writing, as_of)
@@ -262,7 +261,7 @@ def _up_to_date(lake: Lake) -> Lake:
 def _value(
     lake: Lake,
     models: ValueRegistry | None,
-    groups: pd.DataFrame,
+    priced: pd.DataFrame,
     as_of: datetime,
     zone: ZoneInfo,
     step: Step,
@@ -273,15 +272,14 @@ def _value(
         if models is None or champion is None:
             return None, None
         step.show(f"value by {champion.name}")
-        labels = groups[["rfm", "lifecycle"]]
-        return valuation(lake, models, champion, labels, as_of, zone, SEED), None
+        return valuation(lake, models, champion, priced, as_of, zone, SEED), None
     except RegularsError as error:
         return None, f"no values: {error}"
 
 
 def _forecast(
     values: pd.DataFrame,
-    groups: "pd.Series[str]",
+    priced: pd.DataFrame,
     worth: "pd.Series[float]",
     models: ChurnRegistry | None,
     features: Sequence[Feature],
@@ -293,7 +291,7 @@ def _forecast(
         if champion is None:
             return None, None
         fingerprint = feature_hash(churn_features(features))
-        return forecast_churn(values, groups, worth, champion, fingerprint, as_of), None
+        return forecast_churn(values, priced, worth, champion, fingerprint, as_of), None
     except RegularsError as error:
         return None, f"no churn forecast: {error}"
 
@@ -345,8 +343,11 @@ def _summary(forecast: ChurnForecast, statement: str) -> ChurnSummary:
         customers=len(rows),
         expected=float(rows["value"].sum()),
         at_risk={
-            str(name): {str(k): float(v) for k, v in row.items()}
-            for name, row in forecast.at_risk.to_dict("index").items()
+            name: {
+                str(group): {str(k): float(v) for k, v in row.items()}
+                for group, row in found.to_dict("index").items()
+            }
+            for name, found in forecast.at_risk.items()
         },
         assumed=statement,
     )

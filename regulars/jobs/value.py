@@ -60,15 +60,40 @@ class Valuation:
 
 
 def purchase_days(lake: Lake, as_of: datetime) -> pd.DataFrame:
-    """Return what each customer paid on each day before an instant: customer_id, day, amount.
+    """Return what each customer paid and got back on each day before an instant.
 
-    Days on which nothing was left of what she paid are no purchases, so they are not among them.
+    A line is a return that gives back goods or money, or names the line it returns.
+
+    Returns:
+        customer_id, day, amount and, in returns that name a line of hers, `undoes`, the day it was
+        bought on; a row a customer, day and day undone, bought and returned apart.
     """
     lines: Any = lake.table("purchases")
     lines = lines.filter(lines["at"] < ibis.literal(as_of).cast("timestamp('UTC')"))
-    days = lines.group_by("customer_id", day=lines.local_day).aggregate(amount=lines.amount.sum())
-    days = days.filter(days.amount != 0).order_by("customer_id", "day")
-    return lake.fetch(days).to_pandas()
+    bought = lines.select(
+        returns_line_id=lines.line_id,
+        customer_id=lines.customer_id,
+        undoes=lines.local_day,
+        bought_at=lines["at"],
+    )
+    told = lines.mutate(
+        returned=(lines.quantity < 0) | (lines.amount < 0) | lines.returns_line_id.notnull()
+    )
+    told = told.left_join(
+        bought,
+        [
+            "returns_line_id",
+            "customer_id",
+            told["at"] >= bought.bought_at,
+        ],
+    )
+    # Goods that cost nothing and came back without a name undo nothing that is known.
+    told = told.filter(~told.returned | (told.amount != 0) | told.undoes.notnull())
+    days = told.group_by("customer_id", "returned", "undoes", day=told.local_day).aggregate(
+        amount=told.amount.sum()
+    )
+    days = days.order_by("customer_id", "day", "returned", "undoes")
+    return lake.fetch(days.select("customer_id", "day", "amount", "undoes")).to_pandas()
 
 
 def last_purchase(lake: Lake, before: datetime) -> datetime:

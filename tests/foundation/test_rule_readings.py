@@ -1,5 +1,6 @@
 """Sets, profiles and the index name the same members, over a thousand rules and hostile data."""
 
+import json
 import math
 import random
 from collections import defaultdict
@@ -23,7 +24,7 @@ from foundation.counted_events import SOURCES, Count, with_counts
 from foundation.people import people_table, vocabulary_of
 from foundation.rule_profile import Facts, judge
 from foundation.rule_sets import holds
-from foundation.rules import Rule, counts, read_rule
+from foundation.rules import DEEPEST, Rule, counts, read_rule
 from regulars.jobs.event_index import read_event_index, write_event_index
 
 # The clocks of Vienna went forward on 29 March 2026 at 01:00 UTC: its day had 23 hours.
@@ -41,6 +42,10 @@ INSTANTS = [
     datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
 ]
 ZONES = ["UTC", "Europe/Vienna", "America/St_Johns", "Asia/Kathmandu"]
+
+
+# What would end a text, open a comment or stand for a parameter, were it taken for SQL.
+HOSTILE = """\\' OR 1=1 --;%s{x}$1? \u2028\uffff"""
 
 
 class World:
@@ -102,6 +107,7 @@ class World:
                             '{"mixed": "1", "tier": ["gold"]}',
                             '{"mixed": 0, "tier": "true"}',
                             '{"mixed": false, "tier": "sil\'ver"}',
+                            json.dumps({"tier": HOSTILE}),
                         ]
                     ),
                 }
@@ -241,7 +247,7 @@ WRITTEN = st.builds(
 LEAVES = st.one_of(
     compared("feature", ["spend", "orders"], NUMBER),
     st.fixed_dictionaries(
-        {"segment": st.just("lifecycle"), "in": subset("new", "active", "nobody's")}
+        {"segment": st.just("lifecycle"), "in": subset("new", "active", "nobody's", HOSTILE)}
     ),
     st.just({"segment": "vip"}),
     compared("attribute", ["attributes.mixed"], NUMBER),
@@ -250,7 +256,7 @@ LEAVES = st.one_of(
     st.fixed_dictionaries(
         {
             "attribute": st.sampled_from(["attributes.mixed", "attributes.tier", "home_store_id"]),
-            "in": subset("gold", "sil'ver", "1", "true", "s-1"),
+            "in": subset("gold", "sil'ver", "1", "true", "s-1", HOSTILE, ""),
         }
     ),
     counted(
@@ -258,7 +264,7 @@ LEAVES = st.one_of(
         where(
             category=subset("COFFEE", "TEA", "MILK"),
             subcategory=subset("BEANS", "PODS"),
-            brand=subset("own"),
+            brand=subset("own", HOSTILE),
             product=subset("p-1", "p-4"),
             store=subset("s-1", "s-2"),
             channel=subset("store", "web"),
@@ -349,6 +355,32 @@ def by_profiles(world: World, rules: list[Rule], asked: Mapping[str, Count]) -> 
         [c for c, facts in zip(world.ids, everyone, strict=True) if decides(facts)]
         for decides in judges
     ]
+
+
+@settings(
+    max_examples=2,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(
+    leaves=st.lists(LEAVES, min_size=10, max_size=10),
+    shape=st.lists(st.sampled_from(["all", "any", "not"]), min_size=DEEPEST - 2, max_size=50),
+)
+def test_set_and_profile_agree_on_rules_as_wide_and_as_deep_as_they_may_be(
+    world: World, leaves: list[dict[str, Any]], shape: list[str]
+) -> None:
+    vocabulary = vocabulary_of(world.people.columns)
+    deep: dict[str, Any] = leaves[0]
+    for word in shape[: DEEPEST - 2]:
+        deep = {"not": deep} if word == "not" else {word: [*leaves[1:], deep]}
+    wide = {"any": [{"not": {"all": leaves * 25}}, {"all": leaves * 25}]}
+    rules = [read_rule(document, vocabulary) for document in (wide, deep)]
+    asked = {count.name: count for rule in rules for count in counts(rule)}
+
+    assert by_sets(world, rules, asked)[0] == by_profiles(world, rules, asked)
 
 
 def test_the_kinds_of_an_attribute_are_those_it_comes_in(world: World) -> None:

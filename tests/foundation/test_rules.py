@@ -251,6 +251,14 @@ def times(event: Any, value: Any) -> dict[str, Any]:
         ({"segment": "rfm", "in": "lost"}, "rule.in: 'lost'", "give at least one"),
         ({"segment": "rfm", "in": []}, "rule.in: []", "give at least one"),
         ({"segment": "rfm", "in": ["a", 3]}, "rule.in:", "give at least one"),
+        # What JSON can write and no engine takes, wherever a text may stand.
+        ({"segment": "rfm", "in": ["a", "b\x00c"]}, "rule.in[1]: 'b\\x00c'", "take it out"),
+        ({"attribute": "tier", "in": ["\ud800"]}, "rule.in[0]: '\\ud800'", "take it out"),
+        (times({"event": "purchase", "where": {"brand": ["\udfff"]}}, 3),
+         "rule.count.where.brand[0]:", "take it out"),
+        ({"not": {"any": [GOOD] * 501}}, "rule.not.any: holds 501 comparisons", "at most 500"),
+        ({"all": [{"any": [GOOD] * 300}, {"all": [GOOD] * 300}]}, "rule.all: holds 600",
+         "list values under in"),
         ({"attribute": "age", "in": ["x"]}, "rule.attribute: 'age'", "attributes.vip, joined_at"),
         ({"attribute": "tier", "in": "gold"}, "rule.in: 'gold'", "give at least one"),
         # To Python True is 1, to a marketer it is not.

@@ -108,6 +108,23 @@ def test_without_stable_clusters_all_share_one_label_and_the_last_model_stays_st
     pd.testing.assert_series_equal(back.labels, first.labels)
 
 
+def test_a_refusal_older_than_the_stored_fit_holds_no_refit_back(
+    lake: DuckDbLake, values: pd.DataFrame
+) -> None:
+    refused = night(lake, crowd(100, 0), FIRST)
+    assert refused.refused is not None
+    night(lake, values, FIRST + timedelta(days=1), refit=True)
+    # Half the ways of shopping are gone: the stored borders are worn the night after.
+    mixed = values.copy()
+    random = np.random.default_rng(0)
+    for share in ("discount_share_365d", "weekend_share_365d"):
+        mixed[share] = random.uniform(0, 1, len(values))
+    worn = night(lake, mixed, FIRST + timedelta(days=2))
+
+    assert worn.refitted is not None
+    assert worn.refitted.startswith("the silhouette fell")
+
+
 def test_a_night_in_the_past_knows_no_later_model(lake: DuckDbLake, values: pd.DataFrame) -> None:
     night(lake, values, FIRST)
     assert stored_model(lake, FIRST - timedelta(days=1)) is None

@@ -172,7 +172,7 @@ def test_an_audience_is_kept_for_the_next_segmentation_while_it_runs(
     assert admin.audiences() == []
 
 
-KNOWN = Vocabulary(("recency_days",), ("rfm", "lifecycle"), counts=())
+KNOWN = Vocabulary(("recency_days",), ("rfm", "lifecycle", "coffee"), counts=())
 
 
 def test_an_audience_is_judged_before_the_start() -> None:
@@ -184,6 +184,7 @@ def test_an_audience_is_judged_before_the_start() -> None:
     for rule, words in [
         ({"segment": "rmf", "in": ["Champions"]}, "'rmf' is none of"),
         ({"feature": "recency_days", "is": "<"}, "fit no form"),
+        ({"segment": "coffee", "in": ["gold"]}, "'coffee' has no group 'gold'; there are: member"),
     ]:
         with pytest.raises(InvalidDesign, match=words) as refusal:
             waits_for(design("a", audience=rule), KNOWN)

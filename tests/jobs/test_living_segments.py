@@ -1,5 +1,6 @@
 """Living segments: versions, order, what was known when, and a refresh that is killed."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from adapters.duckdb_lake import DuckDbLake
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
-from foundation.contracts import CUSTOMERS, OFFERS, PRODUCTS, PURCHASES
+from foundation.contracts import CUSTOMERS, OFFERS, PRODUCTS, PURCHASES, SEGMENT_DEFINITIONS
 from foundation.errors import NothingToDo
 from foundation.features import definitions as features
 from foundation.rule_profile import judge
@@ -85,9 +86,31 @@ def shop(lake: DuckDbLake) -> DuckDbLake:
     return lake
 
 
-def store(lake: DuckDbLake, segment_id: str, rule: Any, status: Any = "active") -> int:
+def store(
+    lake: DuckDbLake, segment_id: str, rule: Any, status: Any = "active", at: datetime = T - DAY
+) -> int:
     draft = Draft(segment_id, segment_id.title(), rule, "ana", None, status)
-    return save(lake, draft, NAMES, T - DAY).version
+    return save(lake, draft, NAMES, at).version
+
+
+def offer(eligibility: Any) -> dict[str, Any]:
+    return {
+        "offer_id": "o",
+        "title": "1.00 off",
+        "kind": "amount",
+        "reward": 100.0,
+        "min_spend": 0,
+        "scope": [],
+        "channels": [],
+        "placements": [],
+        "stores": [],
+        "valid_from": T - DAY,
+        "valid_to": T + DAY,
+        "eligibility": json.dumps(eligibility),
+        "cost": 100,
+        "priority": 0,
+        "combinable": True,
+    }
 
 
 def run(
@@ -138,25 +161,8 @@ def test_a_run_refreshes_segments_after_those_they_ask_for_and_publishes_who_is_
 def test_an_offers_counted_events_are_in_the_snapshot_too(
     shop: DuckDbLake, tmp_path: Path, silent: Progress
 ) -> None:
-    offer = {
-        "offer_id": "o",
-        "title": "1.00 off",
-        "kind": "amount",
-        "reward": 100.0,
-        "min_spend": 0,
-        "scope": [],
-        "channels": [],
-        "placements": [],
-        "stores": [],
-        "valid_from": T - DAY,
-        "valid_to": T + DAY,
-        "eligibility": '{"count": {"event": "purchase", "days": 7}, "is": ">=", "value": 1}',
-        "cost": 100,
-        "priority": 0,
-        "combinable": True,
-    }
     with shop.write() as write:
-        write.merge("offers", OFFERS.from_rows([offer]))
+        write.merge("offers", OFFERS.from_rows([offer(bought(1, 7))]))
 
     run(shop, tmp_path, silent)
 
@@ -214,6 +220,8 @@ def test_what_cannot_be_refreshed_is_not_saved(shop: DuckDbLake) -> None:
         store(shop, "c", {"segment": "nobody"})
     with pytest.raises(InvalidRule, match=r"never a number; compare it with true or false"):
         store(shop, "c", {"attribute": "attributes.vip", "is": "=", "value": 1})
+    with pytest.raises(InvalidSegment, match="'a' has no group 'gold'; there are: member"):
+        store(shop, "c", {"segment": "a", "in": ["gold"]})
     with pytest.raises(InvalidSegment, match="'a' cannot be archived: 'b' asks for it"):
         store(shop, "a", COFFEE, "archived")
     with pytest.raises(InvalidSegment, match="'rfm' is a segmentation"):
@@ -239,6 +247,40 @@ def test_a_rule_that_no_longer_fits_is_refused_with_those_that_ask_for_it_and_th
     assert report.refused["others"].startswith("asks for 'vips'")
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"all": [{"feature": "orders_30d", "is": ">=", "value": 1}] * 1000},
+        {"segment": "cluster", "in": ["\x00"]},
+        bought(1, 30, category=["\ud800"]),
+    ],
+)
+def test_no_stored_rule_can_stop_a_run(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress, hostile: Any
+) -> None:
+    store(shop, "sound", COFFEE)
+    # As an older release, which knew no better, let them in.
+    row = {
+        "definition_id": "hostile|1",
+        "segment_id": "hostile",
+        "version": 1,
+        "name": "Hostile",
+        "rule": json.dumps(hostile),
+        "author": "ana",
+        "at": T - DAY,
+        "status": "active",
+    }
+    with shop.write() as write:
+        write.merge("segment_definitions", SEGMENT_DEFINITIONS.from_rows([row]))
+        write.merge("offers", OFFERS.from_rows([offer(hostile)]))
+
+    report = run(shop, tmp_path, silent)
+
+    assert report.living == {"sound": 10}
+    assert report.refused.keys() == {"hostile"}
+    assert report.refused["hostile"].startswith("rule.")
+
+
 def test_membership_is_exported_as_it_was_known_and_recomputed_by_what_is_known_today(
     shop: DuckDbLake, tmp_path: Path, silent: Progress
 ) -> None:
@@ -262,6 +304,33 @@ def test_membership_is_exported_as_it_was_known_and_recomputed_by_what_is_known_
     assert before.members == ()
     with pytest.raises(NothingToDo, match="had no run by 2026-04-30"):
         membership_known_at(shop, "coffee", T - DAY)
+
+
+def test_who_was_in_a_segment_that_had_ended_is_refused_with_when_and_why(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    store(shop, "coffee", COFFEE)
+    store(shop, "vips", {"attribute": "attributes.vip", "is": "=", "value": True})
+    run(shop, tmp_path, silent)
+    store(shop, "tea", bought(1, 90, category=["TEA"]), at=T + DAY / 2)
+    with pytest.raises(NothingToDo, match=r"'tea' was not refreshed .* version 1 was saved after"):
+        membership_known_at(shop, "tea", T + DAY / 2)
+    store(shop, "coffee", COFFEE, "archived", at=T + DAY / 2)
+    with shop.write() as write:
+        nobody = [{"customer_id": f"c-{i:02}"} for i in range(CUSTOMERS_MADE)]
+        write.merge("customers", CUSTOMERS.from_rows(nobody))
+    run(shop, tmp_path, silent, T + DAY)
+
+    assert len(membership_known_at(shop, "coffee", T + DAY / 4).members) == 10
+    assert len(membership_known_at(shop, "tea", T + DAY).members) == CUSTOMERS_MADE
+    with pytest.raises(NothingToDo, match="'coffee' had been archived since 2026-05-01 12:00 UTC"):
+        membership_known_at(shop, "coffee", T + DAY)
+    assert len(membership_known_at(shop, "vips", T + DAY / 2).members) == 5
+    with pytest.raises(NothingToDo, match=r"not refreshed in run 2026-05-02.*'attributes.vip' is"):
+        membership_known_at(shop, "vips", T + DAY)
+    store(shop, "coffee", COFFEE, at=T + 2 * DAY)
+    with pytest.raises(NothingToDo, match="version 3 was saved after it"):
+        membership_known_at(shop, "coffee", T + 2 * DAY)
 
 
 def test_a_preview_counts_what_can_be_counted_by_hand(
@@ -307,6 +376,28 @@ def test_movement_compares_the_two_newest_runs(
     assert {flow.share for flow in lost} == {1.0}
     assert report.drift["lifecycle"].drifted
     assert report.overlap == {"coffee": {"coffee": 0, "vips": 0}, "vips": {"coffee": 0, "vips": 5}}
+    # Ten left the segment of coffee lovers, and of the vips nobody.
+    moved = {
+        name: {(flow.before, flow.now): flow.customers for flow in report.migration[name]}
+        for name in ("coffee", "vips")
+    }
+    assert moved == {
+        "coffee": {("member", "not member"): 10, ("not member", "not member"): 50},
+        "vips": {("member", "member"): 5, ("not member", "not member"): 55},
+    }
+    assert report.drift["coffee"].drifted
+    assert not report.drift["vips"].drifted
+    # An edited rule moves its members by hand; what one run alone refreshed did not move.
+    store(shop, "coffee", bought(1, 500, category=["COFFEE"]))
+    store(shop, "tea", bought(1, 500, category=["TEA"]))
+    run(shop, tmp_path, silent, T + 401 * DAY)
+    report = movement(shop)
+    assert "changed from version 1 to 2" in report.refused["coffee"]
+    assert "coffee" not in report.drift
+    entered = {(flow.before, flow.now): flow.customers for flow in report.migration["coffee"]}
+    assert entered["not member", "member"] == 10
+    assert "did not refresh it" in report.refused["tea"]
+    assert "tea" not in report.migration
 
 
 REFRESH = """

@@ -133,12 +133,28 @@ def profiles(recency: Sequence[float]) -> pd.DataFrame:
     return values.assign(recency_days=list(recency), tenure_days=200.0, spend_365d=-5.0)
 
 
+def everybody(values: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"one": "all"}, index=values.index)
+
+
+def test_value_at_risk_is_told_by_every_segmentation(live: LiveChurn) -> None:
+    values = profiles([1, 50, 80]).assign(spend_365d=[100.0, 200.0, 400.0])
+    labels = pd.DataFrame(
+        {"cluster": ["x", "x", "y"], "vips": ["member", "not member", "member"]}, values.index
+    )
+
+    found = forecast_churn(values, labels, values["spend_365d"], live, "91bc", AT)
+
+    loss = found.rows["value"].to_numpy() * [100, 200, 400]
+    told = {name: rows["at_risk"].to_dict() for name, rows in found.at_risk.items()}
+    assert told["cluster"] == pytest.approx({"x": loss[0] + loss[1], "y": loss[2]})
+    assert told["vips"] == pytest.approx({"member": loss[0] + loss[2], "not member": loss[1]})
+
+
 def test_each_active_customer_has_one_forecast_with_bounds_and_reasons(live: LiveChurn) -> None:
     values = profiles([1, 50, 89.9, 90, np.nan]).assign(spend_365d=1000.0)
 
-    found = forecast_churn(
-        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc", AT
-    )
+    found = forecast_churn(values, everybody(values), worth_of(values, None)[0], live, "91bc", AT)
 
     rows = found.rows
     assert rows["customer_id"].tolist() == ["c-0", "c-1", "c-2"]
@@ -146,26 +162,22 @@ def test_each_active_customer_has_one_forecast_with_bounds_and_reasons(live: Liv
     assert (rows["low"] < rows["value"]).all()
     assert (rows["value"] < rows["high"]).all()
     assert rows["reasons"].str.len().min() >= 1
-    assert found.at_risk.loc["all", "at_risk"] == pytest.approx(1000 * rows["value"].sum())
+    assert found.at_risk["one"].loc["all", "at_risk"] == pytest.approx(1000 * rows["value"].sum())
 
 
 def test_who_returned_more_than_she_bought_puts_nothing_at_risk(live: LiveChurn) -> None:
     values = profiles([1, 50])
 
-    found = forecast_churn(
-        values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc", AT
-    )
+    found = forecast_churn(values, everybody(values), worth_of(values, None)[0], live, "91bc", AT)
 
-    assert found.at_risk.loc["all", "at_risk"] == 0
+    assert found.at_risk["one"].loc["all", "at_risk"] == 0
 
 
 def test_a_model_of_other_features_is_refused(live: LiveChurn) -> None:
     values = profiles([1, 50])
 
     with pytest.raises(RegularsError, match=r"'churn@3' was trained on features 91bc.* has 0000"):
-        forecast_churn(
-            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "0000", AT
-        )
+        forecast_churn(values, everybody(values), worth_of(values, None)[0], live, "0000", AT)
 
 
 def test_a_run_of_a_time_before_the_models_data_does_not_use_it(live: LiveChurn) -> None:
@@ -173,7 +185,7 @@ def test_a_run_of_a_time_before_the_models_data_does_not_use_it(live: LiveChurn)
 
     with pytest.raises(RegularsError, match=r"'churn@3' knows purchases until 2026-05-01"):
         forecast_churn(
-            values, values["spend_365d"], values["spend_365d"], live, "91bc", AT - timedelta(days=1)
+            values, everybody(values), values["spend_365d"], live, "91bc", AT - timedelta(days=1)
         )
 
 
@@ -181,9 +193,7 @@ def test_where_nobody_is_active_nothing_is_forecast(live: LiveChurn) -> None:
     values = profiles([95, np.nan])
 
     with pytest.raises(NothingToDo, match="no customer bought in the last 90 days"):
-        forecast_churn(
-            values, pd.Series("all", values.index), worth_of(values, None)[0], live, "91bc", AT
-        )
+        forecast_churn(values, everybody(values), worth_of(values, None)[0], live, "91bc", AT)
 
 
 # ------------------------------------------------------------- from purchases to kept forecasts
@@ -216,5 +226,6 @@ def test_training_crowns_a_model_whose_forecasts_are_kept_with_each_run(
     kept = lake.fetch(lake.table("forecasts").filter(lambda t: t.run_id == report.run_id))
     assert kept.num_rows == report.churn.customers == len(inputs)
     assert sum(kept["value"].to_pylist()) == pytest.approx(report.churn.expected)
-    priced = sum(row["customers"] for row in report.churn.at_risk.values())
-    assert priced == report.churn.customers
+    assert {"rfm", "lifecycle", "cluster"} <= report.churn.at_risk.keys()
+    for groups in report.churn.at_risk.values():
+        assert sum(row["customers"] for row in groups.values()) == report.churn.customers

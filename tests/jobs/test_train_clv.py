@@ -18,13 +18,15 @@ from foundation.errors import NothingToDo, TooLittleData
 from foundation.scores import Interval
 from foundation.settings import Settings
 from regulars.assumptions import margin_rate
+from regulars.jobs.living_segments import save
 from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train_clv import ClvTraining, train_clv
 from regulars.jobs.value import purchase_days
 from regulars.progress import Progress
 from segmentation import likelihood
 from segmentation.clv_champion import CANDIDATES, expected, fit_candidates
-from segmentation.purchase_summary import summarise_days
+from segmentation.living import Draft
+from segmentation.purchase_summary import kept_days, summarise_days
 from segmentation.spend_model import fit_spend
 from segmentation.value_model import ValueModel, from_text, judge_money, to_text
 from tests.deployment import Shelf
@@ -108,6 +110,9 @@ def test_every_segment_is_priced_by_the_champion(
 ) -> None:
     publish = partial(publish_snapshot, tmp_path / "snapshots")
     settings = Settings(home=tmp_path)
+    frequent = {"feature": "orders_365d", "is": ">=", "value": 3}
+    draft = Draft("frequent", "Frequent", frequent, "ana", None, "active")
+    save(shop, draft, ["orders_365d"], NOW)
     report = segment(shop, publish, Shelf(), settings, NOW, silent, Champions(values=models))
     assert report.value is not None
     assert trained.champion is not None
@@ -122,6 +127,8 @@ def test_every_segment_is_priced_by_the_champion(
         profile = served.get(row["customer_id"])
         assert profile is not None
         assert profile.remaining_value == pytest.approx(row["value"] * rate, abs=1)
+    assert report.value["groups"].keys() == {"rfm", "lifecycle", "cluster", "frequent"}
+    assert report.value["groups"]["frequent"]["member"]["customers"] == report.living["frequent"]
     for groups in report.value["groups"].values():
         assert sum(group["customers"] for group in groups.values()) == CUSTOMERS
         # Each customer's value is a whole number of cents.
@@ -227,14 +234,38 @@ def test_too_little_to_learn_from_is_refused(
         train_clv(lake, models, NOW, silent)
 
 
-def test_a_day_of_which_nothing_is_left_is_no_purchase(lake: DuckDbLake) -> None:
-    rows = [line(1, "a", TODAY - 9, 500), line(2, "a", TODAY - 9, -500), line(3, "a", TODAY, 700)]
+def test_returns_keep_the_day_they_undo_and_what_was_paid_with_points_counts(
+    lake: DuckDbLake,
+) -> None:
+    rows = [
+        line(1, "a", TODAY - 9, 500),
+        line(2, "a", TODAY - 9, -500),
+        line(3, "a", TODAY - 8, 700),
+        line(4, "a", TODAY - 6, -700) | {"returns_line_id": "l-3"},
+        line(5, "a", TODAY - 5, 0) | {"quantity": 1.0},
+        line(6, "a", TODAY - 4, 900),
+        # A line of hers is not named here: of nobody, of another customer, of later.
+        line(7, "a", TODAY - 3, -10) | {"returns_line_id": "l-99"},
+        line(8, "a", TODAY - 3, -20) | {"returns_line_id": "l-10"},
+        line(9, "a", TODAY - 3, -30) | {"returns_line_id": "l-11"},
+        line(10, "b", TODAY - 4, 20),
+        line(11, "a", TODAY - 2, 40),
+    ]
     with lake.write() as write:
         write.merge(PURCHASES.name, PURCHASES.from_rows(rows))
-    assert purchase_days(lake, NOW + timedelta(days=1)).to_dict("records") == [
-        {"customer_id": "a", "day": TODAY, "amount": 700}
+    found = purchase_days(lake, NOW)
+    undoing = found[found["undoes"].notna()]
+    assert undoing[["day", "amount", "undoes"]].to_numpy().tolist() == [
+        [TODAY - 6, -700, TODAY - 8]
     ]
-    assert purchase_days(lake, NOW - timedelta(days=1)).empty
+    assert kept_days(found).to_numpy().tolist() == [
+        ["a", TODAY - 5, 0.0],
+        ["a", TODAY - 4, 840.0],
+        ["a", TODAY - 2, 40.0],
+        ["b", TODAY - 4, 20.0],
+    ]
+    # What came back on a day is not known before it.
+    assert TODAY - 8 in set(kept_days(purchase_days(lake, NOW - timedelta(days=7)))["day"])
 
 
 def test_every_kind_of_model_is_read_as_it_was_written() -> None:

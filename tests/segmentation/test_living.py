@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from foundation.rules import Not, Rule, SegmentIn, Vocabulary, read_rule
+from foundation.rules import MEMBER, Not, Rule, SegmentIn, Vocabulary, read_rule
 from segmentation.living import InvalidSegment, check_groups, circles, in_order, read_draft
 
 
@@ -49,6 +49,8 @@ GOOD = {"id": "coffee", "name": "Coffee", "rule": {}, "author": "ana"}
         ({**GOOD, "author": ""}, "segment.author: '' is no text"),
         ({k: v for k, v in GOOD.items() if k != "rule"}, "segment.rule: is missing"),
         ({**GOOD, "note": 3}, "segment.note: 3 is no text"),
+        ({**GOOD, "author": "a\x00"}, "segment.author: 'a\\x00' holds a null character"),
+        ({**GOOD, "note": "\udc00"}, "segment.note: '\\udc00' holds a null character"),
         ({**GOOD, "status": "paused"}, "'paused' is none of active, archived"),
     ],
 )
@@ -85,6 +87,7 @@ def test_circles_are_named_and_the_sound_segments_stay() -> None:
     [
         ("lifecycle", "losst", "did you mean 'lost'? there are: new, "),
         ("rfm", "champions", "did you mean 'Champions'? there are: Champions, "),
+        ("coffee-lovers", "gold", "has no group 'gold'; there are: member"),
         ("rfm", "xyz", "has no group 'xyz'; there are: Champions, "),
     ],
 )
@@ -93,4 +96,5 @@ def test_a_group_that_nobody_can_be_in_is_refused(segmentation: str, group: str,
         check_groups(Not(SegmentIn(segmentation, (group,))))
     assert told in str(refusal.value)
     check_groups(SegmentIn("lifecycle", ("lost", "new")))
+    check_groups(SegmentIn("coffee-lovers", (MEMBER,)))
     check_groups(SegmentIn("cluster", ("infrequent, daytime",)))

@@ -17,7 +17,12 @@ from segmentation.purchase_models import (
     fit,
     log_likelihood,
 )
-from segmentation.purchase_summary import group_histories, purchases_after, summarise_days
+from segmentation.purchase_summary import (
+    group_histories,
+    kept_days,
+    purchases_after,
+    summarise_days,
+)
 from segmentation.spend_model import fit_spend
 
 # Maximum likelihood on the CDNOW 1/10 sample: Fader, Hardie and Lee 2005; Fader and Hardie 2005.
@@ -192,6 +197,63 @@ def test_a_return_is_no_purchase_and_lowers_the_spend() -> None:
     assert found.index.tolist() == ["a"]
     assert found.loc["a"].tolist() == [2.0, 3.0, 4.0, 19.0]
     assert purchases_after(purchases, 7, found.index).tolist() == [1.0]
+
+
+def told(*rows: tuple[str, int, float, float | None]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["customer_id", "day", "amount", "undoes"])
+
+
+def test_a_return_lowers_the_day_it_names_the_first_one_too() -> None:
+    purchases = told(
+        ("a", 0, 10.0, None), ("a", 7, 30.0, None), ("a", 14, 20.0, None),
+        # Of the first day a part came back, of the second all.
+        ("a", 21, -4.0, 0), ("a", 21, -30.0, 7),
+    )  # fmt: skip
+    found = summarise_days(purchases, 28)
+    assert found.loc["a"].tolist() == [1.0, 2.0, 4.0, 20.0]
+    # The day before they came back nobody knew.
+    assert summarise_days(purchases, 20).loc["a"].tolist() == [2.0, 2.0, 20 / 7, 25.0]
+    assert purchases_after(purchases, 3, found.index).tolist() == [1.0]
+
+
+def test_who_gave_everything_back_is_no_buyer_and_who_kept_it_is() -> None:
+    purchases = told(
+        ("kept", 0, 100.0, None),
+        ("named", 0, 100.0, None), ("named", 5, -100.0, 0),
+        ("nameless", 0, 100.0, None), ("nameless", 5, -100.0, None),
+        ("same day", 0, 100.0, None), ("same day", 0, -100.0, None),
+        ("before", 3, -100.0, None), ("before", 5, 100.0, None),
+    )  # fmt: skip
+    found = summarise_days(purchases, 28)
+    # What came back before she bought was bought before the history.
+    assert found.index.tolist() == ["before", "kept"]
+    assert summarise_days(purchases.drop(columns="undoes"), 28).equals(found)
+
+
+def test_a_return_without_a_name_undoes_the_latest_days_before_it() -> None:
+    purchases = told(
+        ("a", 0, 10.0, None), ("a", 7, 30.0, None), ("a", 14, 20.0, None), ("a", 21, 50.0, None),
+        ("a", 15, -40.0, None), ("b", 0, 10.0, None), ("b", 9, 0.1, None), ("b", 9, 0.2, None),
+        ("b", 10, -0.3, None),
+    )  # fmt: skip
+    found = kept_days(purchases)
+    assert found.to_numpy().tolist() == [
+        ["a", 0, 10.0],
+        ["a", 7, 10.0],
+        ["a", 21, 50.0],
+        ["b", 0, 10.0],
+    ]
+
+
+def test_a_purchase_of_nothing_paid_is_one_unless_a_return_made_it_so() -> None:
+    purchases = told(
+        ("points", 0, 10.0, None), ("points", 7, 0.0, None), ("points", 9, -10.0, None),
+        ("undone", 0, 10.0, None), ("undone", 7, 0.0, None), ("undone", 9, 0.0, 7),
+    )  # fmt: skip
+    assert kept_days(purchases)[["customer_id", "day"]].to_numpy().tolist() == [
+        ["points", 7],
+        ["undone", 0],
+    ]
 
 
 def test_spend_of_a_planted_population_is_recovered() -> None:

@@ -100,17 +100,27 @@ def test_the_figures_are_those_of_the_feature_registry(engine: Any, told: list[A
             }
         )
     )
-    names = {"recency_days": "recency_days", "tenure_days": "tenure_days",
-             "orders_365d": "orders", "spend_365d": "spend"}  # fmt: skip
+    names = {"recency_days": "recency_days", "orders_365d": "orders", "spend_365d": "spend"}
     features = [f for f in definitions() if f.name in names]
     known = engine.to_pyarrow(features_as_of(lake, spine, features)).to_pandas()
     known = known.set_index("customer_id").rename(columns=names)[list(names.values())]
     ours = engine.to_pyarrow(rfm_profile(table(engine, told), AS_OF, 365)).to_pandas()
     ours = ours.set_index("customer_id").reindex(known.index).fillna({"orders": 0, "spend": 0})
 
+    lifetime = ours.pop("lifetime_orders").fillna(0)
+    assert lifetime.to_dict() == {one: lifetime_orders(told, one) for one in people}
     pd.testing.assert_frame_equal(
         ours.sort_index(), known.sort_index(), check_dtype=False, check_names=False, rtol=1e-12
     )
+
+
+def lifetime_orders(told: list[Any], customer_id: str) -> int:
+    """Count by hand the receipts before AS_OF that gave back no more than they took."""
+    amounts = dict[str, int]()
+    for who, order_id, at, amount in told:
+        if who == customer_id and at < AS_OF:
+            amounts[order_id] = amounts.get(order_id, 0) + amount
+    return sum(amount >= 0 for amount in amounts.values())
 
 
 class Lines:
@@ -150,7 +160,9 @@ def test_a_return_lowers_value_and_is_no_order(engine: Any) -> None:
     ]
     (row,) = found(engine, rfm_profile(table(engine, told), AS_OF, 365))
     assert (row["orders"], row["spend"], row["recency_days"]) == (2, 400, 5.0)
-    assert row["tenure_days"] == 9.0
+    # A window of four days holds neither of her two orders.
+    (short,) = found(engine, rfm_profile(table(engine, told), AS_OF, 4))
+    assert (short["orders"], short["lifetime_orders"], short["spend"]) == (0, 2, -1_000)
 
 
 class TestInTheLake:
