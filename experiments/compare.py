@@ -24,7 +24,7 @@ from experiments.proportion import (
     proportion_p,
 )
 from experiments.randomisation import affordable_deals, randomisation
-from experiments.welch import Moments, difference, relative
+from experiments.welch import Moments, difference, relative_within
 from foundation.errors import TooLittleData
 
 Units = tuple[np.ndarray, np.ndarray]
@@ -66,7 +66,6 @@ def compare(
     estimate = float(found.difference)
     return _shown(
         found,
-        confidence,
         low=estimate - dealt.upper * error,
         high=estimate - dealt.lower * error,
         p=dealt.p,
@@ -82,7 +81,7 @@ def compare_contrast(found: Contrast, confidence: float = 0.95) -> Effect:
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
         return _without(found, _told(found, "compare single units, which randomisation can judge"))
     absolute = difference(*moments_of(found), confidence)
-    return _shown(found, confidence, absolute.low, absolute.high, absolute.p, "welch")
+    return _shown(found, absolute.low, absolute.high, absolute.p, "welch")
 
 
 def compare_always(
@@ -109,7 +108,7 @@ def compare_always(
     error, estimate = math.sqrt(float(found.variance)), float(found.difference)
     reach = float(critical_value(n, planned_n, 1 - confidence)) * error
     p = float(always_valid_p(estimate / error, n, planned_n, 1 - confidence))
-    return _shown(found, confidence, estimate - reach, estimate + reach, p, "always valid")
+    return _shown(found, estimate - reach, estimate + reach, p, "always valid")
 
 
 def compare_at_look(
@@ -155,7 +154,7 @@ def compare_at_look(
             optimize.root_scalar(lambda alpha: bound(alpha) - z, bracket=_ALPHAS, rtol=1e-6).root
         )
     reach *= error
-    return _shown(found, confidence, estimate - reach, estimate + reach, p, "group sequential")
+    return _shown(found, estimate - reach, estimate + reach, p, "group sequential")
 
 
 def compare_proportions(
@@ -190,7 +189,7 @@ def compare_proportions(
         Moments(int(size), rate, rate * (1 - rate) * size / (size - 1))
         for rate, size in ((share, n), (control_share, control_n))
     ]
-    ratio = relative(moments[0], moments[1], confidence)
+    ratio = relative_within(moments[0], moments[1], float(low), float(high))
     return Effect(
         mean=share,
         control_mean=control_share,
@@ -202,6 +201,7 @@ def compare_proportions(
         relative_low=ratio.low,
         relative_high=ratio.high,
         method="score",
+        standard_error=math.sqrt(sum(one.variance / one.n for one in moments)),
     )
 
 
@@ -250,10 +250,8 @@ def _without(found: Contrast, reason: str) -> Effect:
     return Effect(float(found.treatment), float(found.control), refused=reason)
 
 
-def _shown(
-    found: Contrast, confidence: float, low: float, high: float, p: float, method: str
-) -> Effect:
-    share = relative(*moments_of(found), confidence)
+def _shown(found: Contrast, low: float, high: float, p: float, method: str) -> Effect:
+    share = relative_within(*moments_of(found), low, high)
     return Effect(
         mean=float(found.treatment),
         control_mean=float(found.control),
@@ -265,4 +263,5 @@ def _shown(
         relative_low=share.low,
         relative_high=share.high,
         method=method,
+        standard_error=math.sqrt(float(found.variance)),
     )

@@ -14,7 +14,7 @@ from scipy import stats
 
 from experiments.effect import Effect
 from experiments.randomisation import placed
-from experiments.welch import Moments, relative
+from experiments.welch import Moments, relative_within
 
 # Units in the smaller variant from which the normal tails are right to .3 %; below, chance deals.
 MANY_UNITS = 10_000
@@ -65,8 +65,8 @@ def ranks(n: int, level: float) -> Ranks:
     at = level * (n + 1) - 1
     reach = _REACH * math.sqrt(n * level * (1 - level))
     outside = at - reach < 0 or at + reach > n - 1
-    places = (min(max(place, 0.0), n - 1.0) for place in (at, at - reach, at + reach))
-    return Ranks(n, *places, outside)
+    low, middle, high = (min(max(place, 0.0), n - 1.0) for place in (at - reach, at, at + reach))
+    return Ranks(n, middle, low, high, outside)
 
 
 def quantile_variance(low: float, high: float) -> float:
@@ -128,18 +128,20 @@ def compare_quantiles(
         Moments(n, value, variance * n)
         for n, value, variance in ((len(up), a, variances[0]), (len(down), b, variances[1]))
     ]
-    share = relative(moments[0], moments[1], confidence)
+    low, high = a - b - upper * error, a - b - lower * error
+    share = relative_within(moments[0], moments[1], low, high)
     return Effect(
         mean=a,
         control_mean=b,
         difference=a - b,
-        low=a - b - upper * error,
-        high=a - b - lower * error,
+        low=low,
+        high=high,
         p=p,
         relative=share.estimate,
         relative_low=share.low,
         relative_high=share.high,
         method=method,
+        standard_error=error,
     )
 
 
