@@ -21,6 +21,8 @@ from foundation.errors import RegularsError
 # A relative effect of a million per cent, and as many customers as nobody has: no root beyond.
 _MOST_EFFECT = 1e4
 _MOST_UNITS = 1e15
+# One a variant: fewer are no experiment, however large the effect.
+_FEWEST_ASKED = 2
 _LEAST_UNITS = 3
 
 
@@ -321,7 +323,7 @@ def sample_size(
     An always-valid rule keeps the planned_n it has: set it to the answer, and ask again.
 
     Raises:
-        InvalidPower: The effect is 0.
+        InvalidPower: The effect is 0, or so small that no number of units calls it.
     """
     shares, stop = split or Split(), rule or Fixed()
     _check(1.0, effect)
@@ -331,9 +333,15 @@ def sample_size(
     def lacking(log_n: float) -> float:
         return power(history, math.exp(log_n), effect, shares, stop, judged) - wanted
 
-    found = optimize.root_scalar(
-        lacking, bracket=(math.log(2.0), math.log(_MOST_UNITS)), xtol=1e-10
-    ).root
+    fewest, most = math.log(_FEWEST_ASKED), math.log(_MOST_UNITS)
+    if lacking(fewest) >= 0:
+        return _FEWEST_ASKED
+    if lacking(most) < 0:
+        raise InvalidPower(
+            f"a relative effect of {effect:g} is not called with {wanted:.0%} power by any number "
+            "of units; plan for a larger one"
+        )
+    found = optimize.root_scalar(lacking, bracket=(fewest, most), xtol=1e-10).root
     return math.ceil(math.exp(found) - 1e-6)
 
 

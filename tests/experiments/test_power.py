@@ -223,3 +223,9 @@ def test_how_alike_members_are_is_found_again_and_predicts_the_error_of_clusters
     for lonely in (np.zeros(len(values)), np.arange(len(values))):
         with pytest.raises(InvalidPower, match="how alike"):
             intraclass_correlation(values, lonely)
+
+
+def test_a_huge_effect_takes_one_unit_a_variant_and_a_tiny_one_is_refused():
+    assert sample_size(History(10, 1e-6), 0.5) == 2
+    with pytest.raises(InvalidPower, match="any number"):
+        sample_size(HISTORY, 1e-12)
