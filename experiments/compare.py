@@ -6,7 +6,7 @@ units are at hand and outcomes differ enough; else a refusal that says what woul
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import optimize
@@ -119,6 +119,7 @@ def compare_at_look(
     looks: int,
     spending: Spending,
     confidence: float = 0.95,
+    information: Sequence[float] = (),
 ) -> Effect:
     """Compare as `compare` at a planned look, with an interval that holds at all of them together.
 
@@ -128,6 +129,7 @@ def compare_at_look(
         looks: Planned, equally spaced.
         spending: How alpha is shared out over them.
         confidence: That the truth is in the interval at all looks.
+        information: At the looks up to this one, in any unit; equally spaced by default.
 
     Source: repeated confidence intervals, Jennison and Turnbull 1989, by boundaries of Lan and
     DeMets 1983; p is the level at which the interval just leaves zero out.
@@ -139,9 +141,10 @@ def compare_at_look(
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
         return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
     fractions = [number / looks for number in range(1, look + 1)]
+    amounts = list(information) or None
 
     def bound(alpha: float) -> float:
-        return float(boundaries(fractions, alpha, spending)[-1])
+        return float(boundaries(fractions, alpha, spending, information=amounts)[-1])
 
     error, estimate = math.sqrt(float(found.variance)), float(found.difference)
     reach = bound(1 - confidence)
