@@ -29,6 +29,8 @@ from foundation.errors import TooLittleData
 
 Units = tuple[np.ndarray, np.ndarray]
 
+# Standard errors that a ratio's denominator must lie above 0 for the delta method to hold.
+SURELY_ABOVE = 4.0
 # Between these levels boundaries are solved for; beyond, a p-value is told as the end's.
 _ALPHAS = (1e-12, 0.99)
 
@@ -51,6 +53,9 @@ def compare(
         confidence: Of the interval.
     """
     found = contrast(figure, treatment, control)
+    unsure = _unsure_denominator(figure, found, treatment, control)
+    if unsure:
+        return unsure
     normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
     if units is None or normal or _refused(found, confidence):
         return compare_contrast(found, confidence)
@@ -99,7 +104,7 @@ def compare_always(
         confidence: That the truth is in the interval at all looks.
     """
     found = contrast(figure, treatment, control)
-    refused = _refused(found, confidence)
+    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
     if refused:
         return refused
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
@@ -135,7 +140,7 @@ def compare_at_look(
     DeMets 1983; p is the level at which the interval just leaves zero out.
     """
     found = contrast(figure, treatment, control)
-    refused = _refused(found, confidence)
+    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
     if refused:
         return refused
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
@@ -214,6 +219,24 @@ def moments_of(found: Contrast) -> tuple[Moments, Moments]:
         Moments(int(found.treatment_n), float(found.treatment), float(found.treatment_variance)),
         Moments(int(found.control_n), float(found.control), float(found.control_variance)),
     )
+
+
+def _unsure_denominator(
+    figure: Figure, found: Contrast, treatment: Aggregates, control: Aggregates
+) -> Effect | None:
+    """Refuse a ratio to something that may be zero, around which any ratio is possible."""
+    if figure == "mean" or not (np.isfinite(found.treatment) and np.isfinite(found.control)):
+        return None
+    for name, arm in (("treatment", treatment), ("control", control)):
+        mean = float(arm.mean[1])
+        error = math.sqrt(float(arm.covariance[1, 1]) / float(arm.n)) if float(arm.n) > 1 else 0.0
+        if mean <= SURELY_ABOVE * error:
+            return _without(
+                found,
+                f"the denominator's mean is {mean:.4g} in {name}, not surely above 0 (its standard "
+                f"error is {error:.3g}); divide by something that is never negative, or wait",
+            )
+    return None
 
 
 def _refused(found: Contrast, confidence: float) -> Effect | None:

@@ -314,6 +314,26 @@ def test_equal_values_and_empty_denominators_are_refused():
     assert "nothing to divide by" in str(compare("ratio", nothing, nothing).refused)
 
 
+@pytest.mark.parametrize("denominator", [-1.0, "around zero"])
+def test_a_denominator_that_is_not_surely_above_zero_is_refused(denominator):
+    # Divided by what cancels to next to nothing, chance alone makes any ratio.
+    rng = np.random.default_rng(1)
+    spend = rng.gamma(4, 3, (2, 500))
+    below = rng.choice([-1.0, 1.001], (2, 500)) if isinstance(denominator, str) else -1.0
+    t, c = (
+        np.column_stack([s, d])
+        for s, d in zip(spend, np.broadcast_to(below, (2, 500)), strict=True)
+    )
+    sums = Aggregates.from_rows(t), Aggregates.from_rows(c)
+    for effect in (
+        compare("ratio", *sums, units=(t, c)),
+        compare_always("ratio", *sums, planned_n=1_000),
+        compare_at_look("ratio", *sums, 1, 1, "pocock"),
+    ):
+        assert effect.p is None
+        assert "not surely above 0" in effect.refused
+
+
 def test_proportions_agree_with_their_p_value_and_are_refused_where_counts_are_few():
     effect = compare_proportions(60, 500, 800, 9_500)
     assert effect.method == "score"
