@@ -50,11 +50,16 @@ class Always(msgspec.Struct, frozen=True):
 
 
 class AtLook(msgspec.Struct, frozen=True):
-    """A planned look of several, equally spaced; 0 comes before the first."""
+    """A planned look of several; 0 comes before the first.
+
+    Alpha is spent as if they were equally spaced; `information` is what was known at each look up
+    to this one, in any unit.
+    """
 
     look: int
     looks: int
     spending: Spending
+    information: tuple[float, ...] = ()
 
 
 Plan = Once | Always | AtLook
@@ -295,7 +300,14 @@ def _effect(
                 method="group sequential",
             )
         return compare_at_look(
-            figure, treated, controls, plan.look, plan.looks, plan.spending, confidence
+            figure,
+            treated,
+            controls,
+            plan.look,
+            plan.looks,
+            plan.spending,
+            confidence,
+            plan.information,
         )
     if isinstance(metric, Proportion):
         counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]

@@ -6,7 +6,7 @@ units are at hand and outcomes differ enough; else a refusal that says what woul
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import optimize
@@ -24,11 +24,13 @@ from experiments.proportion import (
     proportion_p,
 )
 from experiments.randomisation import affordable_deals, randomisation
-from experiments.welch import Moments, difference, relative
+from experiments.welch import Moments, difference, relative_within
 from foundation.errors import TooLittleData
 
 Units = tuple[np.ndarray, np.ndarray]
 
+# Standard errors that a ratio's denominator must lie above 0 for the delta method to hold.
+SURELY_ABOVE = 4.0
 # Between these levels boundaries are solved for; beyond, a p-value is told as the end's.
 _ALPHAS = (1e-12, 0.99)
 
@@ -51,6 +53,9 @@ def compare(
         confidence: Of the interval.
     """
     found = contrast(figure, treatment, control)
+    unsure = _unsure_denominator(figure, found, treatment, control)
+    if unsure:
+        return unsure
     normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
     if units is None or normal or _refused(found, confidence):
         return compare_contrast(found, confidence)
@@ -66,7 +71,6 @@ def compare(
     estimate = float(found.difference)
     return _shown(
         found,
-        confidence,
         low=estimate - dealt.upper * error,
         high=estimate - dealt.lower * error,
         p=dealt.p,
@@ -82,7 +86,7 @@ def compare_contrast(found: Contrast, confidence: float = 0.95) -> Effect:
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
         return _without(found, _told(found, "compare single units, which randomisation can judge"))
     absolute = difference(*moments_of(found), confidence)
-    return _shown(found, confidence, absolute.low, absolute.high, absolute.p, "welch")
+    return _shown(found, absolute.low, absolute.high, absolute.p, "welch")
 
 
 def compare_always(
@@ -100,7 +104,7 @@ def compare_always(
         confidence: That the truth is in the interval at all looks.
     """
     found = contrast(figure, treatment, control)
-    refused = _refused(found, confidence)
+    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
     if refused:
         return refused
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
@@ -109,7 +113,7 @@ def compare_always(
     error, estimate = math.sqrt(float(found.variance)), float(found.difference)
     reach = float(critical_value(n, planned_n, 1 - confidence)) * error
     p = float(always_valid_p(estimate / error, n, planned_n, 1 - confidence))
-    return _shown(found, confidence, estimate - reach, estimate + reach, p, "always valid")
+    return _shown(found, estimate - reach, estimate + reach, p, "always valid")
 
 
 def compare_at_look(
@@ -120,6 +124,7 @@ def compare_at_look(
     looks: int,
     spending: Spending,
     confidence: float = 0.95,
+    information: Sequence[float] = (),
 ) -> Effect:
     """Compare as `compare` at a planned look, with an interval that holds at all of them together.
 
@@ -129,20 +134,22 @@ def compare_at_look(
         looks: Planned, equally spaced.
         spending: How alpha is shared out over them.
         confidence: That the truth is in the interval at all looks.
+        information: At the looks up to this one, in any unit; equally spaced by default.
 
     Source: repeated confidence intervals, Jennison and Turnbull 1989, by boundaries of Lan and
     DeMets 1983; p is the level at which the interval just leaves zero out.
     """
     found = contrast(figure, treatment, control)
-    refused = _refused(found, confidence)
+    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
     if refused:
         return refused
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
         return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
     fractions = [number / looks for number in range(1, look + 1)]
+    amounts = list(information) or None
 
     def bound(alpha: float) -> float:
-        return float(boundaries(fractions, alpha, spending)[-1])
+        return float(boundaries(fractions, alpha, spending, information=amounts)[-1])
 
     error, estimate = math.sqrt(float(found.variance)), float(found.difference)
     reach = bound(1 - confidence)
@@ -155,7 +162,7 @@ def compare_at_look(
             optimize.root_scalar(lambda alpha: bound(alpha) - z, bracket=_ALPHAS, rtol=1e-6).root
         )
     reach *= error
-    return _shown(found, confidence, estimate - reach, estimate + reach, p, "group sequential")
+    return _shown(found, estimate - reach, estimate + reach, p, "group sequential")
 
 
 def compare_proportions(
@@ -190,7 +197,7 @@ def compare_proportions(
         Moments(int(size), rate, rate * (1 - rate) * size / (size - 1))
         for rate, size in ((share, n), (control_share, control_n))
     ]
-    ratio = relative(moments[0], moments[1], confidence)
+    ratio = relative_within(moments[0], moments[1], float(low), float(high))
     return Effect(
         mean=share,
         control_mean=control_share,
@@ -202,6 +209,7 @@ def compare_proportions(
         relative_low=ratio.low,
         relative_high=ratio.high,
         method="score",
+        standard_error=math.sqrt(sum(one.variance / one.n for one in moments)),
     )
 
 
@@ -211,6 +219,24 @@ def moments_of(found: Contrast) -> tuple[Moments, Moments]:
         Moments(int(found.treatment_n), float(found.treatment), float(found.treatment_variance)),
         Moments(int(found.control_n), float(found.control), float(found.control_variance)),
     )
+
+
+def _unsure_denominator(
+    figure: Figure, found: Contrast, treatment: Aggregates, control: Aggregates
+) -> Effect | None:
+    """Refuse a ratio to something that may be zero, around which any ratio is possible."""
+    if figure == "mean" or not (np.isfinite(found.treatment) and np.isfinite(found.control)):
+        return None
+    for name, arm in (("treatment", treatment), ("control", control)):
+        mean = float(arm.mean[1])
+        error = math.sqrt(float(arm.covariance[1, 1]) / float(arm.n)) if float(arm.n) > 1 else 0.0
+        if mean <= SURELY_ABOVE * error:
+            return _without(
+                found,
+                f"the denominator's mean is {mean:.4g} in {name}, not surely above 0 (its standard "
+                f"error is {error:.3g}); divide by something that is never negative, or wait",
+            )
+    return None
 
 
 def _refused(found: Contrast, confidence: float) -> Effect | None:
@@ -250,10 +276,8 @@ def _without(found: Contrast, reason: str) -> Effect:
     return Effect(float(found.treatment), float(found.control), refused=reason)
 
 
-def _shown(
-    found: Contrast, confidence: float, low: float, high: float, p: float, method: str
-) -> Effect:
-    share = relative(*moments_of(found), confidence)
+def _shown(found: Contrast, low: float, high: float, p: float, method: str) -> Effect:
+    share = relative_within(*moments_of(found), low, high)
     return Effect(
         mean=float(found.treatment),
         control_mean=float(found.control),
@@ -265,4 +289,5 @@ def _shown(
         relative_low=share.low,
         relative_high=share.high,
         method=method,
+        standard_error=math.sqrt(float(found.variance)),
     )

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 import msgspec
 import numpy as np
 
-from experiments.metrics import Metric
+from experiments.aggregates import Aggregates
+from experiments.contrast import contrast
+from experiments.metrics import Metric, Proportion, figure_of
+from experiments.near_normal import near_normal
 from experiments.plan import Method
 from experiments.power import (
     AlwaysValid,
@@ -25,6 +28,7 @@ from experiments.power import (
     power,
     sample_size,
 )
+from experiments.proportion import LEAST_EXPECTED, enough_responders
 
 ALPHA = 0.05
 WANTED = 0.8
@@ -150,6 +154,10 @@ def foresee(
         except InvalidPower as refusal:
             found.append(_refused(duration, rows, str(refusal)))
             continue
+        unjudged = _unjudged(metric, rows, arms.split, method)
+        if unjudged is not None:
+            found.append(_refused(duration, rows, unjudged))
+            continue
         asked = effect / history.mean if effect is not None else relative
         rule = _rule(method, looks, duration, len(rows) * _compared(arms), arms.alpha)
         found.append(_duration(duration, history, len(rows), arms.split, rule, asked, wanted))
@@ -190,7 +198,7 @@ def foresight_sentence(found: Foresight, show: Callable[[float], str]) -> str:
         return f"{asked} is not seen reliably: {sees}; run longer, or ask more {found.unit}s"
     return (
         f"to see {asked} with {found.wanted:.0%} power, run {needed.weeks} week(s): about "
-        f"{needed.units:,} {found.unit}s come, {needed.units_needed or 0:,} would do"
+        f"{needed.units:,} {found.unit}s come, {needed.units_needed:,} would do"
     )
 
 
@@ -234,10 +242,42 @@ def _duration(
     )
     if asked is None:
         return told
-    return msgspec.structs.replace(
-        told,
-        power=power(history, units, asked, split, rule, "difference"),
-        units_needed=sample_size(history, asked, wanted, split, rule, "difference"),
+    told = msgspec.structs.replace(
+        told, power=power(history, units, asked, split, rule, "difference")
+    )
+    try:
+        needed = sample_size(history, asked, wanted, split, rule, "difference")
+    except InvalidPower:
+        # The power that these units have is told; that no number would do is told by None.
+        return told
+    return msgspec.structs.replace(told, units_needed=needed)
+
+
+def _unjudged(metric: Metric, rows: np.ndarray, split: Split, method: Method) -> str | None:
+    """Say why a report on units like these would refuse to judge, None where it would not.
+
+    What is judged once has chance to fall back on where values are skewed; looks have not.
+    """
+    treatment, control = len(rows) * split.treatment, len(rows) * split.control
+    if method == "welch":
+        if not isinstance(metric, Proportion):
+            return None
+        rate = float(rows[:, 0].mean())
+        if bool(enough_responders(rate * treatment, treatment, rate * control, control)):
+            return None
+        return (
+            f"a share of {rate:.1%} leaves a variant of {min(treatment, control):,.0f} units too "
+            f"few responders to judge, it needs {LEAST_EXPECTED} and as many others; run longer, "
+            "or ask more units"
+        )
+    seen = Aggregates.from_rows(rows, np.median(rows, axis=0))
+    skewness = float(contrast(figure_of(metric), seen, seen).skewness)
+    if bool(near_normal(skewness, treatment, control)):
+        return None
+    return (
+        f"values are too skewed (skewness {skewness:.3g}) for {min(treatment, control):,.0f} units "
+        "in the smaller variant, and looks would be refused; run longer, or plan a single look at "
+        "the end"
     )
 
 

@@ -10,8 +10,9 @@ class Effect(msgspec.Struct, frozen=True):
 
     The difference is what to decide on; `method` says how its interval and p-value were made:
     welch, randomisation, score, order statistics, always valid, group sequential. Where the data
-    cannot carry them there is none, and `refused` says why. Among several comparisons judge by
-    `p_adjusted`, see multiplicity.py.
+    cannot carry them there is none, and `refused` says why. `standard_error` is the difference's
+    own; an interval that holds at many looks, or by randomisation, is not 1.96 of them wide. Among
+    several comparisons judge by `p_adjusted`, see multiplicity.py.
     """
 
     mean: float
@@ -26,6 +27,7 @@ class Effect(msgspec.Struct, frozen=True):
     refused: str | None = None
     method: str = "welch"
     p_adjusted: float | None = None
+    standard_error: float | None = None
 
 
 def in_words(effect: Effect, show: Callable[[float], str], confidence: float) -> str:

@@ -59,6 +59,7 @@ def boundaries(
     alpha: float = 0.05,
     spending: Spending = "obrien_fleming",
     sides: int = 2,
+    information: Sequence[float] | None = None,
 ) -> np.ndarray:
     """Return the z at which each look rejects, shape (n_looks,).
 
@@ -69,26 +70,34 @@ def boundaries(
         spending: How alpha is shared out over information. A look that has (next to) nothing to
             spend gets an infinite boundary.
         sides: 1 rejects above the boundary, 2 also below its negative.
+        information: At each look in any unit, where alpha is spent by something else, such as the
+            planned days that have passed; by default the fractions.
 
     Raises:
-        InvalidLooks: Fractions do not rise, or alpha or sides are out of range.
+        InvalidLooks: Fractions or information do not rise, or alpha or sides are out of range.
 
     Source: Lan and DeMets 1983; crossing probabilities by the recursion of Armitage, McPherson and
-    Rowe 1969.
+    Rowe 1969; alpha spent by calendar time, Lan and DeMets 1989.
     """
     _check(fractions, alpha, sides)
+    amounts = fractions if information is None else list(information)
+    _check(amounts, alpha, sides)
+    if len(amounts) != len(fractions):
+        raise InvalidLooks(
+            f"{len(fractions)} looks have {len(amounts)} amounts of information; give one a look"
+        )
     tail = alpha / sides
     path = _Path(0.0)
     found: list[float] = []
     before = 0.0
-    for place, fraction in enumerate(fractions):
+    for place, (fraction, amount) in enumerate(zip(fractions, amounts, strict=True)):
         spent = alpha_spent(fraction, tail, spending)
-        bound = path.bound(fraction, spent - before)
+        bound = path.bound(amount, spent - before)
         before = spent
         found.append(bound)
         if place + 1 < len(fractions):
             lower = -bound if sides == 2 else -math.inf
-            path.go_on(fraction, lower, bound, fractions[place + 1])
+            path.go_on(amount, lower, bound, amounts[place + 1])
     return np.asarray(found)
 
 
@@ -178,8 +187,10 @@ def stopped(
     # At these drifts the chance is 0 or 1 for any z, so that every root lies between.
     last = math.sqrt(fractions[-1])
     first = math.sqrt(fractions[0])
-    low = (min(z, -max(bounds)) - _FAR) / min(first, last)
-    high = (max(z, max(bounds)) + _FAR) / min(first, last)
+    # A look that had nothing to spend has no boundary.
+    furthest = max((bound for bound in bounds if math.isfinite(bound)), default=abs(z))
+    low = (min(z, -furthest) - _FAR) / min(first, last)
+    high = (max(z, furthest) + _FAR) / min(first, last)
 
     def drift_at(chance: float) -> float:
         return float(

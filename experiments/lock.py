@@ -47,11 +47,6 @@ def exploratory_metrics(plan: Experiment, shown: Iterable[str]) -> list[str]:
     return [metric for metric in shown if metric not in plan.planned_metrics]
 
 
-def exploratory_segments(plan: Experiment, shown: Iterable[str]) -> list[str]:
-    """Return the segmentations shown that were not planned for."""
-    return [segmentation for segmentation in shown if segmentation not in plan.segments]
-
-
 def _written(plan: Experiment) -> dict[str, str]:
     fields = msgspec.structs.asdict(plan)
     # It may grow while the experiment runs.

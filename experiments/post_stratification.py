@@ -2,6 +2,7 @@
 
 Chance gives a variant a few more of the best customers now and then. Compared within strata
 (segments, stores, months of joining) that luck no longer counts, and the interval is narrower.
+It is here for reference; no report shows it yet.
 """
 
 import numpy as np

@@ -6,7 +6,6 @@ traffic a day. Effects are relative to the control's mean, as people speak of th
 """
 
 import math
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -21,6 +20,8 @@ from foundation.errors import RegularsError
 # A relative effect of a million per cent, and as many customers as nobody has: no root beyond.
 _MOST_EFFECT = 1e4
 _MOST_UNITS = 1e15
+# One a variant: fewer are no experiment, however large the effect.
+_FEWEST_ASKED = 2
 _LEAST_UNITS = 3
 
 
@@ -198,28 +199,6 @@ def intraclass_correlation(values: np.ndarray, cluster: np.ndarray) -> float:
     return max((between - within) / whole, 0.0) if whole > 0 else 0.0
 
 
-def clustered_history(
-    history: History, size: float, within: float, size_variation: float = 0.0
-) -> History:
-    """Return a customer's history where whole clusters are assigned.
-
-    Args:
-        history: Of a customer.
-        size: Mean customers a cluster.
-        within: Intraclass correlation, 0-1.
-        size_variation: Standard deviation of the sizes over their mean.
-
-    Source: design effect 1 + ((1 + cv**2) size - 1) within, Eldridge, Ashby and Kerry 2006.
-    """
-    if not (size >= 1 and 0 <= within <= 1 and size_variation >= 0):
-        raise InvalidPower(
-            f"clusters of {size} with correlation {within} and size variation {size_variation}: "
-            "size is at least 1, the correlation within 0-1, the variation not negative"
-        )
-    inflation = 1 + ((1 + size_variation**2) * size - 1) * within
-    return msgspec.structs.replace(history, variance=history.variance * inflation)
-
-
 def standard_error(
     history: History, n: float, split: Split, effect: float, judged: Judged = "relative"
 ) -> float:
@@ -321,7 +300,7 @@ def sample_size(
     An always-valid rule keeps the planned_n it has: set it to the answer, and ask again.
 
     Raises:
-        InvalidPower: The effect is 0.
+        InvalidPower: The effect is 0, or so small that no number of units calls it.
     """
     shares, stop = split or Split(), rule or Fixed()
     _check(1.0, effect)
@@ -331,37 +310,16 @@ def sample_size(
     def lacking(log_n: float) -> float:
         return power(history, math.exp(log_n), effect, shares, stop, judged) - wanted
 
-    found = optimize.root_scalar(
-        lacking, bracket=(math.log(2.0), math.log(_MOST_UNITS)), xtol=1e-10
-    ).root
-    return math.ceil(math.exp(found) - 1e-6)
-
-
-def days(units: float, units_a_day: Sequence[float]) -> int:
-    """Return the days until so many distinct units have come.
-
-    Args:
-        units: Wanted.
-        units_a_day: New units on each day of a history; past its end the last week repeats.
-
-    Raises:
-        InvalidPower: Nobody came in the last week of the history.
-    """
-    come = np.cumsum(np.asarray(units_a_day, dtype=np.float64))
-    if len(come) and come[-1] >= units:
-        return int(np.searchsorted(come, units)) + 1
-    week = np.asarray(units_a_day[-7:], dtype=np.float64)
-    if not len(week) or not week.sum() > 0:
+    fewest, most = math.log(_FEWEST_ASKED), math.log(_MOST_UNITS)
+    if lacking(fewest) >= 0:
+        return _FEWEST_ASKED
+    if lacking(most) < 0:
         raise InvalidPower(
-            f"{come[-1] if len(come) else 0:,.0f} of {units:,.0f} units came, and nobody new in "
-            "the last week; plan a larger audience or a larger effect"
+            f"a relative effect of {effect:g} is not called with {wanted:.0%} power by any number "
+            "of units; plan for a larger one"
         )
-    left = units - (come[-1] if len(come) else 0.0)
-    # A hair of slack: sums of many days are not exact.
-    whole = max(math.ceil(left / week.sum() - 1e-9) - 1, 0)
-    rest = left - whole * week.sum()
-    more = int(np.searchsorted(np.cumsum(week), rest - 1e-9 * units)) + 1
-    return len(come) + 7 * whole + more
+    found = optimize.root_scalar(lacking, bracket=(fewest, most), xtol=1e-10).root
+    return math.ceil(math.exp(found) - 1e-6)
 
 
 def _linearised(columns: np.ndarray) -> np.ndarray | None:

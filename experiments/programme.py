@@ -10,15 +10,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-import numpy as np
 
 from experiments.report import Report
+from experiments.shrinkage import LEAST_COMPARISONS, shrunken_sum
 from experiments.verdict import Action
-from foundation.scores import Z_95
 
 MARGIN = "margin"
-# Fewer comparisons say too little of how effects usually lie.
-LEAST_COMPARISONS = 3
 
 
 class Amount(msgspec.Struct, frozen=True):
@@ -56,8 +53,8 @@ class Programme(msgspec.Struct, frozen=True):
 
     `incremental` is over the `summed` experiments that have ended with figures; `left_out` ended
     without. `shipped` adds up what was shipped, as measured and so too high; `shrunken` is without
-    the luck, None with fewer than LEAST_COMPARISONS comparisons. `holdout` is what everybody who
-    was reached brought beyond who was held out.
+    the luck, None with fewer than LEAST_COMPARISONS of a kind of unit. `holdout` is what everybody
+    who was reached brought beyond who was held out.
     """
 
     entries: list[Entry]
@@ -88,15 +85,14 @@ def programme(experiments: Sequence[Concluded], holdout: Concluded | None = None
         holdout: The global holdout, where there is one.
     """
     entries = [_entry(one) for one in experiments]
-    drawn_back = _drawn_back(experiments, entries)
+    without_luck, shrunken = _shrunken(experiments, entries)
     entries = [
         entry if entry.shipped is None else msgspec.structs.replace(entry, shrunken=back)
-        for entry, back in zip(entries, drawn_back, strict=True)
+        for entry, back in zip(entries, without_luck, strict=True)
     ]
     ended = [entry for entry in entries if entry.ended]
     measured = [entry.incremental for entry in ended if entry.incremental is not None]
     shipped = [entry for entry in ended if entry.shipped is not None]
-    shrunken = [entry.shrunken for entry in shipped if entry.shrunken is not None]
     whole = None if holdout is None else _entry(holdout)
     return Programme(
         entries=entries,
@@ -104,7 +100,7 @@ def programme(experiments: Sequence[Concluded], holdout: Concluded | None = None
         left_out=len(ended) - len(measured),
         incremental=_sum(measured),
         shipped=_sum([entry.brought for entry in shipped if entry.brought is not None]),
-        shrunken=_sum(shrunken) if len(shrunken) == len(shipped) else None,
+        shrunken=shrunken,
         holdout=None if whole is None else whole.incremental,
         holdout_refused="there is no holdout" if whole is None else whole.refused,
     )
@@ -134,15 +130,18 @@ def _entry(one: Concluded) -> Entry:
         why = next((words for words in refusals if words), "the margin was not measured")
         return msgspec.structs.replace(bare, refused=why)
     # Variants share one control, so their errors move together: at worst they add up.
-    reach = sum((part.high - part.low) / 2 for part in found)
-    total = sum(part.value for part in found)
+    total, low, high = (math.fsum(ends) for ends in zip(*map(_ends, found), strict=True))
     shipped = None if verdict is None or verdict.action != "ship" else verdict.variant
     return msgspec.structs.replace(
         bare,
-        incremental=Amount(total, total - reach, total + reach),
+        incremental=Amount(total, low, high),
         shipped=shipped,
         brought=None if shipped is None else parts.get(shipped),
     )
+
+
+def _ends(amount: Amount) -> tuple[float, float, float]:
+    return amount.value, amount.low, amount.high
 
 
 def _brought(report: Report, variant: str) -> Amount | None:
@@ -153,62 +152,78 @@ def _brought(report: Report, variant: str) -> Amount | None:
     return Amount(units * effect.difference, units * effect.low, units * effect.high)
 
 
-def _drawn_back(experiments: Sequence[Concluded], entries: Sequence[Entry]) -> list[Amount | None]:
-    """Return what a shipped variant brought, drawn back to what ended comparisons usually bring.
+def _shrunken(
+    experiments: Sequence[Concluded], entries: Sequence[Entry]
+) -> tuple[list[Amount | None], Amount | None]:
+    """Return what each shipped variant brought without the luck, and all of them together.
 
-    Source: normal means by empirical Bayes, Efron and Morris 1975; the spread of true effects by
-    DerSimonian and Laird 1986.
+    A household's margin says nothing of a store's: effects are drawn back to what ended comparisons
+    of their own kind of unit usually bring. A kind with too few leaves the sum without a figure.
     """
-    effects: list[float] = []
-    errors: list[float] = []
-    shipped: dict[int, int] = {}
-    for place, (one, entry) in enumerate(zip(experiments, entries, strict=True)):
-        if one.report is None or not entry.ended or entry.incremental is None:
-            continue
-        for variant, effect in one.report.metrics[MARGIN].items():
-            if effect.difference is None or effect.low is None or effect.high is None:
-                continue
-            if variant == entry.shipped:
-                shipped[place] = len(effects)
-            effects.append(effect.difference)
-            errors.append((effect.high - effect.low) / 2 / Z_95)
     told: list[Amount | None] = [None] * len(entries)
-    if len(effects) < LEAST_COMPARISONS:
-        return told
-    means, spreads = shrink(np.array(effects), np.array(errors))
-    for place, row in shipped.items():
-        report, name = experiments[place].report, entries[place].shipped
-        units = 0 if report is None or name is None else report.units[name]
-        mean, reach = units * float(means[row]), units * Z_95 * float(spreads[row])
-        told[place] = Amount(mean, mean - reach, mean + reach)
-    return told
+    sums: list[Amount | None] = []
+    for kind in sorted({one.report.unit for one in experiments if one.report is not None}):
+        compared = _compared(kind, experiments, entries)
+        shipped = [one for one in compared if one.variant == entries[one.place].shipped]
+        if not shipped:
+            continue
+        if len(compared) < LEAST_COMPARISONS:
+            sums.append(None)
+            continue
+        for one in shipped:
+            told[one.place] = _without_luck(compared, [one])
+        sums.append(_without_luck(compared, shipped))
+    found = [one for one in sums if one is not None]
+    return told, _sum(found) if len(found) == len(sums) else None
 
 
-def shrink(effects: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the likeliest true effects and their spreads, given that all come from one normal.
+class _Compared(msgspec.Struct, frozen=True):
+    """A variant's effect a unit, in the experiment at a place."""
 
-    Args:
-        effects, errors: Estimates and their standard errors, shape (n,).
+    place: int
+    variant: str
+    units: int
+    difference: float
+    standard_error: float
 
-    Source: see `_drawn_back`; the error of the middle by Morris 1983. That of the spread of true
-    effects is left out.
-    """
-    weight = 1 / errors**2
-    centre = float(weight @ effects / weight.sum())
-    q = float(weight @ (effects - centre) ** 2)
-    scale = float(weight.sum() - (weight**2).sum() / weight.sum())
-    between = max((q - (len(effects) - 1)) / scale, 0.0)
-    share = between / (between + errors**2)
-    both = 1 / (between + errors**2)
-    middle = float(both @ effects / both.sum())
-    spread = share * errors**2 + (1 - share) ** 2 / both.sum()
-    return middle + share * (effects - middle), np.sqrt(spread)
+
+def _compared(
+    kind: str, experiments: Sequence[Concluded], entries: Sequence[Entry]
+) -> list[_Compared]:
+    """Return the comparisons of ended experiments that assigned this kind of unit."""
+    return [
+        _Compared(
+            place, variant, one.report.units[variant], effect.difference, effect.standard_error
+        )
+        for place, (one, entry) in enumerate(zip(experiments, entries, strict=True))
+        if one.report is not None
+        and one.report.unit == kind
+        and entry.ended
+        and entry.incremental is not None
+        for variant, effect in one.report.metrics[MARGIN].items()
+        if effect.difference is not None and effect.standard_error
+    ]
+
+
+def _without_luck(compared: Sequence[_Compared], summed: Sequence[_Compared]) -> Amount:
+    return Amount(
+        *shrunken_sum(
+            [one.difference for one in compared],
+            [one.standard_error for one in compared],
+            [float(one.units) if one in summed else 0.0 for one in compared],
+        )
+    )
 
 
 def _sum(amounts: Sequence[Amount]) -> Amount | None:
-    """Add up independent amounts; experiments are dealt independently of each other."""
+    """Add up independent amounts; experiments are dealt independently of each other.
+
+    Source: an interval of a sum from those of its parts, each side from its own sides: Zou and
+    Donner 2008.
+    """
     if not amounts:
         return None
     value = math.fsum(one.value for one in amounts)
-    reach = math.sqrt(math.fsum(((one.high - one.low) / 2) ** 2 for one in amounts))
-    return Amount(value, value - reach, value + reach)
+    down = math.hypot(*(one.value - one.low for one in amounts))
+    up = math.hypot(*(one.high - one.value for one in amounts))
+    return Amount(value, value - down, value + up)

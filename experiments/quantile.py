@@ -14,12 +14,18 @@ from scipy import stats
 
 from experiments.effect import Effect
 from experiments.randomisation import placed
-from experiments.welch import Moments, relative
+from experiments.welch import Moments, relative_within
 
 # Units in the smaller variant from which the normal tails are right to .3 %; below, chance deals.
 MANY_UNITS = 10_000
+# The same for those beyond the quantile: with 100 of them and 19 times as many in the other variant
+# one tail of lognormal spend holds 3.1 %, not 2.5.
+MANY_BEYOND = 1_000
 # Each 2.5 % tail then holds 50 deals.
 DEALS = 1_999
+# With more units than this, fewer deals: as exact, only p is coarser.
+_UNITS_DEALT_OFTEN = 200_000
+_FEWER_DEALS = 399
 # The most customers that may share a value, of those the quantile could be at.
 MOST_TIED = 0.1
 # Order statistics this many standard deviations of a rank from the quantile's.
@@ -31,12 +37,15 @@ class Ranks:
     """The order statistics a variant of n units needs: places in [0, n - 1], perhaps between two.
 
     They are what an engine is asked for beside the count; `values` reads them from sorted values.
+    `outside` says that one of them would lie beyond the lowest or highest value, and was held back:
+    the distance to it is then no measure of the quantile's error.
     """
 
     n: int
     at: float
     low: float
     high: float
+    outside: bool
 
     def values(self, ordered: np.ndarray) -> tuple[float, float, float]:
         """Return the quantile and the values at both sides, from sorted values, shape (n,)."""
@@ -55,8 +64,9 @@ def ranks(n: int, level: float) -> Ranks:
     """
     at = level * (n + 1) - 1
     reach = _REACH * math.sqrt(n * level * (1 - level))
-    places = (min(max(place, 0.0), n - 1.0) for place in (at, at - reach, at + reach))
-    return Ranks(n, *places)
+    outside = at - reach < 0 or at + reach > n - 1
+    low, middle, high = (min(max(place, 0.0), n - 1.0) for place in (at - reach, at, at + reach))
+    return Ranks(n, middle, low, high, outside)
 
 
 def quantile_variance(low: float, high: float) -> float:
@@ -81,14 +91,17 @@ def compare_quantiles(
         confidence: Of the interval.
         deals: How many, where chance deals.
 
-    Source: order statistics as in `ranks`; below MANY_UNITS the randomisation distribution of the
-    studentised difference (randomisation.py).
+    Source: order statistics as in `ranks`; below MANY_UNITS, or MANY_BEYOND the quantile, the
+    randomisation distribution of the studentised difference (randomisation.py). Where an order
+    statistic would lie outside the values there is no error to go by, and the answer is a refusal.
     """
     up, down = np.sort(treatment), np.sort(control)
     of_up, of_down = ranks(len(up), level), ranks(len(down), level)
     (a, a_low, a_high), (b, b_low, b_high) = of_up.values(up), of_down.values(down)
     pooled = np.sort(np.concatenate([up, down]))
-    refused = _tied(pooled, min(len(up), len(down)), level)
+    smaller = min(len(up), len(down))
+    refused = _too_far_out(smaller, level) if of_up.outside or of_down.outside else None
+    refused = refused or _tied(pooled, smaller, level)
     if refused:
         return Effect(mean=a, control_mean=b, refused=refused, method="order statistics")
     variances = quantile_variance(a_low, a_high), quantile_variance(b_low, b_high)
@@ -96,14 +109,15 @@ def compare_quantiles(
     method = "order statistics"
     upper = float(stats.norm.isf((1 - confidence) / 2))
     lower = -upper
-    if min(len(up), len(down)) < MANY_UNITS:
-        chance = _dealt(pooled, len(up), level, seed, deals)
+    if smaller < MANY_UNITS or _beyond(smaller, level) < MANY_BEYOND:
+        often = min(deals, DEALS if len(pooled) <= _UNITS_DEALT_OFTEN else _FEWER_DEALS)
+        chance = _dealt(pooled, len(up), level, seed, often)
         seen = placed(_studentised(a - b, error), chance, confidence)
         if not seen.holds(confidence):
             return Effect(
                 mean=a,
                 control_mean=b,
-                refused=f"{min(len(up), len(down)):,} units in the smaller variant have too few "
+                refused=f"{smaller:,} units in the smaller variant have too few "
                 f"different values around the quantile {level:g}; wait for more",
                 method="randomisation",
             )
@@ -114,18 +128,34 @@ def compare_quantiles(
         Moments(n, value, variance * n)
         for n, value, variance in ((len(up), a, variances[0]), (len(down), b, variances[1]))
     ]
-    share = relative(moments[0], moments[1], confidence)
+    low, high = a - b - upper * error, a - b - lower * error
+    share = relative_within(moments[0], moments[1], low, high)
     return Effect(
         mean=a,
         control_mean=b,
         difference=a - b,
-        low=a - b - upper * error,
-        high=a - b - lower * error,
+        low=low,
+        high=high,
         p=p,
         relative=share.estimate,
         relative_low=share.low,
         relative_high=share.high,
         method=method,
+        standard_error=error,
+    )
+
+
+def _beyond(smaller: int, level: float) -> float:
+    """Return the units expected on the quantile's thinner side in the smaller variant."""
+    return smaller * min(level, 1 - level)
+
+
+def _too_far_out(smaller: int, level: float) -> str:
+    needed = math.ceil((_REACH + 1) ** 2 / min(level, 1 - level))
+    return (
+        f"{smaller:,} units in the smaller variant leave {_beyond(smaller, level):.3g} beyond the "
+        f"quantile {level:g}, which says nothing of its error; wait for some {needed:,}, or take a "
+        "quantile further in"
     )
 
 

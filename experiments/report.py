@@ -302,7 +302,9 @@ def planned_looks(experiment: Experiment, look: Look | None = None) -> Plan:
     if experiment.method in ("obrien-fleming", "pocock"):
         looks = 1 if stop is None or stop.looks is None else stop.looks
         spending = "pocock" if experiment.method == "pocock" else "obrien_fleming"
-        return AtLook(0 if look is None else look.number, looks, spending)
+        if look is None:
+            return AtLook(0, looks, spending)
+        return AtLook(look.number, looks, spending, look.information)
     return Once()
 
 

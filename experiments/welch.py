@@ -161,20 +161,57 @@ def relative(treatment: Moments, control: Moments, confidence: float = 0.95) -> 
     (treatment - r control)**2 <= q**2 (variance of treatment - r control).
     """
     _, df = _error(treatment, control, confidence)
-    if control.mean <= 0:
-        return Relative(estimate=None, low=None, high=None)
-    estimate = treatment.mean / control.mean - 1
     tail = (1 - confidence) / 2
     quantile = float(stats.t.isf(tail, df) if df < _MANY_DEGREES else stats.norm.isf(tail))
-    # The bounds solve a r**2 - 2 b r + c = 0, which is an interval only for a > 0: the control's
-    # mean is then away from zero. Divided by its square, so that tiny units do not underflow.
+    return _fieller(treatment, control, -quantile, quantile)
+
+
+def relative_within(treatment: Moments, control: Moments, low: float, high: float) -> Relative:
+    """Return the relative effect with the ratios that a method's interval does not contradict.
+
+    The method's critical values are read from its interval of the difference, [low, high], so that
+    both scales agree about zero: whatever looks, chance or scores made it.
+
+    Source: Fieller 1954, as `relative`, with these critical values, one a side.
+    """
+    error = math.sqrt(treatment.variance / treatment.n + control.variance / control.n)
+    if error == 0:
+        # Nobody against everybody: the difference has an interval by its score, the ratio none.
+        sure = control.mean > 0
+        return Relative(treatment.mean / control.mean - 1 if sure else None, None, None)
+    estimate = treatment.mean - control.mean
+    return _fieller(treatment, control, (estimate - high) / error, (estimate - low) / error)
+
+
+def _fieller(treatment: Moments, control: Moments, lower: float, upper: float) -> Relative:
+    """Return the ratios at which the studentised difference lies within [lower, upper]."""
+    if control.mean <= 0:
+        return Relative(estimate=None, low=None, high=None)
     level = treatment.mean / control.mean
-    a = 1 - (quantile / control.mean) ** 2 * control.variance / control.n
+    # At the estimate itself the studentised difference is 0, which must lie inside.
+    ends = (
+        None
+        if not lower < 0 < upper
+        else (_root(treatment, control, upper, -1), _root(treatment, control, lower, 1))
+    )
+    if ends is None or ends[0] is None or ends[1] is None:
+        return Relative(estimate=level - 1, low=None, high=None)
+    return Relative(estimate=level - 1, low=ends[0] - 1, high=ends[1] - 1)
+
+
+def _root(treatment: Moments, control: Moments, critical: float, side: int) -> float | None:
+    """Return the lower (side -1) or upper (1) root of Fieller's quadratic, None where it has none.
+
+    The bounds solve a r**2 - 2 b r + c = 0, which is an interval only for a > 0: the control's mean
+    is then away from zero. Divided by its square, so that tiny units do not underflow.
+    """
+    level = treatment.mean / control.mean
+    scale = (critical / control.mean) ** 2
+    a = 1 - scale * control.variance / control.n
     if a <= 0:
-        return Relative(estimate=estimate, low=None, high=None)
-    c = level**2 - (quantile / control.mean) ** 2 * treatment.variance / treatment.n
-    root = math.sqrt(max(level**2 - a * c, 0.0))
-    return Relative(estimate=estimate, low=(level - root) / a - 1, high=(level + root) / a - 1)
+        return None
+    c = level**2 - scale * treatment.variance / treatment.n
+    return (level + side * math.sqrt(max(level**2 - a * c, 0.0))) / a
 
 
 def _error(treatment: Moments, control: Moments, confidence: float) -> tuple[float, float]:
@@ -189,7 +226,16 @@ def _error(treatment: Moments, control: Moments, confidence: float) -> tuple[flo
     error, df = satterthwaite(treatment.variance, treatment.n, control.variance, control.n)
     if error == 0:
         raise TooLittleData(
-            f"every unit has the same value ({treatment.mean:g} in treatment, {control.mean:g} in "
-            "control), so there is no spread to judge a difference by; wait for more"
+            f"{_constant(treatment.mean, control.mean)}, so there is no spread to judge a "
+            "difference by; wait for more"
         )
     return float(error), float(df)
+
+
+def _constant(treatment: float, control: float) -> str:
+    if treatment == control:
+        return f"every unit has the same value, {treatment:g}"
+    return (
+        f"every unit of a variant has the same value ({treatment:g} in treatment, {control:g} in "
+        "control)"
+    )

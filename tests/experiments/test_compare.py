@@ -33,6 +33,8 @@ from experiments.metrics import (
 )
 from experiments.near_normal import near_normal
 from experiments.post_stratification import post_stratified
+from experiments.proportion import proportion_interval
+from experiments.quantile import compare_quantiles
 from experiments.randomisation import affordable_deals
 from experiments.welch import difference
 from foundation.errors import TooLittleData
@@ -312,6 +314,26 @@ def test_equal_values_and_empty_denominators_are_refused():
     assert "nothing to divide by" in str(compare("ratio", nothing, nothing).refused)
 
 
+@pytest.mark.parametrize("denominator", [-1.0, "around zero"])
+def test_a_denominator_that_is_not_surely_above_zero_is_refused(denominator):
+    # Divided by what cancels to next to nothing, chance alone makes any ratio.
+    rng = np.random.default_rng(1)
+    spend = rng.gamma(4, 3, (2, 500))
+    below = rng.choice([-1.0, 1.001], (2, 500)) if isinstance(denominator, str) else -1.0
+    t, c = (
+        np.column_stack([s, d])
+        for s, d in zip(spend, np.broadcast_to(below, (2, 500)), strict=True)
+    )
+    sums = Aggregates.from_rows(t), Aggregates.from_rows(c)
+    for effect in (
+        compare("ratio", *sums, units=(t, c)),
+        compare_always("ratio", *sums, planned_n=1_000),
+        compare_at_look("ratio", *sums, 1, 1, "pocock"),
+    ):
+        assert effect.p is None
+        assert "not surely above 0" in effect.refused
+
+
 def test_proportions_agree_with_their_p_value_and_are_refused_where_counts_are_few():
     effect = compare_proportions(60, 500, 800, 9_500)
     assert effect.method == "score"
@@ -321,6 +343,58 @@ def test_proportions_agree_with_their_p_value_and_are_refused_where_counts_are_f
     few = compare_proportions(1, 25, 30, 475)
     assert few.difference is None
     assert "a share needs 10 of both" in str(few.refused)
+
+
+METHODS = {
+    "welch": lambda t, c: compare("mean", *map(Aggregates.from_rows, (t, c))),
+    "always valid": lambda t, c: compare_always(
+        "mean", *map(Aggregates.from_rows, (t, c)), planned_n=1_000
+    ),
+    "group sequential": lambda t, c: compare_at_look(
+        "mean", *map(Aggregates.from_rows, (t, c)), 1, 4, "obrien_fleming"
+    ),
+    "randomisation": lambda t, c: compare(
+        "mean", *map(Aggregates.from_rows, (t, c)), units=(t, c), seed=1
+    ),
+    "score": lambda t, c: compare_proportions((t > 12).sum(), len(t), (c > 12).sum(), len(c)),
+    "order statistics": lambda t, c: compare_quantiles(t[:, 0], c[:, 0], 0.5, 0),
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_scales_agree_about_zero_whatever_the_method(method):
+    # Nobody may read +.1 % to +13 % where the difference may be none. Gains from none to plenty are
+    # tried in steps finer than the gap between Student's reach and the method's own.
+    rng = np.random.default_rng(4)
+    n = {"randomisation": (30, 60), "order statistics": (10_000, 10_000)}.get(method, (900, 900))
+    treatment, control = (rng.gamma(4, 3, (size, 1)) for size in n)
+    agree = []
+    for gain in np.linspace(-0.1, 0.6, 15):
+        effect = METHODS[method](treatment * (1 + gain), control)
+        assert effect.method == method
+        for end, share in ((effect.low, effect.relative_low), (effect.high, effect.relative_high)):
+            agree.append(share is None or (end > 0) == (share > 0))
+        assert effect.standard_error > 0
+    assert all(agree)
+
+
+def test_a_relative_interval_keeps_the_methods_own_width():
+    # Where the control's mean is nearly known, it is the difference's over that mean.
+    rng = np.random.default_rng(4)
+    treatment, control = rng.gamma(4, 3, (5_000, 1)), 12 + rng.normal(0, 0.01, (9_000, 1))
+    effect = METHODS["always valid"](treatment, control)
+    assert effect.relative_low == pytest.approx(effect.low / effect.control_mean, rel=1e-3)
+    assert effect.relative_high == pytest.approx(effect.high / effect.control_mean, rel=1e-3)
+
+
+def test_nobody_against_everybody_has_its_interval_and_no_ratio():
+    # Source: the score interval alone; Fieller has no spread to go by.
+    low, high = proportion_interval(25, 25, 0, 25)
+    effect = compare_proportions(25, 25, 0, 25)
+    assert (effect.difference, effect.low, effect.high) == (1, low, high)
+    assert effect.relative is None
+    other = compare_proportions(0, 25, 25, 25)
+    assert (other.relative, other.relative_low, other.relative_high) == (-1, None, None)
 
 
 def test_a_planned_look_reaches_as_far_as_its_boundary():

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from experiments.confidence_sequence import (
     InvalidSequence,
     always_valid_p,
-    best_mixture_rho,
     critical_value,
-    mixture_bound,
     tuned_rho,
 )
+from experiments.mixture_bound import best_mixture_rho, mixture_bound
 from experiments.welch import Moments
 
 

@@ -5,10 +5,11 @@ import pytest
 from scipy import stats
 
 from experiments.aggregates import Aggregates
+from experiments.compare import compare_always
 from experiments.contrast import contrast
 from experiments.duration import Arms, foresee, foresight_sentence
 from experiments.group_sequential import boundaries
-from experiments.metrics import Column, Mean
+from experiments.metrics import Column, Mean, Proportion
 from experiments.pictures import foresight_picture
 from experiments.power import InvalidPower
 from foundation.money import Currency
@@ -121,6 +122,36 @@ def test_few_clusters_and_histories_without_a_figure_promise_nothing() -> None:
     assert "fewer than 40" in foresight_sentence(few, SHOW)
     nothing = foresee("margin", MARGIN, {1: np.zeros((50, 2))}, HALVES)
     assert "mean is 0" in foresight_sentence(nothing, SHOW)
+
+
+@pytest.mark.parametrize("method", ["sequential", "pocock"])
+def test_nothing_is_promised_where_looks_would_be_refused(method: str) -> None:
+    draw = np.random.default_rng(3)
+    few = np.where(draw.random((4_000, 1)) < 0.05, draw.lognormal(3, 1.2, (4_000, 1)), 0)
+    found = foresee("margin", Mean(Column("margin")), {4: few}, HALVES, relative=0.9, method=method)
+    assert found.durations[0].power is None
+    assert "too skewed" in foresight_sentence(found, SHOW)
+    # The report says the same of the very units, and judges by chance what it judges once.
+    halves = Aggregates.from_rows(few[:2_000]), Aggregates.from_rows(few[2_000:])
+    assert "too skewed" in str(compare_always("mean", *halves, planned_n=4_000).refused)
+    once = foresee("margin", Mean(Column("margin")), {4: few}, HALVES, relative=0.9)
+    assert once.durations[0].power is not None
+
+
+def test_no_power_is_promised_for_a_handful_of_responders() -> None:
+    share = Proportion(Column("redeemed"))
+    few, many = (np.repeat([[1.0], [0.0]], [n, 400 - n], axis=0) for n in (15, 25))
+    found = foresee("redeemed", share, {1: few, 2: many}, HALVES)
+    assert "too few responders" in str(found.durations[0].refused)
+    assert found.durations[1].minimum_effect is not None
+
+
+@pytest.mark.parametrize("relative", [1e-12, 400.0])
+def test_effects_out_of_all_proportion_have_their_power_and_no_error(relative: float) -> None:
+    found = foresee("margin", MARGIN, history(), HALVES, relative=relative)
+    last = found.durations[-1]
+    assert last.power == pytest.approx(0.05 if relative < 1 else 1, abs=1e-6)
+    assert last.units_needed is None if relative < 1 else last.units_needed >= 2
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from experiments.design import Experiment, Variant
-from experiments.looks import newest_look
+from experiments.group_sequential import boundaries, crossing
+from experiments.looks import newest_look, reached_looks
 from experiments.plan import StopRule
 
 START = datetime(2026, 5, 4, tzinfo=UTC)
@@ -53,3 +56,37 @@ def test_what_comes_first_makes_the_look():
 
 def test_nobody_assigned_is_before_the_first_look():
     assert newest_look(plan(days=28, looks=4), SINCE[:0], START).number == 0
+
+
+def test_looks_are_reached_in_their_order_and_the_last_is_the_newest():
+    weekly = plan(days=28, looks=4)
+    reached = reached_looks(weekly, SINCE, START + 22 * DAY)
+    assert [look.number for look in reached] == [1, 2, 3]
+    assert newest_look(weekly, SINCE, START + 22 * DAY) == reached[-1]
+    assert reached_looks(plan("welch", days=28), SINCE, START + 22 * DAY) == []
+
+
+@pytest.mark.parametrize("method", ["pocock", "obrien_fleming"])
+def test_ramped_traffic_keeps_the_error_at_its_level(method):
+    # 5 % of the traffic in the first week, most in the last. Exact: the chance that a path whose
+    # information is the units crosses anywhere (Armitage, McPherson and Rowe 1969).
+    daily = np.repeat([5, 20, 75, 400], 7)
+    since = pd.Series([START + int(day) * DAY for day in np.repeat(np.arange(28), daily)])
+    look = newest_look(plan(days=28, looks=4), since, START + 40 * DAY)
+    units = [35, 175, 700, 3_500]
+    shares = [0.25, 0.5, 0.75, 1.0]
+
+    def error(bounds):
+        above, below = crossing(np.divide(units, 3_500), bounds, -bounds)
+        return above.sum() + below.sum()
+
+    assert error(boundaries(shares, 0.05, method)) > 0.055
+    told = boundaries(shares, 0.05, method, information=look.information)
+    assert 0.045 < error(told) <= 0.0501
+
+
+def test_everybody_on_the_first_day_still_brings_something_each_week():
+    since = pd.Series([START] * 50)
+    look = newest_look(plan(days=28, looks=4), since, START + 40 * DAY)
+    # Time in it is what grew: 7, 14, 21 and 28 days.
+    assert look.information == pytest.approx((1, 2, 3, 4))

@@ -8,7 +8,6 @@ from experiments.lock import (
     check_locked,
     differing_fields,
     exploratory_metrics,
-    exploratory_segments,
 )
 from experiments.plan import Guardrail, StopRule
 
@@ -117,4 +116,3 @@ def test_what_differs_is_named_with_both_values():
 
 def test_only_what_was_planned_is_not_exploratory():
     assert exploratory_metrics(plan(), ["margin", "visits", "orders"]) == ["visits"]
-    assert exploratory_segments(plan(), ["rfm", "lifecycle"]) == ["lifecycle"]

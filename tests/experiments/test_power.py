@@ -14,8 +14,6 @@ from experiments.power import (
     History,
     InvalidPower,
     Split,
-    clustered_history,
-    days,
     detectable_effect,
     history_of,
     intraclass_correlation,
@@ -115,31 +113,12 @@ def test_a_ratio_has_the_variance_of_its_linearised_part():
     assert history.variance == pytest.approx(ratios.var() * 500, rel=0.06)
 
 
-def test_clusters_cost_their_design_effect():
-    # Source: Kish 1965, 1 + (m - 1) rho; with unequal sizes Eldridge et al. 2006.
-    assert clustered_history(HISTORY, 20, 0.05).variance == pytest.approx(HISTORY.variance * 1.95)
-    unequal = clustered_history(HISTORY, 20, 0.05, size_variation=0.5)
-    assert unequal.variance == pytest.approx(HISTORY.variance * 2.2)
-    assert clustered_history(HISTORY, 1, 0.9).variance == pytest.approx(HISTORY.variance)
-
-
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.001, 1), st.floats(0.1, 0.95), st.floats(100, 1e7))
 def test_power_at_the_detectable_effect_is_the_wanted_power(variation, wanted, n):
     history = History(mean=1, variance=variation)
     effect = detectable_effect(history, n, wanted)
     assert power(history, n, effect) == pytest.approx(wanted, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("units", "expected"), [(10, 1), (11, 2), (70, 7), (71, 8), (140, 14), (141, 15), (700, 70)]
-)
-def test_a_duration_counts_the_days_until_enough_have_come(units, expected):
-    assert days(units, [10] * 7) == expected
-
-
-def test_a_duration_repeats_the_last_week_and_not_the_rush_of_the_first_day():
-    assert days(1_500, [1_000, 100, 0, 0, 0, 0, 0, 0]) == 8 + 3 * 7 + 1
 
 
 @pytest.mark.parametrize(
@@ -155,9 +134,6 @@ def test_a_duration_repeats_the_last_week_and_not_the_rush_of_the_first_day():
         (lambda: sample_size(HISTORY, 0), "effect of 0"),
         (lambda: detectable_effect(HISTORY, 10, 0.8), "no relative effect"),
         (lambda: detectable_effect(HISTORY, N, 1.0), "power 1.0"),
-        (lambda: days(100, [5, 0, 0, 0, 0, 0, 0, 0]), "nobody new in the last week"),
-        (lambda: days(100, []), "nobody new"),
-        (lambda: clustered_history(HISTORY, 0.5, 0.1), "clusters of 0.5"),
         (lambda: ratio_history(1, 0, 1, 1, 0), "denominator's mean is 0"),
     ],
 )
@@ -223,3 +199,9 @@ def test_how_alike_members_are_is_found_again_and_predicts_the_error_of_clusters
     for lonely in (np.zeros(len(values)), np.arange(len(values))):
         with pytest.raises(InvalidPower, match="how alike"):
             intraclass_correlation(values, lonely)
+
+
+def test_a_huge_effect_takes_one_unit_a_variant_and_a_tiny_one_is_refused():
+    assert sample_size(History(10, 1e-6), 0.5) == 2
+    with pytest.raises(InvalidPower, match="any number"):
+        sample_size(HISTORY, 1e-12)

@@ -136,6 +136,30 @@ def test_large_variants_take_order_statistics_and_agree_with_a_bootstrap():
     assert (effect.high - effect.low) / 2 / 1.96 == pytest.approx(np.std(draws), rel=0.15)
 
 
+@pytest.mark.parametrize("level", [0.0002, 0.9998, 0.9999])
+def test_a_quantile_beyond_nearly_all_values_is_refused(level):
+    # 2 of 10,000 are beyond .9998: the neighbours 1.96 deviations of a rank away are no values.
+    assert ranks(10_000, level).outside
+    values = np.random.default_rng(1).lognormal(3, 1, (2, 10_000))
+    effect = compare_quantiles(values[0], values[1], level, seed=1)
+    assert effect.difference is None
+    assert "beyond the quantile" in str(effect.refused)
+    assert not ranks(10_000, 0.999).outside
+
+
+@pytest.mark.slow
+def test_far_quantiles_of_large_variants_make_up_no_significance():
+    """A/A simulation of lognormal spend, 10 beyond the quantile in each of two equal variants."""
+    rng = np.random.default_rng(5)
+    found = [
+        compare_quantiles(values[0], values[1], 0.999, seed, deals=399)
+        for seed, values in enumerate(rng.lognormal(3, 1, (100, 2, 10_000)))
+    ]
+    assert {one.method for one in found} == {"randomisation"}
+    rejected = np.mean([one.p < 0.05 for one in found if one.p is not None])
+    assert rejected == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 100))
+
+
 def test_price_points_are_refused():
     rng = np.random.default_rng(1)
     prices = rng.choice([2.99, 3.99, 4.99], (2, 800))

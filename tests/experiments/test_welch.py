@@ -183,8 +183,10 @@ def test_too_little_data_is_refused(figure):
         figure(many, one)
     same = Moments.from_values([0.1] * 10)
     assert same.variance == 0  # numpy's own variance of ten times .1 is 1.9e-34
-    with pytest.raises(TooLittleData, match="every unit has the same value"):
+    with pytest.raises(TooLittleData, match=r"of a variant has the same value \(0.1 in treatment"):
         figure(same, Moments.from_values([0.3] * 7))
+    with pytest.raises(TooLittleData, match=r"every unit has the same value, 0.1"):
+        figure(same, same)
     with pytest.raises(TooLittleData, match="no value"):
         Moments.from_values([])
     with pytest.raises(TooLittleData, match="no value"):
