@@ -224,6 +224,8 @@ def cumulative_boundaries(report: Report, plan: Experiment) -> Boundaries | None
     if (
         over is None
         or not over.days
+        # The boundaries judge the primary metric and no other.
+        or over.metric != plan.primary_metric
         or plan.method not in GROUP_SEQUENTIAL
         or stop is None
         or stop.looks is None

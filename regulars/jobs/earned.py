@@ -80,6 +80,32 @@ def margin_by(lake: Lake, units: pd.DataFrame, until: datetime, period: Period) 
     return summed[["unit_id", period, "value"]]
 
 
+def daily_changes(lake: Lake, units: pd.DataFrame, until: datetime, metric: str) -> pd.DataFrame:
+    """Return what each unit's metric changed by on each day on which it did: unit_id, day, value.
+
+    A unit's days add up to its metric in `with_metrics`.
+    """
+    if metric == "margin":
+        return margin_by(lake, units, until, "day")
+    spine = spine_of(lake, units, until)
+    if metric == "orders":
+        return _orders_by_day(lake, spine)
+    uses = _redeemed(lake, spine, "day").sort_values([*_UNIT, "day"], ignore_index=True)
+    reached = (uses.groupby([*_UNIT])["uses"].cumsum() > 0).astype(float)
+    before = reached.groupby([uses[name] for name in _UNIT]).shift(fill_value=0.0)
+    return uses.assign(value=reached - before)[["unit_id", "day", "value"]]
+
+
+def _orders_by_day(lake: Lake, spine: ibis.Table) -> pd.DataFrame:
+    lines = during(spine, lake.table("purchases"))
+    # An order past midnight is one all the same.
+    begun = (
+        lines.filter(lines.amount > 0).group_by(*_UNIT, "order_id").aggregate(at=lines["at"].min())
+    )
+    counted = _numbered(begun, "day").group_by("unit_id", "day")
+    return _frame(lake, counted.aggregate(value=lambda t: t.count().cast("float64")))
+
+
 def spine_of(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series") -> ibis.Table:
     """Return unit_id, variant, customer_id, and since when until when each counts."""
     first = units.groupby(["unit_id", "variant"])["since"].transform("min")

@@ -16,6 +16,7 @@ from experiments.contamination import contamination_faults
 from experiments.design import Experiment
 from experiments.health import SAMPLE_RATIO_ALARM, split_places, where_it_sits
 from experiments.looks import Look, newest_look, planned_end
+from experiments.metrics import Mean
 from experiments.novelty import novelty
 from experiments.offer_table import OfferTable, offer_table
 from experiments.over_time import over_time
@@ -33,7 +34,7 @@ from experiments.who_gained import WhoGained, who_gained
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from regulars.jobs.assigned import assigned_decisions, assigned_units
-from regulars.jobs.earned import MEASURED, MONEY, margin_by, with_metrics
+from regulars.jobs.earned import MEASURED, MONEY, daily_changes, margin_by, with_metrics
 from regulars.jobs.exposed import event_faults, exposures
 from regulars.jobs.segments_before import SegmentsBefore, segments_before
 
@@ -41,7 +42,7 @@ from regulars.jobs.segments_before import SegmentsBefore, segments_before
 USUAL_SEGMENTATION = "lifecycle"
 # Of a broken split these are shown.
 MOST_PLACES = 10
-# Over time, by week and by segment the margin is told: it is what offers are for.
+# By week and by offer the margin is told: it is what offers are for.
 TOLD = "margin"
 
 
@@ -182,21 +183,23 @@ def _told(
     keys = ["unit_id", "variant"]
     firsts = units.groupby(keys, as_index=False).agg(since=("since", "min"))
     firsts = firsts.merge(table, on=keys).rename(columns={"margin_before": "before"})
+    primary = MEASURED[design.primary_metric]
+    adjusted = isinstance(primary, Mean) and primary.before is not None
     treatments = [one.name for one in design.variants if one.name != design.control]
-    daily = margin_by(lake, units, until, "day")
+    daily = daily_changes(lake, units, until, design.primary_metric)
     weekly = margin_by(lake, units, until, "week")
     before = _segments(lake, design, units)
     return msgspec.structs.replace(
         report,
         over_time=over_time(
-            TOLD,
-            firsts,
+            design.primary_metric,
+            firsts if adjusted else firsts.assign(before=0.0),
             daily,
             until,
             design.control,
             treatments,
             sequence_units(design),
-            design.outlier_cap,
+            design.outlier_cap if isinstance(primary, Mean) else None,
             report.confidence,
         ),
         novelty=novelty(TOLD, firsts, weekly, until, design.control, treatments, report.confidence),

@@ -164,6 +164,31 @@ def test_the_curve_ends_with_the_reports_own_figure_and_the_weeks_show_the_wear(
     assert trend.low < -50 < trend.high < 0
 
 
+def test_the_curve_is_of_the_metric_that_decides(shop: DuckDbLake) -> None:
+    # Every other one of `on` orders once more; on the day after one uses an offer twice.
+    put(shop, "purchases", *(line(c, START + 5 * DAY, 1, "extra") for c, _ in PEOPLE[1::4]))
+    put(
+        shop,
+        "interactions",
+        event("e-1", "c-001", "redeem", START + DAY),
+        event("e-2", "c-001", "redeem", START + 2 * DAY),
+        event("e-3", "c-003", "redeem", START + 2 * DAY),
+        event("e-4", "c-003", "reverse", START + 6 * DAY),
+    )
+    for metric in ("orders", "redeemed"):
+        report = told(shop, primary_metric=metric, guardrails=[], outlier_cap=0.999)
+        over = report.over_time
+        assert over is not None
+        assert over.metric == metric
+        last = over.days[-1].effect
+        assert last.control_mean == pytest.approx(report.metrics[metric]["on"].control_mean)
+        assert last.mean == pytest.approx(report.metrics[metric]["on"].mean)
+        assert last.mean > last.control_mean
+    by_day = {day.day: day.effect.mean * 120 for day in over.days}
+    assert (by_day["2026-05-05"], by_day["2026-05-07"]) == pytest.approx((1, 2))
+    assert by_day["2026-05-10"] == pytest.approx(1)
+
+
 def test_the_table_of_offers_has_money_with_intervals(shop: DuckDbLake) -> None:
     table = told(shop).offer_table
     assert table is not None
