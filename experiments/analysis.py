@@ -49,6 +49,11 @@ class Always(msgspec.Struct, frozen=True):
     planned_n: float
 
 
+class Early(Always, frozen=True):
+    """Before the end of a plan that judges once: whoever looks now gets no p-value to act on, and
+    an interval that stays right at every look."""
+
+
 class AtLook(msgspec.Struct, frozen=True):
     """A planned look of several, equally spaced; 0 comes before the first."""
 
@@ -286,7 +291,8 @@ def _effect(
     treated, controls = sums[variant], sums[control]
     figure = figure_of(metric)
     if isinstance(plan, Always):
-        return compare_always(figure, treated, controls, plan.planned_n, confidence)
+        found = compare_always(figure, treated, controls, plan.planned_n, confidence)
+        return msgspec.structs.replace(found, p=None) if isinstance(plan, Early) else found
     if isinstance(plan, AtLook):
         if plan.look < 1:
             found = contrast(figure, treated, controls)

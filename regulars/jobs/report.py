@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 import pandas as pd
 
+from experiments.analysis import Plan
 from experiments.contamination import contamination_faults
 from experiments.design import Experiment
 from experiments.health import SAMPLE_RATIO_ALARM, split_places, where_it_sits
@@ -79,7 +80,7 @@ def experiment_report(
     if judged is not None:
         until = judged
         units = units[first < until]
-    report = _healthy_report(lake, design, units, decisions, until, look)
+    report = _healthy_report(lake, design, units, decisions, until, look, end is not None)
     return msgspec.structs.replace(
         report,
         verdict=verdict(
@@ -102,6 +103,7 @@ def _healthy_report(
     decisions: pd.DataFrame,
     until: datetime,
     look: Look | None,
+    ended: bool,
 ) -> Report:
     firsts = units.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
     table = with_metrics(lake, units, until)
@@ -115,16 +117,33 @@ def _healthy_report(
         table,
         MEASURED,
         look=look,
+        ended=ended,
         money=MONEY,
         faults=[*_alarm(sequence), *faults],
-        warnings=[*warnings, *events.warnings()],
+        warnings=[*_unjudged(design, firsts, ended), *warnings, *events.warnings()],
     )
     report = msgspec.structs.replace(
         report, sequence=sequence, contamination=exposed, event_faults=events
     )
     if not report.sample_ratio.holds or sequence.alarm_unit is not None:
         return _located(lake, design, report, decisions, until)
-    return _told(lake, design, report, units, table, decisions, until, look)
+    looks = planned_looks(design, look, ended)
+    return _told(lake, design, report, units, table, decisions, until, looks)
+
+
+def _unjudged(design: Experiment, firsts: pd.DataFrame, ended: bool) -> list[str]:
+    """Say when a plan that judges once will."""
+    if ended or design.method != "welch":
+        return []
+    stop, rest = design.stop, "until then intervals stay right at every look, and there is no p"
+    if stop is None:
+        return [f"the plan judges once and names no end, so nothing is judged: {rest}"]
+    ends: list[str] = []
+    if stop.days is not None:
+        ends.append(f"on {firsts['since'].min() + pd.Timedelta(days=stop.days):%Y-%m-%d}")
+    if stop.units is not None:
+        ends.append(f"at {stop.units:,} {design.unit}s")
+    return [f"it is judged {' or '.join(ends)}: {rest}"]
 
 
 def _alarm(sequence: SampleRatioSequence) -> list[str]:
@@ -175,7 +194,7 @@ def _told(
     table: pd.DataFrame,
     decisions: pd.DataFrame,
     until: datetime,
-    look: Look | None,
+    looks: Plan,
 ) -> Report:
     """Add the effects over time, by week and by segment to a healthy report."""
     if not report.healthy:
@@ -203,8 +222,8 @@ def _told(
             report.confidence,
         ),
         novelty=novelty(TOLD, firsts, weekly, until, design.control, treatments, report.confidence),
-        who_gained=_gained(design, report, table, before, treatments, look),
-        offer_table=_offers(design, report, table, before, decisions, look),
+        who_gained=_gained(design, report, table, before, treatments, looks),
+        offer_table=_offers(design, report, table, before, decisions, looks),
     )
 
 
@@ -224,7 +243,7 @@ def _gained(
     table: pd.DataFrame,
     before: SegmentsBefore,
     treatments: list[str],
-    look: Look | None,
+    looks: Plan,
 ) -> WhoGained:
     primary = design.primary_metric
     return who_gained(
@@ -235,7 +254,7 @@ def _gained(
         design.segments,
         design.control,
         treatments,
-        planned_looks(design, look),
+        looks,
         report.confidence,
         before.as_of,
         before.refused,
@@ -248,7 +267,7 @@ def _offers(
     table: pd.DataFrame,
     before: SegmentsBefore,
     decisions: pd.DataFrame,
-    look: Look | None,
+    looks: Plan,
 ) -> OfferTable:
     planned = [one for one in design.segments if one in set(before.rows["segmentation"])]
     segmentation = next(iter(planned), USUAL_SEGMENTATION)
@@ -267,6 +286,6 @@ def _offers(
         segmentation,
         {v.name: v.offers or [] for v in design.variants if v.name != design.control},
         design.control,
-        planned_looks(design, look),
+        looks,
         report.confidence,
     )

@@ -9,10 +9,14 @@ import pandas as pd
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
+from experiments.analysis import Always
 from experiments.design import Experiment, Variant
+from experiments.holdout import holdout_design
 from experiments.plan import Guardrail, StopRule
-from experiments.report import Report
+from experiments.report import Report, planned_looks, summary_lines
+from experiments.report_words import metric_lines, segment_lines
 from foundation.contracts import TABLES
+from foundation.money import Currency
 from regulars.jobs.assigned import assigned_units
 from regulars.jobs.earned import margin_by, with_metrics
 from regulars.jobs.report import experiment_report
@@ -209,11 +213,38 @@ def test_a_plan_that_judges_once_is_judged_as_of_its_end_however_late_one_reads(
     early = told(shop, 9, **once)
     assert early.verdict is not None
     assert (early.verdict.action, early.verdict.ended) == ("continue", False)
+    # Whoever reads it every day gets what stays right then, and nothing to act on.
+    margin = early.metrics["margin"]["on"]
+    assert (margin.method, margin.p, margin.p_adjusted) == ("always valid", None, None)
+    assert margin.low is not None
+    assert early.who_gained is not None
+    rows = early.who_gained.rows
+    assert {(row.effect.method, row.effect.p) for row in rows} == {("always valid", None)}
+    assert early.health is not None
+    assert "it is judged on 2026-05-14" in early.health.warnings[0]
+    lines = summary_lines(early, str)
+    assert any("not judged yet" in line for line in lines if line.startswith("margin per"))
+    for one in (*metric_lines(early, Currency("USD")), *segment_lines(early, Currency("USD"))):
+        assert one.tone == "wait"
     at_end, later = told(shop, 10, **once), told(shop, 30, **once)
     assert at_end.metrics == later.metrics
     assert at_end.verdict == later.verdict
     assert later.verdict is not None
     assert later.verdict.ended
+    assert later.metrics["margin"]["on"].p is not None
+    assert at_end.metrics["margin"]["on"].method == "welch"
+
+
+def test_a_plan_without_an_end_is_never_judged(shop: DuckDbLake) -> None:
+    report = told(shop, method="welch", stop=None)
+    assert report.metrics["margin"]["on"].p is None
+    assert report.health is not None
+    assert "names no end" in report.health.warnings[0]
+
+
+def test_the_holdout_stays_right_however_often_it_is_read() -> None:
+    # It has no end, so that every reading is one of many.
+    assert isinstance(planned_looks(holdout_design(0.1)), Always)
 
 
 def test_contamination_shows_why_and_no_effect(shop: DuckDbLake) -> None:
