@@ -7,7 +7,9 @@ household's or store's is that of all its customers, asked for or not.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 import pandas as pd
@@ -47,8 +49,22 @@ MOST_PLACES = 10
 TOLD = "margin"
 
 
+class _Window(NamedTuple):
+    """Until when a report knows what happened, where each row of the units ends, how many are
+    left out because theirs is not over, and what a contact costs by channel."""
+
+    until: datetime
+    ends: datetime | pd.Series
+    waiting: int
+    contact_costs: Mapping[str, float]
+
+
 def experiment_report(
-    lake: Lake, design: Experiment, until: datetime, stopped: bool = False
+    lake: Lake,
+    design: Experiment,
+    until: datetime,
+    stopped: bool = False,
+    contact_costs: Mapping[str, float] | None = None,
 ) -> Report:
     """Analyse an experiment on everything the lake knows up to an instant.
 
@@ -59,9 +75,10 @@ def experiment_report(
         design: The plan as locked.
         until: Now, or when it was stopped.
         stopped: Whether it was.
+        contact_costs: What a message that was sent costs by channel, in minor units.
 
     Raises:
-        NothingToDo: Nobody was assigned yet.
+        NothingToDo: Nobody was assigned yet, or nobody's follow-up days are over.
         RegularsError: An offer was redeemed that the lake does not know.
     """
     decisions = assigned_decisions(lake, design)
@@ -74,13 +91,31 @@ def experiment_report(
     units["since"] = pd.to_datetime(units["since"], utc=True)
     keys = ["unit_id", "variant"]
     first = units.groupby(keys)["since"].transform("min")
-    each = first[~units.duplicated(keys)]
+    # A unit with a window comes in when it is over, for the plan's end and its looks as well.
+    follow_up = pd.Timedelta(days=design.follow_up_days or 0)
+    each = first[~units.duplicated(keys)] + follow_up
     look, end = newest_look(design, each, until), planned_end(design, each, until)
     judged = look.at if look is not None else end if design.method == "welch" else None
     if judged is not None:
         until = judged
-        units = units[first < until]
-    report = _healthy_report(lake, design, units, decisions, until, look, end is not None)
+    # Without a judgement whoever was assigned is in, at whatever instant.
+    inside = first < until if judged is not None else first.notna()
+    if design.follow_up_days is not None:
+        inside = first + follow_up <= until
+    if not inside.any():
+        raise NothingToDo(
+            f"experiment {design.key!r} counts {design.follow_up_days} days of each "
+            f"{design.unit}, and nobody's are over; report again on {each.min():%Y-%m-%d}"
+        )
+    waiting = int((~inside[~units.duplicated(keys)]).sum())
+    units, ends = units[inside], (first + follow_up)[inside]
+    window = _Window(
+        until,
+        until if design.follow_up_days is None else ends,
+        waiting if judged is None else 0,
+        contact_costs or {},
+    )
+    report = _healthy_report(lake, design, units, decisions, window, look, end is not None)
     return msgspec.structs.replace(
         report,
         verdict=verdict(
@@ -101,12 +136,13 @@ def _healthy_report(
     design: Experiment,
     units: pd.DataFrame,
     decisions: pd.DataFrame,
-    until: datetime,
+    window: _Window,
     look: Look | None,
     ended: bool,
 ) -> Report:
+    until = window.until
     firsts = units.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
-    table = with_metrics(lake, units, until)
+    table = with_metrics(lake, units, window.ends, window.contact_costs, until)
     exposed = exposures(lake, design, units, until)
     events = event_faults(lake, units, decisions, until)
     faults, warnings = contamination_faults(design, exposed)
@@ -120,7 +156,12 @@ def _healthy_report(
         ended=ended,
         money=MONEY,
         faults=[*_alarm(sequence), *faults],
-        warnings=[*_unjudged(design, firsts, ended), *warnings, *events.warnings()],
+        warnings=[
+            *_counted(design, window),
+            *_unjudged(design, firsts, ended),
+            *warnings,
+            *events.warnings(),
+        ],
     )
     report = msgspec.structs.replace(
         report, sequence=sequence, contamination=exposed, event_faults=events
@@ -128,7 +169,17 @@ def _healthy_report(
     if not report.sample_ratio.holds or sequence.alarm_unit is not None:
         return _located(lake, design, report, decisions, until)
     looks = planned_looks(design, look, ended)
-    return _told(lake, design, report, units, table, decisions, until, looks)
+    return _told(lake, design, report, units, table, decisions, window, looks)
+
+
+def _counted(design: Experiment, window: _Window) -> list[str]:
+    """Say over which days each unit counts, where the plan says so."""
+    if design.follow_up_days is None:
+        return []
+    told = f"each {design.unit} counts for {design.follow_up_days} days from its first decision"
+    if window.waiting:
+        told += f"; {window.waiting:,} {design.unit}s whose days are not over are left out"
+    return [told]
 
 
 def _unjudged(design: Experiment, firsts: pd.DataFrame, ended: bool) -> list[str]:
@@ -140,7 +191,8 @@ def _unjudged(design: Experiment, firsts: pd.DataFrame, ended: bool) -> list[str
         return [f"the plan judges once and names no end, so nothing is judged: {rest}"]
     ends: list[str] = []
     if stop.days is not None:
-        ends.append(f"on {firsts['since'].min() + pd.Timedelta(days=stop.days):%Y-%m-%d}")
+        days = stop.days + (design.follow_up_days or 0)
+        ends.append(f"on {firsts['since'].min() + pd.Timedelta(days=days):%Y-%m-%d}")
     if stop.units is not None:
         ends.append(f"at {stop.units:,} {design.unit}s")
     return [f"it is judged {' or '.join(ends)}: {rest}"]
@@ -193,7 +245,7 @@ def _told(
     units: pd.DataFrame,
     table: pd.DataFrame,
     decisions: pd.DataFrame,
-    until: datetime,
+    window: _Window,
     looks: Plan,
 ) -> Report:
     """Add the effects over time, by week and by segment to a healthy report."""
@@ -205,14 +257,18 @@ def _told(
     primary = MEASURED[design.primary_metric]
     adjusted = isinstance(primary, Mean) and primary.before is not None
     treatments = [one.name for one in design.variants if one.name != design.control]
-    daily = daily_changes(lake, units, until, design.primary_metric)
-    weekly = margin_by(lake, units, until, "week")
+    until, costs = window.until, window.contact_costs
+    daily = daily_changes(lake, units, window.ends, design.primary_metric, costs, until)
+    # Weeks beyond a window still say whether the effect lasts.
+    weekly = margin_by(lake, units, until, "week", costs)
+    entered = firsts["since"] + pd.Timedelta(days=design.follow_up_days or 0)
+    entering = firsts.assign(since=entered)
     before = _segments(lake, design, units)
     return msgspec.structs.replace(
         report,
         over_time=over_time(
             design.primary_metric,
-            firsts if adjusted else firsts.assign(before=0.0),
+            entering if adjusted else entering.assign(before=0.0),
             daily,
             until,
             design.control,

@@ -16,6 +16,7 @@ from experiments.plan import Guardrail, StopRule
 from experiments.report import Report, planned_looks, summary_lines
 from experiments.report_words import metric_lines, segment_lines
 from foundation.contracts import TABLES
+from foundation.errors import NothingToDo
 from foundation.money import Currency
 from regulars.jobs.assigned import assigned_units
 from regulars.jobs.earned import margin_by, with_metrics
@@ -333,6 +334,69 @@ def test_days_and_weeks_add_up_to_the_margin_of_the_report(shop: DuckDbLake) -> 
     hers = daily[daily["unit_id"] == "c-001"].set_index("day")["value"]
     assert hers.loc[first + 9] >= 80
     assert hers.index.is_unique
+
+
+def test_each_unit_counts_for_the_same_days_and_only_once_they_are_over(
+    shop: DuckDbLake,
+) -> None:
+    late = [decided(f"c-{n}", v, START + 12 * DAY) for n, v in ((900, "on"), (901, "off"))]
+    put(shop, "decisions", *late)
+    sold = line("c-001", START + 6 * DAY, 300, "big")
+    # Taken back after her window; and what an older return brings back is no part of it.
+    back = {**line("c-001", START + 9 * DAY, -300, "back"), "returns_line_id": sold["line_id"]}
+    other = {**line("c-003", START + 9 * DAY, -700, "other"), "returns_line_id": "long-ago"}
+    put(shop, "purchases", sold, back, other)
+    window = {"follow_up_days": 7, "stop": None}
+    report = told(shop, 15, **window)
+    effect = report.metrics["margin"]["on"]
+    rows = shop.fetch(shop.table("purchases")).to_pandas()
+    inside = rows[(rows["at"] < START + 7 * DAY) & (rows["line_id"] != sold["line_id"])]
+    spent = inside.groupby("customer_id")["amount"].sum().reindex([c for c, _ in PEOPLE]).fillna(0)
+    by = spent.groupby([v for _, v in PEOPLE]).mean()
+    assert report.units == {"on": 120, "off": 120}
+    assert effect.difference == pytest.approx(by["on"] - by["off"])
+    assert report.health is not None
+    assert (
+        "each customer counts for 7 days from its first decision; 2 customers"
+        in (report.health.warnings[0])
+    )
+    # Before the return is known it cannot count.
+    early = told(shop, 8, **window).metrics["margin"]["on"]
+    assert (early.difference or 0) == pytest.approx((effect.difference or 0) + 300 / 120)
+    over = report.over_time
+    assert over is not None
+    assert over.days[0].day == "2026-05-11"
+    assert over.days[-1].effect.refused is None
+    assert over.days[-1].effect.difference == pytest.approx(effect.difference)
+    with pytest.raises(NothingToDo, match="nobody's are over; report again on 2026-05-11"):
+        told(shop, 6, **window)
+
+
+def test_a_planned_end_waits_for_the_windows(shop: DuckDbLake) -> None:
+    once = {"method": "welch", "stop": StopRule(days=5), "follow_up_days": 7}
+    early, ended = told(shop, 11, **once), told(shop, 12, **once)
+    assert early.verdict is not None
+    assert ended.verdict is not None
+    assert (early.verdict.ended, ended.verdict.ended) == (False, True)
+    assert early.health is not None
+    assert any("judged on 2026-05-16" in one for one in early.health.warnings)
+
+
+def test_contacts_cost_what_is_declared(shop: DuckDbLake) -> None:
+    sent = [
+        event(f"s-{c}", c, "sent", START + DAY, channel="email") for c, v in PEOPLE if v == "on"
+    ]
+    put(shop, "interactions", *sent, event("s-push", "c-000", "sent", START + DAY, channel="push"))
+    free = experiment_report(shop, plan(), START + 21 * DAY)
+    costly = experiment_report(shop, plan(), START + 21 * DAY, contact_costs={"email": 40.0})
+    for report, cost in ((free, 0), (costly, 40)):
+        assert report.over_time is not None
+        assert report.over_time.days[-1].effect.difference == pytest.approx(
+            (free.metrics["margin"]["on"].difference or 0) - cost
+        )
+    assert costly.metrics["margin"]["on"].difference == pytest.approx(
+        (free.metrics["margin"]["on"].difference or 0) - 40
+    )
 
 
 def test_segments_are_those_known_at_the_start(shop: DuckDbLake) -> None:
