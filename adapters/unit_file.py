@@ -4,7 +4,8 @@ Every value of a CSV file is read as text and made a number here, so that what i
 the value and nothing is guessed. Only the columns that are asked for are read.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from foundation.errors import RegularsError
 
 # How files write that there is no value; an empty one is none anyway.
 _NONE = "('', 'na', 'n/a', 'nan', 'null', 'none')"
-_NUMERIC = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "BOOLEAN")
+# Whole names, since INTERVAL begins like INTEGER.
+_NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DOUBLE|FLOAT|DECIMAL\(.*\)|BOOLEAN")
 # A column of variants that has more is another column.
 MOST_VARIANTS = 50
-# Names the unit of a row where none is named.
-UNIT_NAMES = ("unit_id", "customer_id", "customer", "user_id")
+# What the column that says who a row is may be called, in any case and with any blanks; the
+# finest come first.
+_UNIT_NAMES = ("unitid", "unit", "customerid", "customer", "userid", "user", "householdid", "id")
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,19 @@ class UnitFile:
                     f"{', '.join(self.columns)}"
                 )
 
+    def unit_column(self, others: Collection[str]) -> str | None:
+        """Return the column that says who a row is by its usual names, None where there is none.
+
+        Args:
+            others: Columns that say something else.
+        """
+        plain = {
+            _BETWEEN_WORDS.sub("", name).lower(): name
+            for name in reversed(self.columns)
+            if name not in others
+        }
+        return next((plain[name] for name in _UNIT_NAMES if name in plain), None)
+
     def read(
         self,
         variant: str,
@@ -102,8 +119,9 @@ class UnitFile:
         wanted = dict.fromkeys(numbers)
         parts = [f"{self._text(variant)} AS variant"]
         parts += [f"{self._number(name)} AS {_column(name)}" for name in wanted]
+        parts.append(f"CAST({quoted(variant)} AS VARCHAR) AS spelled")
         parts += [
-            f"CAST({quoted(name)} AS VARCHAR) AS {role}"
+            f"{self._text(name)} AS {role}"
             for role, name in (("unit", unit), ("cluster", cluster))
             if name is not None
         ]
@@ -126,6 +144,7 @@ class UnitFile:
         for name in wanted:
             self._refuse_gaps(name, total)
         self._refuse_many_variants(variant)
+        self._refuse_blanks(variant)
         if unit is not None:
             self._refuse_gaps_of("unit", unit)
         if cluster is not None:
@@ -197,7 +216,8 @@ class UnitFile:
                 f"CASE WHEN isnan({column}) THEN NULL WHEN {column} = floor({column}) THEN {whole} "
                 f"ELSE CAST({column} AS VARCHAR) END"
             )
-        return f"nullif(CAST({column} AS VARCHAR), '')"
+        text = f"trim(CAST({column} AS VARCHAR))"
+        return f"CASE WHEN lower({text}) IN {_NONE} THEN NULL ELSE {text} END"
 
     def _number(self, name: str) -> str:
         column, kind = quoted(name), self._types[name]
@@ -207,7 +227,7 @@ class UnitFile:
                 f"CASE WHEN {text} IN {_NONE} THEN NULL WHEN {text} = 'true' THEN 1.0::DOUBLE "
                 f"WHEN {text} = 'false' THEN 0.0::DOUBLE ELSE TRY_CAST({text} AS DOUBLE) END"
             )
-        if not any(word in kind for word in _NUMERIC):
+        if not _NUMERIC.fullmatch(kind):
             raise InvalidMetric(f"column {name!r} is of type {kind}, not numeric; convert it")
         return f"CAST({column} AS DOUBLE)"
 
@@ -251,6 +271,18 @@ class UnitFile:
             )
         if many == 0:
             raise RegularsError(f"column {name!r} names no variant in any row; name another")
+
+    def _refuse_blanks(self, name: str) -> None:
+        found = self._connection.execute(
+            "SELECT min(spelled), max(spelled) FROM units WHERE variant IS NOT NULL "
+            "GROUP BY regexp_replace(spelled, '\\s+', '', 'g') "
+            "HAVING count(DISTINCT spelled) > 1 ORDER BY 1"
+        ).fetchone()
+        if found:
+            raise RegularsError(
+                f"column {name!r} has variants {found[0]!r} and {found[1]!r}, which differ only in "
+                "blanks; write each variant in one way"
+            )
 
     def _assigned(self, total: int, unit: str | None, cluster: str | None) -> Found:
         unassigned = self._one("SELECT count(*) FROM units WHERE variant IS NULL")

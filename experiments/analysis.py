@@ -49,6 +49,11 @@ class Always(msgspec.Struct, frozen=True):
     planned_n: float
 
 
+class Early(Always, frozen=True):
+    """Before the end of a plan that judges once: whoever looks now gets no p-value to act on, and
+    an interval that stays right at every look."""
+
+
 class AtLook(msgspec.Struct, frozen=True):
     """A planned look of several; 0 comes before the first.
 
@@ -135,6 +140,7 @@ def analyse_units(
     covariate: Metric | None = None,
     faults: Sequence[str] = (),
     confidence: float = 0.95,
+    warnings: Sequence[str] = (),
 ) -> Analysis:
     """Compare every other variant with the control on every metric, if health allows.
 
@@ -147,6 +153,7 @@ def analyse_units(
             not assigned by chance, or it is not from before.
         faults: What is already known to be broken.
         confidence: Of every interval.
+        warnings: What to bear in mind with the effects.
 
     Raises:
         InvalidAnalysis: The control is no variant, or there is nothing to compare it with.
@@ -179,7 +186,7 @@ def analyse_units(
         confidence=confidence,
         units=dict(observed),
         sample_ratio=split,
-        health=_health(found, split, weights is not None),
+        health=_health(found, warnings, split, weights is not None),
         metrics={}
         if found
         else with_adjusted(effects(units, sums, metrics, control, treatments, confidence)),
@@ -289,7 +296,8 @@ def _effect(
     treated, controls = sums[variant], sums[control]
     figure = figure_of(metric)
     if isinstance(plan, Always):
-        return compare_always(figure, treated, controls, plan.planned_n, confidence)
+        found = compare_always(figure, treated, controls, plan.planned_n, confidence)
+        return msgspec.structs.replace(found, p=None) if isinstance(plan, Early) else found
     if isinstance(plan, AtLook):
         if plan.look < 1:
             found = contrast(figure, treated, controls)
@@ -350,17 +358,17 @@ def _observed(units: Units, sums: Mapping[str, Mapping[str, Aggregates]]) -> dic
     return dict(sorted(found.items()))
 
 
-def _health(faults: list[str], split: SampleRatio, judged: bool) -> Health:
-    warnings: list[str] = []
+def _health(faults: list[str], warnings: Sequence[str], split: SampleRatio, judged: bool) -> Health:
+    told = list(warnings)
     if not judged:
-        warnings.append(
+        told.append(
             f"no weights were given, so the split is not judged; against equal shares it has "
             f"{split.figures}: give the planned weights"
         )
     if faults:
-        return Health(False, "; ".join([*faults, "so no effect is shown"]), faults, warnings)
+        return Health(False, "; ".join([*faults, "so no effect is shown"]), faults, told)
     said = split.reason if judged else "nothing is known to be broken"
-    return Health(True, said, [], warnings)
+    return Health(True, said, [], told)
 
 
 def _number(amount: float) -> str:

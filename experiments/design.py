@@ -51,7 +51,10 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     None is everybody. `exposure` is the share of the layer's range (or of all units) that is in.
     `minimum_effect` is the smallest difference worth acting on, in the metric's own unit (money
     as decimals); `outlier_cap` the quantile of all units' values together that larger values
-    count as. `segments` are the segmentations whose effects were planned for.
+    count as. `segments` are the segmentations whose effects were planned for. `follow_up_days` is
+    the window in which each unit counts from its first decision on (two purchase cycles show the
+    dip after a promotion); units whose window is not over are not judged. Without it each unit
+    counts until the report ends.
     """
 
     key: str
@@ -73,6 +76,7 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     method: Method = "welch"
     outlier_cap: float | None = None
     stop: StopRule | None = None
+    follow_up_days: int | None = None
 
     @property
     def planned_metrics(self) -> list[str]:
@@ -93,6 +97,7 @@ _LATER = (
     "method",
     "outlier_cap",
     "stop",
+    "follow_up_days",
 )
 _DEFAULTS = Experiment(key="", salt="", variants=[], control="")
 _OWNERS = {"variants": Variant, "layer": Layer, "guardrails": Guardrail, "stop": StopRule}
@@ -219,6 +224,11 @@ def _broken_plan(experiment: Experiment) -> list[str]:
         broken.append(
             f"outlier_cap {cap:g} is no quantile above .5 and below 1; write 0.999 to cap the "
             "largest thousandth"
+        )
+    if experiment.follow_up_days is not None and experiment.follow_up_days < 1:
+        broken.append(
+            f"follow_up_days {experiment.follow_up_days} must be at least 1; write 56 for two "
+            "purchase cycles of most customers, or leave it out"
         )
     if experiment.stop is not None:
         broken.extend(experiment.stop.faults(experiment.method))

@@ -10,9 +10,10 @@ class Effect(msgspec.Struct, frozen=True):
 
     The difference is what to decide on; `method` says how its interval and p-value were made:
     welch, randomisation, score, order statistics, always valid, group sequential. Where the data
-    cannot carry them there is none, and `refused` says why. `standard_error` is the difference's
-    own; an interval that holds at many looks, or by randomisation, is not 1.96 of them wide. Among
-    several comparisons judge by `p_adjusted`, see multiplicity.py.
+    cannot carry them there is none, and `refused` says why; before a plan judges there is an
+    interval without p. `standard_error` is the difference's own; an interval that holds at many
+    looks, or by randomisation, is not 1.96 of them wide. Among several comparisons judge by
+    `p_adjusted`, see multiplicity.py.
     """
 
     mean: float
@@ -38,14 +39,18 @@ def in_words(effect: Effect, show: Callable[[float], str], confidence: float) ->
         show: Says a value of the metric, for example `Currency.show` where it is money.
         confidence: Of its interval.
     """
-    if effect.difference is None or effect.low is None or effect.high is None or effect.p is None:
+    if effect.difference is None or effect.low is None or effect.high is None:
         return f"no comparison, {effect.refused}"
+    between = (
+        f"{confidence * 100:.4g} % interval {_signed(effect.low, show)} to "
+        f"{_signed(effect.high, show)}"
+    )
+    if effect.p is None:
+        return f"{_signed(effect.difference, show)} ({between}, {effect.method}), not judged yet"
     adjusted = effect.p_adjusted
     also = "" if adjusted is None or adjusted == effect.p else f", adjusted {adjusted:.2g}"
     words = (
-        f"{_signed(effect.difference, show)} ({confidence * 100:.4g} % interval "
-        f"{_signed(effect.low, show)} to {_signed(effect.high, show)}, p {effect.p:.2g}{also}, "
-        f"{effect.method})"
+        f"{_signed(effect.difference, show)} ({between}, p {effect.p:.2g}{also}, {effect.method})"
     )
     if effect.relative is not None:
         words += f", {effect.relative:+.1%}"

@@ -33,6 +33,8 @@ def holdout_design(share: float) -> Experiment:
         salt=HOLDOUT,
         variants=[Variant(HELD_OUT, share, policy="none"), Variant(REACHED, 1 - share)],
         control=HELD_OUT,
+        # It has no end, and is read every month.
+        method="sequential",
         hypothesis="all our offers together earn more than they cost",
     )
 

@@ -54,7 +54,8 @@ def over_time(
 
     Args:
         metric: What `daily` tells.
-        units: One row a unit: unit_id, variant, since (aware) and `before`, its covariate.
+        units: One row a unit: unit_id, variant, since (aware: from when on it is counted, with all
+            it did until then) and `before`, its covariate.
         daily: unit_id, day (days since 1970-01-01, UTC) and value.
         until: The end of the report.
         control, treatments: The variants.
@@ -66,7 +67,7 @@ def over_time(
         return OverTime(metric)
     joined = ((units["since"] - _EPOCH) // _DAY).to_numpy(dtype=np.int64)
     first, last = int(joined.min()), (pd.Timestamp(until) - _INSTANT - _EPOCH) // _DAY
-    changes = _changes(units, daily)
+    changes = _changes(units, daily, first)
     variants = units["variant"].to_numpy(dtype=object)
     columns = np.column_stack([np.zeros(len(units)), units["before"].to_numpy(dtype=np.float64)])
     shown = _shown(first, last)
@@ -110,10 +111,12 @@ def _as_of(
     }
 
 
-def _changes(units: pd.DataFrame, daily: pd.DataFrame) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Return by day which units' places change, and by how much."""
+def _changes(
+    units: pd.DataFrame, daily: pd.DataFrame, first: int
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Return by day which units' places change, and by how much; nothing is told before `first`."""
     place = pd.Index(units["unit_id"]).get_indexer(pd.Index(daily["unit_id"]))
-    day = daily["day"].to_numpy(dtype=np.int64)
+    day = np.maximum(daily["day"].to_numpy(dtype=np.int64), first)
     amount = daily["value"].to_numpy(dtype=np.float64)
     order = np.flatnonzero(place >= 0)
     order = order[np.argsort(day[order], kind="stable")]

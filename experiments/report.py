@@ -14,6 +14,7 @@ import pandas as pd
 from experiments.analysis import (
     Always,
     AtLook,
+    Early,
     Once,
     Plan,
     UnitFrame,
@@ -93,6 +94,7 @@ def analyse(
     metrics: Sequence[str] | Mapping[str, Metric],
     confidence: float = 0.95,
     look: Look | None = None,
+    ended: bool = True,
     money: Collection[str] = (),
     faults: Sequence[str] = (),
     warnings: Sequence[str] = (),
@@ -112,6 +114,7 @@ def analyse(
         confidence: Of every interval.
         look: The look of a group sequential plan that the units are as of; None is before the
             first.
+        ended: Whether the end of a plan that judges once has come; before it nothing is judged.
         money: The metrics that are minor units of money; the plan's figures of them are decimals.
         faults: What else is known to be broken: no effect is shown.
         warnings: What to bear in mind with the effects.
@@ -154,7 +157,7 @@ def analyse(
     )
     if not health.healthy:
         return report
-    comparing = _Comparing(experiment, units, metrics, look)
+    comparing = _Comparing(experiment, units, metrics, planned_looks(experiment, look, ended))
     return msgspec.structs.replace(
         report,
         metrics=comparing.adjusted(confidence),
@@ -294,8 +297,14 @@ def _check_metric(subject: str, units: pd.DataFrame, metric: str) -> None:
         )
 
 
-def planned_looks(experiment: Experiment, look: Look | None = None) -> Plan:
-    """Return how often, and when, a plan looks; `look` is the newest of a group sequential one."""
+def planned_looks(experiment: Experiment, look: Look | None = None, ended: bool = True) -> Plan:
+    """Return how often, and when, a plan looks.
+
+    Args:
+        experiment: With the plan.
+        look: The newest of a group sequential plan.
+        ended: Whether the end of a plan that judges once has come.
+    """
     stop = experiment.stop
     if experiment.method == "sequential":
         return Always(sequence_units(experiment))
@@ -305,7 +314,7 @@ def planned_looks(experiment: Experiment, look: Look | None = None) -> Plan:
         if look is None:
             return AtLook(0, looks, spending)
         return AtLook(look.number, looks, spending, look.information)
-    return Once()
+    return Once() if ended else Early(sequence_units(experiment))
 
 
 def sequence_units(experiment: Experiment) -> float:
@@ -332,13 +341,13 @@ class _Comparing:
         experiment: Experiment,
         units: pd.DataFrame,
         metrics: Mapping[str, Metric],
-        look: Look | None,
+        plan: Plan,
     ) -> None:
         self._experiment = experiment
         self._units = UnitFrame(units)
         self._metrics = {name: capped(experiment, units, one) for name, one in metrics.items()}
         self._sums = summed(self._units, self._metrics)
-        self._plan = planned_looks(experiment, look)
+        self._plan = plan
         self.treatments = [
             one.name for one in experiment.variants if one.name != experiment.control
         ]

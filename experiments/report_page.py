@@ -62,9 +62,14 @@ def report_page(
     primary = titled(plan.primary_metric)
     bounds = cumulative_boundaries(report, plan)
     segments = segment_lines(report, currency)
+    curved = titled(plan.primary_metric if report.over_time is None else report.over_time.metric)
+    added = titled(plan.primary_metric if report.offer_table is None else report.offer_table.metric)
 
     def change(value: float) -> str:
         return primary.change(value, currency)
+
+    def curve_change(value: float) -> str:
+        return curved.change(value, currency)
 
     return (
         environment()
@@ -73,12 +78,16 @@ def report_page(
             report=report,
             plan=plan,
             primary=primary.title.lower(),
+            curved=curved.title.lower(),
+            added=added.title.lower(),
             started=_day(started_at),
             stopped=None if stopped_at is None else _day(stopped_at),
             made=f"{_day(made_at)}, {made_at:%H:%M %Z}",
             decision=decision(report, plan, currency),
             health=health_lines(report),
-            curves=[(curve.variant, curve_drawing(curve, change)) for curve in curves(report)],
+            curves=[
+                (curve.variant, curve_drawing(curve, curve_change)) for curve in curves(report)
+            ],
             boundaries=None if bounds is None else boundaries_drawing(bounds),
             guardrails=guardrail_lines(report, currency),
             segments=forest(segments, change) if segments else None,

@@ -224,6 +224,8 @@ def cumulative_boundaries(report: Report, plan: Experiment) -> Boundaries | None
     if (
         over is None
         or not over.days
+        # The boundaries judge the primary metric and no other.
+        or over.metric != plan.primary_metric
         or plan.method not in GROUP_SEQUENTIAL
         or stop is None
         or stop.looks is None
@@ -256,14 +258,16 @@ def told_effect(label: str, effect: Effect, title: Title, currency: Currency, no
     words = title.change(effect.difference, currency) + _share(effect)
     between = f"{title.change(effect.low, currency)} to {title.change(effect.high, currency)}{said}"
     tone: Tone = "wait"
-    if not effect.low <= 0 <= effect.high:
+    if p is not None and not effect.low <= 0 <= effect.high:
         tone = "good" if effect.difference > 0 else "bad"
     return Told(label, words, between, effect.difference, effect.low, effect.high, note, tone)
 
 
 def meaning(effect: Effect) -> str:
     """Say whether chance alone can explain a difference."""
-    p = chance(effect.p) if effect.p is not None else ""
+    if effect.p is None:
+        return "Nothing is judged yet; this interval stays right however often one looks."
+    p = chance(effect.p)
     if effect.low is not None and effect.high is not None and effect.low <= 0 <= effect.high:
         return f"Chance alone can explain this difference ({p})."
     return f"Chance alone is an unlikely explanation ({p})."

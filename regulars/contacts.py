@@ -16,6 +16,11 @@ def contacts_of(settings: Settings) -> Contacts:
     )
 
 
+def contact_costs(settings: Settings) -> dict[str, float]:
+    """Return what one contact costs by channel, in minor units; others cost nothing."""
+    return {channel: one.cost for channel, one in contacts_of(settings).by_channel.items()}
+
+
 def contact_statement(settings: Settings, channel: str, unvalued: int) -> str:
     """Return what is assumed of a contact through a channel.
 

@@ -20,6 +20,7 @@ from foundation.lake import Lake
 from foundation.money import Currency
 from foundation.settings import Settings
 from recommender.model_card import ModelCard, ModelCards
+from regulars.contacts import contact_costs
 from regulars.jobs.clusters import stored_model
 from regulars.jobs.overview import overview, report_of
 from regulars.jobs.runs import all_runs
@@ -120,7 +121,7 @@ class HouseDesk:
         report: Report | None = None
         refused: str | None = None
         try:
-            report = report_of(lake, stored, self._clock.now())
+            report = report_of(lake, stored, self._clock.now(), contact_costs(self._settings))
         except RegularsError as refusal:
             refused = str(refusal)
         told = lake.fetch(lake.table("assumptions").order_by("name")).to_pylist()
@@ -145,7 +146,7 @@ class HouseDesk:
             made_from = (one.content_hash, one.stopped_at, lake.version, now.date())
             kept = self._reports.get(one.design.key)
             if kept is None or kept[0] != made_from:
-                kept = (made_from, report_of(lake, one, now))
+                kept = (made_from, report_of(lake, one, now, contact_costs(self._settings)))
                 self._reports[one.design.key] = kept
             return kept[1]
 

@@ -32,6 +32,7 @@ def experiment_report(
     from experiments.report import summary_lines
     from experiments.report_page import report_page
     from regulars.assumptions import statements
+    from regulars.contacts import contact_costs
     from regulars.jobs.overview import report_of
 
     _check_page(html)
@@ -40,7 +41,7 @@ def experiment_report(
         stored = admin.experiment(key)
         _bring_in(house, admin)
     now = house.clock.now()
-    report = report_of(house.lake, stored, now)
+    report = report_of(house.lake, stored, now, contact_costs(house.settings))
     assumed = statements(house.lake)
     if html is not None:
         zone = house.settings.zone
@@ -72,6 +73,7 @@ def experiment_overview(html: Html = None, as_json: Json = False) -> None:
 
     from experiments.programme_page import programme_page
     from regulars.assumptions import statements
+    from regulars.contacts import contact_costs
     from regulars.jobs.overview import overview
 
     _check_page(html)
@@ -80,7 +82,8 @@ def experiment_overview(html: Html = None, as_json: Json = False) -> None:
         _bring_in(house, admin)
         stored = admin.experiments()
     now, currency = house.clock.now(), house.settings.currency
-    found, assumed = overview(house.lake, stored, now), statements(house.lake)
+    found = overview(house.lake, stored, now, contact_costs=contact_costs(house.settings))
+    assumed = statements(house.lake)
     if html is not None:
         page = programme_page(found, now.astimezone(house.settings.zone), currency, assumed)
         html.write_text(page, encoding="utf-8")

@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adapters.unit_file import UNIT_NAMES, Found, UnitFile
+from adapters.unit_file import Found, UnitFile
 from experiments.analysis import Analysis, analyse_units
 from experiments.metric_words import Asked, read_metrics
 from experiments.metrics import Column, Mean, Metric, of_clusters
+
+_UNCHECKED = (
+    "no column names the units, so duplicates and units in two variants are not checked: name it "
+    "with --unit"
+)
 
 
 def analyse_file(
@@ -41,8 +46,9 @@ def analyse_file(
         others = [name for name in (denominator, covariate) if name is not None]
         numbers = [*(one.column for one in asked.values()), *others]
         file.check_columns([variant, *numbers])
-        who = unit or next((name for name in UNIT_NAMES if name in file.columns), None)
-        found = file.read(variant, numbers, None if who == variant else who, cluster)
+        taken = [variant, *numbers, *([] if cluster is None else [cluster])]
+        who = file.unit_column(taken) if unit is None else unit
+        found = file.read(variant, numbers, who, cluster)
         named = {name: _metric(file, one, denominator, covariate) for name, one in asked.items()}
         file.check_shares([one.metric() for one in asked.values() if one.kind == "proportion"])
         before: Metric | None = None if covariate is None else Mean(Column(covariate))
@@ -53,7 +59,16 @@ def analyse_file(
             units = file.clusters(every)
             named = {name: of_clusters(metric) for name, metric in named.items()}
             before = None if before is None else of_clusters(before)
-        return analyse_units(units, named, control, weights, before, _faults(found, cluster))
+        unchecked = [_UNCHECKED] if who is None and cluster is None else []
+        return analyse_units(
+            units,
+            named,
+            control,
+            weights,
+            before,
+            _faults(found, cluster),
+            warnings=unchecked,
+        )
 
 
 def _metric(file: UnitFile, asked: Asked, denominator: str | None, covariate: str | None) -> Metric:

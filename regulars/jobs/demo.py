@@ -136,6 +136,8 @@ def _start(admin: PostgresAdmin, now: datetime) -> None:
             Variant("offers", 0.5, policy="response"),
         ],
         control="no-offers",
+        # Whoever tries the demo reads it at once, and again.
+        method="sequential",
         hypothesis="personal offers earn more margin than they cost",
     )
     start_experiment(admin, design, now)

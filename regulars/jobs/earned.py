@@ -4,6 +4,7 @@ A receipt may already be net of an offer: where it tells the offer's discount, t
 offer cost, and only what the declared cost goes beyond it is charged on top.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -32,7 +33,13 @@ _DAY_SECONDS = 86_400
 _UNIT = ("unit_id", "variant")
 
 
-def with_metrics(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series") -> pd.DataFrame:
+def with_metrics(
+    lake: Lake,
+    units: pd.DataFrame,
+    until: "datetime | pd.Series",
+    contact_costs: Mapping[str, float] | None = None,
+    known: datetime | None = None,
+) -> pd.DataFrame:
     """Return one row a unit and variant with its metrics; a unit without purchases earns 0.
 
     `margin_before` is what she earned in the DAYS_BEFORE days before she was assigned.
@@ -40,27 +47,40 @@ def with_metrics(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series")
     Args:
         units: As of `assigned_units`.
         until: Where all end, or where each row of `units` does.
+        contact_costs: What a message that was sent costs by channel, in minor units.
+        known: Until when what was bought before a unit's end may come back and count as returned.
     """
     spine = spine_of(lake, units, until)
-    bought = _bought(lake, during(spine, lake.table("purchases")), _UNIT)
+    bought = _bought(lake, _lines(lake, spine, known), _UNIT)
     before = _bought(lake, _before(spine, lake.table("purchases")), _UNIT)
     before = before.rename(columns={"earned": "margin_before"}).drop(columns="orders")
     redeemed = _redeemed(lake, spine)
+    contacted = _contacted(lake, spine, contact_costs or {})
     keys = [*_UNIT]
     metrics = (
         units[keys]
         .drop_duplicates()
         .merge(bought, on=keys, how="left")
         .merge(redeemed, on=keys, how="left")
+        .merge(contacted, on=keys, how="left")
         .merge(before, on=keys, how="left")
-        .fillna({"earned": 0.0, "orders": 0.0, "uses": 0.0, "cost": 0.0, "margin_before": 0.0})
+        .fillna(
+            dict.fromkeys(("earned", "orders", "uses", "cost", "contacts", "margin_before"), 0.0)
+        )
     )
-    metrics["margin"] = metrics["earned"] - metrics["cost"]
+    metrics["margin"] = metrics["earned"] - metrics["cost"] - metrics["contacts"]
     metrics["redeemed"] = (metrics["uses"] > 0).astype(float)
     return metrics[[*keys, *METRICS, "margin_before"]]
 
 
-def margin_by(lake: Lake, units: pd.DataFrame, until: datetime, period: Period) -> pd.DataFrame:
+def margin_by(
+    lake: Lake,
+    units: pd.DataFrame,
+    until: "datetime | pd.Series",
+    period: Period,
+    contact_costs: Mapping[str, float] | None = None,
+    known: datetime | None = None,
+) -> pd.DataFrame:
     """Return what each unit's margin changed by in each period in which it did: unit_id, the
     period's number by its name, and value.
 
@@ -68,16 +88,51 @@ def margin_by(lake: Lake, units: pd.DataFrame, until: datetime, period: Period) 
     """
     spine = spine_of(lake, units, until)
     keys = (*_UNIT, period)
-    bought = _bought(lake, _numbered(during(spine, lake.table("purchases")), period), keys)
+    bought = _bought(lake, _numbered(_lines(lake, spine, known), period), keys)
     cost = _redeemed(lake, spine, period)
+    contacted = _contacted(lake, spine, contact_costs or {}, period)
     both = pd.concat(
         [
             bought.rename(columns={"earned": "value"}),
             cost.assign(value=-cost["cost"]),
+            contacted.assign(value=-contacted["contacts"]),
         ]
     )
     summed = both.groupby([*keys], as_index=False).agg(value=("value", "sum"))
     return summed[["unit_id", period, "value"]]
+
+
+def daily_changes(
+    lake: Lake,
+    units: pd.DataFrame,
+    until: "datetime | pd.Series",
+    metric: str,
+    contact_costs: Mapping[str, float] | None = None,
+    known: datetime | None = None,
+) -> pd.DataFrame:
+    """Return what each unit's metric changed by on each day on which it did: unit_id, day, value.
+
+    A unit's days add up to its metric in `with_metrics`.
+    """
+    if metric == "margin":
+        return margin_by(lake, units, until, "day", contact_costs, known)
+    spine = spine_of(lake, units, until)
+    if metric == "orders":
+        return _orders_by_day(lake, spine)
+    uses = _redeemed(lake, spine, "day").sort_values([*_UNIT, "day"], ignore_index=True)
+    reached = (uses.groupby([*_UNIT])["uses"].cumsum() > 0).astype(float)
+    before = reached.groupby([uses[name] for name in _UNIT]).shift(fill_value=0.0)
+    return uses.assign(value=reached - before)[["unit_id", "day", "value"]]
+
+
+def _orders_by_day(lake: Lake, spine: ibis.Table) -> pd.DataFrame:
+    lines = during(spine, lake.table("purchases"))
+    # An order past midnight is one all the same.
+    begun = (
+        lines.filter(lines.amount > 0).group_by(*_UNIT, "order_id").aggregate(at=lines["at"].min())
+    )
+    counted = _numbered(begun, "day").group_by("unit_id", "day")
+    return _frame(lake, counted.aggregate(value=lambda t: t.count().cast("float64")))
 
 
 def spine_of(lake: Lake, units: pd.DataFrame, until: "datetime | pd.Series") -> ibis.Table:
@@ -106,6 +161,22 @@ def during(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
     joined = spine.join(events, "customer_id")
     at = joined["at"]
     return joined.filter((at >= joined.since) & (at < joined.ends))
+
+
+def _lines(lake: Lake, spine: ibis.Table, known: datetime | None) -> ibis.Table:
+    """Return the lines bought while units count, and those that took them back later."""
+    purchases = lake.table("purchases")
+    lines = during(spine, purchases)
+    if known is None:
+        return lines
+    joined = spine.join(purchases, "customer_id")
+    later = joined.filter(
+        (joined["at"] >= joined.ends)
+        & (joined["at"] < ibis.literal(known))
+        & joined.returns_line_id.notnull()
+    )
+    bought = lines.select(*_UNIT, returns_line_id=lines.line_id).distinct()
+    return lines.union(later.semi_join(bought, [*_UNIT, "returns_line_id"]))
 
 
 def _before(spine: ibis.Table, events: ibis.Table) -> ibis.Table:
@@ -180,6 +251,23 @@ def _redeemed(lake: Lake, spine: ibis.Table, period: Period | None = None) -> pd
     merged["cost"] = charged - before
     summed = merged.groupby(keys, as_index=False)[["uses", "cost"]].sum()
     return summed.astype({"uses": "float64", "cost": "float64"})
+
+
+def _contacted(
+    lake: Lake, spine: ibis.Table, costs: Mapping[str, float], period: Period | None = None
+) -> pd.DataFrame:
+    """Return what messages sent cost, by unit, variant and period: `contacts`."""
+    keys = [*_UNIT] if period is None else [*_UNIT, period]
+    sent = lake.table("interactions").filter(lambda t: t.kind == "sent")
+    counted = _frame(
+        lake,
+        _numbered(during(spine, sent), period)
+        .group_by(*keys, "channel")
+        .aggregate(times=lambda t: t.count().cast("float64")),
+    )
+    each = counted["channel"].map(dict(costs)).astype("float64").fillna(0.0)
+    counted["contacts"] = counted["times"].astype("float64") * each
+    return counted.groupby(keys, as_index=False)[["contacts"]].sum()
 
 
 def _frame(lake: Lake, table: ibis.Table) -> pd.DataFrame:

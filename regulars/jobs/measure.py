@@ -17,6 +17,7 @@ from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.money import Currency
 from regulars.assumptions import margin_rate, statements
+from regulars.contacts import contact_costs
 from regulars.jobs.assigned import assigned_decisions
 from regulars.jobs.customers import customer_features
 from regulars.jobs.ingest import ingest
@@ -109,7 +110,8 @@ def simulate_experiment(
         admin.revoke_key(key)
     with only_one(house.settings.lock_folder, "ingest"):
         ingest(house.lake, admin, house.clock, house.settings.time_zone, progress)
-    report = experiment_report(house.lake, design, house.clock.now())
+    costs = contact_costs(house.settings)
+    report = experiment_report(house.lake, design, house.clock.now(), contact_costs=costs)
     truth = planted_effects(house.lake, design)
     return Measured(design, simulated, report, truth, statements(house.lake))
 

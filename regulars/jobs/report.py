@@ -7,15 +7,19 @@ household's or store's is that of all its customers, asked for or not.
 """
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 import pandas as pd
 
+from experiments.analysis import Plan
 from experiments.contamination import contamination_faults
 from experiments.design import Experiment
 from experiments.health import SAMPLE_RATIO_ALARM, split_places, where_it_sits
 from experiments.looks import Look, newest_look, planned_end
+from experiments.metrics import Mean
 from experiments.novelty import novelty
 from experiments.offer_table import OfferTable, offer_table
 from experiments.over_time import over_time
@@ -33,7 +37,7 @@ from experiments.who_gained import WhoGained, who_gained
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from regulars.jobs.assigned import assigned_decisions, assigned_units
-from regulars.jobs.earned import MEASURED, MONEY, margin_by, with_metrics
+from regulars.jobs.earned import MEASURED, MONEY, daily_changes, margin_by, with_metrics
 from regulars.jobs.exposed import event_faults, exposures
 from regulars.jobs.segments_before import SegmentsBefore, segments_before
 
@@ -41,12 +45,26 @@ from regulars.jobs.segments_before import SegmentsBefore, segments_before
 USUAL_SEGMENTATION = "lifecycle"
 # Of a broken split these are shown.
 MOST_PLACES = 10
-# Over time, by week and by segment the margin is told: it is what offers are for.
+# By week and by offer the margin is told: it is what offers are for.
 TOLD = "margin"
 
 
+class _Window(NamedTuple):
+    """Until when a report knows what happened, where each row of the units ends, how many are
+    left out because theirs is not over, and what a contact costs by channel."""
+
+    until: datetime
+    ends: datetime | pd.Series
+    waiting: int
+    contact_costs: Mapping[str, float]
+
+
 def experiment_report(
-    lake: Lake, design: Experiment, until: datetime, stopped: bool = False
+    lake: Lake,
+    design: Experiment,
+    until: datetime,
+    stopped: bool = False,
+    contact_costs: Mapping[str, float] | None = None,
 ) -> Report:
     """Analyse an experiment on everything the lake knows up to an instant.
 
@@ -57,9 +75,10 @@ def experiment_report(
         design: The plan as locked.
         until: Now, or when it was stopped.
         stopped: Whether it was.
+        contact_costs: What a message that was sent costs by channel, in minor units.
 
     Raises:
-        NothingToDo: Nobody was assigned yet.
+        NothingToDo: Nobody was assigned yet, or nobody's follow-up days are over.
         RegularsError: An offer was redeemed that the lake does not know.
     """
     decisions = assigned_decisions(lake, design)
@@ -72,13 +91,31 @@ def experiment_report(
     units["since"] = pd.to_datetime(units["since"], utc=True)
     keys = ["unit_id", "variant"]
     first = units.groupby(keys)["since"].transform("min")
-    each = first[~units.duplicated(keys)]
+    # A unit with a window comes in when it is over, for the plan's end and its looks as well.
+    follow_up = pd.Timedelta(days=design.follow_up_days or 0)
+    each = first[~units.duplicated(keys)] + follow_up
     look, end = newest_look(design, each, until), planned_end(design, each, until)
     judged = look.at if look is not None else end if design.method == "welch" else None
     if judged is not None:
         until = judged
-        units = units[first < until]
-    report = _healthy_report(lake, design, units, decisions, until, look)
+    # Without a judgement whoever was assigned is in, at whatever instant.
+    inside = first < until if judged is not None else first.notna()
+    if design.follow_up_days is not None:
+        inside = first + follow_up <= until
+    if not inside.any():
+        raise NothingToDo(
+            f"experiment {design.key!r} counts {design.follow_up_days} days of each "
+            f"{design.unit}, and nobody's are over; report again on {each.min():%Y-%m-%d}"
+        )
+    waiting = int((~inside[~units.duplicated(keys)]).sum())
+    units, ends = units[inside], (first + follow_up)[inside]
+    window = _Window(
+        until,
+        until if design.follow_up_days is None else ends,
+        waiting if judged is None else 0,
+        contact_costs or {},
+    )
+    report = _healthy_report(lake, design, units, decisions, window, look, end is not None)
     return msgspec.structs.replace(
         report,
         verdict=verdict(
@@ -99,11 +136,13 @@ def _healthy_report(
     design: Experiment,
     units: pd.DataFrame,
     decisions: pd.DataFrame,
-    until: datetime,
+    window: _Window,
     look: Look | None,
+    ended: bool,
 ) -> Report:
+    until = window.until
     firsts = units.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
-    table = with_metrics(lake, units, until)
+    table = with_metrics(lake, units, window.ends, window.contact_costs, until)
     exposed = exposures(lake, design, units, until)
     events = event_faults(lake, units, decisions, until)
     faults, warnings = contamination_faults(design, exposed)
@@ -114,16 +153,49 @@ def _healthy_report(
         table,
         MEASURED,
         look=look,
+        ended=ended,
         money=MONEY,
         faults=[*_alarm(sequence), *faults],
-        warnings=[*warnings, *events.warnings()],
+        warnings=[
+            *_counted(design, window),
+            *_unjudged(design, firsts, ended),
+            *warnings,
+            *events.warnings(),
+        ],
     )
     report = msgspec.structs.replace(
         report, sequence=sequence, contamination=exposed, event_faults=events
     )
     if not report.sample_ratio.holds or sequence.alarm_unit is not None:
         return _located(lake, design, report, decisions, until)
-    return _told(lake, design, report, units, table, decisions, until, look)
+    looks = planned_looks(design, look, ended)
+    return _told(lake, design, report, units, table, decisions, window, looks)
+
+
+def _counted(design: Experiment, window: _Window) -> list[str]:
+    """Say over which days each unit counts, where the plan says so."""
+    if design.follow_up_days is None:
+        return []
+    told = f"each {design.unit} counts for {design.follow_up_days} days from its first decision"
+    if window.waiting:
+        told += f"; {window.waiting:,} {design.unit}s whose days are not over are left out"
+    return [told]
+
+
+def _unjudged(design: Experiment, firsts: pd.DataFrame, ended: bool) -> list[str]:
+    """Say when a plan that judges once will."""
+    if ended or design.method != "welch":
+        return []
+    stop, rest = design.stop, "until then intervals stay right at every look, and there is no p"
+    if stop is None:
+        return [f"the plan judges once and names no end, so nothing is judged: {rest}"]
+    ends: list[str] = []
+    if stop.days is not None:
+        days = stop.days + (design.follow_up_days or 0)
+        ends.append(f"on {firsts['since'].min() + pd.Timedelta(days=days):%Y-%m-%d}")
+    if stop.units is not None:
+        ends.append(f"at {stop.units:,} {design.unit}s")
+    return [f"it is judged {' or '.join(ends)}: {rest}"]
 
 
 def _alarm(sequence: SampleRatioSequence) -> list[str]:
@@ -173,8 +245,8 @@ def _told(
     units: pd.DataFrame,
     table: pd.DataFrame,
     decisions: pd.DataFrame,
-    until: datetime,
-    look: Look | None,
+    window: _Window,
+    looks: Plan,
 ) -> Report:
     """Add the effects over time, by week and by segment to a healthy report."""
     if not report.healthy:
@@ -182,26 +254,32 @@ def _told(
     keys = ["unit_id", "variant"]
     firsts = units.groupby(keys, as_index=False).agg(since=("since", "min"))
     firsts = firsts.merge(table, on=keys).rename(columns={"margin_before": "before"})
+    primary = MEASURED[design.primary_metric]
+    adjusted = isinstance(primary, Mean) and primary.before is not None
     treatments = [one.name for one in design.variants if one.name != design.control]
-    daily = margin_by(lake, units, until, "day")
-    weekly = margin_by(lake, units, until, "week")
+    until, costs = window.until, window.contact_costs
+    daily = daily_changes(lake, units, window.ends, design.primary_metric, costs, until)
+    # Weeks beyond a window still say whether the effect lasts.
+    weekly = margin_by(lake, units, until, "week", costs)
+    entered = firsts["since"] + pd.Timedelta(days=design.follow_up_days or 0)
+    entering = firsts.assign(since=entered)
     before = _segments(lake, design, units)
     return msgspec.structs.replace(
         report,
         over_time=over_time(
-            TOLD,
-            firsts,
+            design.primary_metric,
+            entering if adjusted else entering.assign(before=0.0),
             daily,
             until,
             design.control,
             treatments,
             sequence_units(design),
-            design.outlier_cap,
+            design.outlier_cap if isinstance(primary, Mean) else None,
             report.confidence,
         ),
         novelty=novelty(TOLD, firsts, weekly, until, design.control, treatments, report.confidence),
-        who_gained=_gained(design, report, table, before, treatments, look),
-        offer_table=_offers(design, report, table, before, decisions, look),
+        who_gained=_gained(design, report, table, before, treatments, looks),
+        offer_table=_offers(design, report, table, before, decisions, looks),
     )
 
 
@@ -221,7 +299,7 @@ def _gained(
     table: pd.DataFrame,
     before: SegmentsBefore,
     treatments: list[str],
-    look: Look | None,
+    looks: Plan,
 ) -> WhoGained:
     primary = design.primary_metric
     return who_gained(
@@ -232,7 +310,7 @@ def _gained(
         design.segments,
         design.control,
         treatments,
-        planned_looks(design, look),
+        looks,
         report.confidence,
         before.as_of,
         before.refused,
@@ -245,7 +323,7 @@ def _offers(
     table: pd.DataFrame,
     before: SegmentsBefore,
     decisions: pd.DataFrame,
-    look: Look | None,
+    looks: Plan,
 ) -> OfferTable:
     planned = [one for one in design.segments if one in set(before.rows["segmentation"])]
     segmentation = next(iter(planned), USUAL_SEGMENTATION)
@@ -264,6 +342,6 @@ def _offers(
         segmentation,
         {v.name: v.offers or [] for v in design.variants if v.name != design.control},
         design.control,
-        planned_looks(design, look),
+        looks,
         report.confidence,
     )

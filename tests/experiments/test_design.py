@@ -165,3 +165,10 @@ def test_the_hash_is_blake2b_over_sorted_json():
         experiment
     )
     assert content_hash(experiment) == "1aa0a52006926864670b65b2d5fcf713"
+    followed = msgspec.structs.replace(experiment, follow_up_days=56)
+    assert content_hash(followed) != content_hash(experiment)
+
+
+def test_a_window_of_no_days_is_refused():
+    with pytest.raises(InvalidDesign, match="follow_up_days 0 must be at least 1"):
+        check(design(follow_up_days=0))

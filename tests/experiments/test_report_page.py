@@ -3,6 +3,7 @@
 from datetime import timedelta
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
 from experiments.report_page import report_page
@@ -28,9 +29,9 @@ class Page(HTMLParser):
         self.words += data
 
 
-def page(report=REPORT) -> Page:
+def page(report=REPORT, plan=PLAN) -> Page:
     made = START + timedelta(days=28)
-    return Page(report_page(report, PLAN, START, None, made, Currency("USD"), [f"assumed {EVIL}"]))
+    return Page(report_page(report, plan, START, None, made, Currency("USD"), [f"assumed {EVIL}"]))
 
 
 @pytest.mark.parametrize("report", [REPORT, BROKEN])
@@ -65,6 +66,16 @@ def test_every_part_of_the_report_is_on_the_page() -> None:
         *("decision", "health", "over-time", "boundaries", "guardrails", "segments", "detail"),
         *("offers", "novelty", "plan", "assumptions"),
     }
+
+
+def test_a_curve_is_called_by_its_own_metric_and_scaled_in_its_unit() -> None:
+    orders = msgspec.structs.replace(PLAN, primary_metric="orders", guardrails=[])
+    words = page(plan=orders).words
+    assert "How the effect on margin came in" in words
+    assert "Added margin in all" in words
+    start = words.index("How the effect on margin")
+    assert "USD" in words[start : words.index("Who gained")]
+    assert "The planned looks" not in words
 
 
 def test_a_broken_experiment_shows_where_and_no_figure() -> None:

@@ -101,6 +101,12 @@ def test_only_group_sequential_plans_have_boundaries() -> None:
     assert cumulative_boundaries(msgspec.structs.replace(REPORT, over_time=None), PLAN) is None
 
 
+def test_the_boundaries_of_one_metric_are_not_drawn_around_another() -> None:
+    # The curve is of margin.
+    orders = msgspec.structs.replace(PLAN, primary_metric="orders", guardrails=[])
+    assert cumulative_boundaries(REPORT, orders) is None
+
+
 def test_a_curve_is_drawn_in_the_order_of_its_values() -> None:
     (curve,) = curves(REPORT)
     drawing = curve_drawing(curve, str)

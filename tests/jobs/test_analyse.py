@@ -2,6 +2,7 @@
 
 import json
 
+import duckdb
 import msgspec
 import numpy as np
 import pandas as pd
@@ -285,6 +286,29 @@ class TestHealth:
         assert "'c-0'" in found.health.reason
         assert (found.health.healthy, found.metrics) == (False, {})
 
+    @pytest.mark.parametrize(
+        "name", ["CustomerID", "Customer Id", "USER", "id", "household_id", "unit-id"]
+    )
+    def test_finds_the_units_whatever_case_their_column_is_in(self, analyse, name):
+        units = UNITS.rename(columns={"customer_id": name})
+        assert not [one for one in analyse(units).health.warnings if "duplicates" in one]
+        with pytest.raises(RegularsError, match="4,000 units have more than one row"):
+            analyse(pd.concat([units] * 3))
+        torn = pd.concat([units, units.iloc[[0]].assign(group="offers")])
+        assert "'c-0'" in analyse(torn).health.reason
+
+    def test_without_a_column_of_units_says_what_is_not_checked(self, analyse):
+        units = UNITS.rename(columns={"customer_id": "klant"})
+        (warning,) = [one for one in analyse(units).health.warnings if "--unit" in one]
+        assert "duplicates and units in two variants are not checked" in warning
+        with pytest.raises(RegularsError, match="have more than one row"):
+            analyse(pd.concat([units] * 2), unit="klant")
+
+    @pytest.mark.parametrize("word", ["nan", "NULL", "NA", "None", "n/a", " "])
+    def test_of_words_for_nothing_is_of_rows_without_variant(self, analyse, word):
+        found = analyse(UNITS.assign(group=UNITS["group"].where(UNITS.index > 6, word)))
+        assert "7 of 4,000 rows have no variant" in found.health.reason
+
     def test_of_a_cluster_in_two_variants_names_it(self, analyse):
         found = analyse(UNITS.assign(store="s-1"), cluster="store")
         assert "'s-1'" in found.health.reason
@@ -333,6 +357,21 @@ class TestHealth:
             ["names no cluster in 3 rows"],
         ),
         (lambda u: u, {"metrics": ["spend:median"], "cluster": "store"}, ["whole clusters"]),
+        (
+            lambda u: u.assign(group=u["group"].where(u.index > 2, "offers ")),
+            {},
+            ["'offers' and 'offers '", "only in blanks"],
+        ),
+        (
+            lambda u: u.assign(customer_id=u["customer_id"].where(u.index > 2, "NULL")),
+            {},
+            ["names no unit in 3 rows"],
+        ),
+        (
+            lambda u: u.assign(store=u["store"].astype(str).where(u.index > 2, "n/a")),
+            {"cluster": "store"},
+            ["names no cluster in 3 rows"],
+        ),
     ],
 )
 def test_what_cannot_be_analysed_is_told_in_one_line(analyse, change, more, words):
@@ -343,6 +382,14 @@ def test_what_cannot_be_analysed_is_told_in_one_line(analyse, change, more, word
     assert "\n" not in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_length_of_time_is_no_number(tmp_path):
+    path = tmp_path / "units.parquet"
+    row = "SELECT 'control' AS variant, INTERVAL 1 DAY AS spend"
+    duckdb.sql(f"COPY ({row}) TO '{path}' (FORMAT parquet)")
+    with pytest.raises(RegularsError, match="of type INTERVAL, not numeric"):
+        analyse_file(path, "variant", ["spend"], "control")
 
 
 @pytest.mark.parametrize(

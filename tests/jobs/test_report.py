@@ -35,6 +35,7 @@ def design(**changed: Any) -> Experiment:
             "salt": "winter-latte",
             "variants": [Variant("off", 0.5, policy="none"), Variant("on", 0.5)],
             "control": "off",
+            "stop": StopRule(days=30),
             **changed,
         }
     )

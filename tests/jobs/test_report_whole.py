@@ -9,10 +9,15 @@ import pandas as pd
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
+from experiments.analysis import Always
 from experiments.design import Experiment, Variant
+from experiments.holdout import holdout_design
 from experiments.plan import Guardrail, StopRule
-from experiments.report import Report
+from experiments.report import Report, planned_looks, summary_lines
+from experiments.report_words import metric_lines, segment_lines
 from foundation.contracts import TABLES
+from foundation.errors import NothingToDo
+from foundation.money import Currency
 from regulars.jobs.assigned import assigned_units
 from regulars.jobs.earned import margin_by, with_metrics
 from regulars.jobs.report import experiment_report
@@ -164,6 +169,31 @@ def test_the_curve_ends_with_the_reports_own_figure_and_the_weeks_show_the_wear(
     assert trend.low < -50 < trend.high < 0
 
 
+def test_the_curve_is_of_the_metric_that_decides(shop: DuckDbLake) -> None:
+    # Every other one of `on` orders once more; on the day after one uses an offer twice.
+    put(shop, "purchases", *(line(c, START + 5 * DAY, 1, "extra") for c, _ in PEOPLE[1::4]))
+    put(
+        shop,
+        "interactions",
+        event("e-1", "c-001", "redeem", START + DAY),
+        event("e-2", "c-001", "redeem", START + 2 * DAY),
+        event("e-3", "c-003", "redeem", START + 2 * DAY),
+        event("e-4", "c-003", "reverse", START + 6 * DAY),
+    )
+    for metric in ("orders", "redeemed"):
+        report = told(shop, primary_metric=metric, guardrails=[], outlier_cap=0.999)
+        over = report.over_time
+        assert over is not None
+        assert over.metric == metric
+        last = over.days[-1].effect
+        assert last.control_mean == pytest.approx(report.metrics[metric]["on"].control_mean)
+        assert last.mean == pytest.approx(report.metrics[metric]["on"].mean)
+        assert last.mean > last.control_mean
+    by_day = {day.day: day.effect.mean * 120 for day in over.days}
+    assert (by_day["2026-05-05"], by_day["2026-05-07"]) == pytest.approx((1, 2))
+    assert by_day["2026-05-10"] == pytest.approx(1)
+
+
 def test_the_table_of_offers_has_money_with_intervals(shop: DuckDbLake) -> None:
     table = told(shop).offer_table
     assert table is not None
@@ -184,11 +214,38 @@ def test_a_plan_that_judges_once_is_judged_as_of_its_end_however_late_one_reads(
     early = told(shop, 9, **once)
     assert early.verdict is not None
     assert (early.verdict.action, early.verdict.ended) == ("continue", False)
+    # Whoever reads it every day gets what stays right then, and nothing to act on.
+    margin = early.metrics["margin"]["on"]
+    assert (margin.method, margin.p, margin.p_adjusted) == ("always valid", None, None)
+    assert margin.low is not None
+    assert early.who_gained is not None
+    rows = early.who_gained.rows
+    assert {(row.effect.method, row.effect.p) for row in rows} == {("always valid", None)}
+    assert early.health is not None
+    assert "it is judged on 2026-05-14" in early.health.warnings[0]
+    lines = summary_lines(early, str)
+    assert any("not judged yet" in line for line in lines if line.startswith("margin per"))
+    for one in (*metric_lines(early, Currency("USD")), *segment_lines(early, Currency("USD"))):
+        assert one.tone == "wait"
     at_end, later = told(shop, 10, **once), told(shop, 30, **once)
     assert at_end.metrics == later.metrics
     assert at_end.verdict == later.verdict
     assert later.verdict is not None
     assert later.verdict.ended
+    assert later.metrics["margin"]["on"].p is not None
+    assert at_end.metrics["margin"]["on"].method == "welch"
+
+
+def test_a_plan_without_an_end_is_never_judged(shop: DuckDbLake) -> None:
+    report = told(shop, method="welch", stop=None)
+    assert report.metrics["margin"]["on"].p is None
+    assert report.health is not None
+    assert "names no end" in report.health.warnings[0]
+
+
+def test_the_holdout_stays_right_however_often_it_is_read() -> None:
+    # It has no end, so that every reading is one of many.
+    assert isinstance(planned_looks(holdout_design(0.1)), Always)
 
 
 def test_contamination_shows_why_and_no_effect(shop: DuckDbLake) -> None:
@@ -277,6 +334,69 @@ def test_days_and_weeks_add_up_to_the_margin_of_the_report(shop: DuckDbLake) -> 
     hers = daily[daily["unit_id"] == "c-001"].set_index("day")["value"]
     assert hers.loc[first + 9] >= 80
     assert hers.index.is_unique
+
+
+def test_each_unit_counts_for_the_same_days_and_only_once_they_are_over(
+    shop: DuckDbLake,
+) -> None:
+    late = [decided(f"c-{n}", v, START + 12 * DAY) for n, v in ((900, "on"), (901, "off"))]
+    put(shop, "decisions", *late)
+    sold = line("c-001", START + 6 * DAY, 300, "big")
+    # Taken back after her window; and what an older return brings back is no part of it.
+    back = {**line("c-001", START + 9 * DAY, -300, "back"), "returns_line_id": sold["line_id"]}
+    other = {**line("c-003", START + 9 * DAY, -700, "other"), "returns_line_id": "long-ago"}
+    put(shop, "purchases", sold, back, other)
+    window = {"follow_up_days": 7, "stop": None}
+    report = told(shop, 15, **window)
+    effect = report.metrics["margin"]["on"]
+    rows = shop.fetch(shop.table("purchases")).to_pandas()
+    inside = rows[(rows["at"] < START + 7 * DAY) & (rows["line_id"] != sold["line_id"])]
+    spent = inside.groupby("customer_id")["amount"].sum().reindex([c for c, _ in PEOPLE]).fillna(0)
+    by = spent.groupby([v for _, v in PEOPLE]).mean()
+    assert report.units == {"on": 120, "off": 120}
+    assert effect.difference == pytest.approx(by["on"] - by["off"])
+    assert report.health is not None
+    assert (
+        "each customer counts for 7 days from its first decision; 2 customers"
+        in (report.health.warnings[0])
+    )
+    # Before the return is known it cannot count.
+    early = told(shop, 8, **window).metrics["margin"]["on"]
+    assert (early.difference or 0) == pytest.approx((effect.difference or 0) + 300 / 120)
+    over = report.over_time
+    assert over is not None
+    assert over.days[0].day == "2026-05-11"
+    assert over.days[-1].effect.refused is None
+    assert over.days[-1].effect.difference == pytest.approx(effect.difference)
+    with pytest.raises(NothingToDo, match="nobody's are over; report again on 2026-05-11"):
+        told(shop, 6, **window)
+
+
+def test_a_planned_end_waits_for_the_windows(shop: DuckDbLake) -> None:
+    once = {"method": "welch", "stop": StopRule(days=5), "follow_up_days": 7}
+    early, ended = told(shop, 11, **once), told(shop, 12, **once)
+    assert early.verdict is not None
+    assert ended.verdict is not None
+    assert (early.verdict.ended, ended.verdict.ended) == (False, True)
+    assert early.health is not None
+    assert any("judged on 2026-05-16" in one for one in early.health.warnings)
+
+
+def test_contacts_cost_what_is_declared(shop: DuckDbLake) -> None:
+    sent = [
+        event(f"s-{c}", c, "sent", START + DAY, channel="email") for c, v in PEOPLE if v == "on"
+    ]
+    put(shop, "interactions", *sent, event("s-push", "c-000", "sent", START + DAY, channel="push"))
+    free = experiment_report(shop, plan(), START + 21 * DAY)
+    costly = experiment_report(shop, plan(), START + 21 * DAY, contact_costs={"email": 40.0})
+    for report, cost in ((free, 0), (costly, 40)):
+        assert report.over_time is not None
+        assert report.over_time.days[-1].effect.difference == pytest.approx(
+            (free.metrics["margin"]["on"].difference or 0) - cost
+        )
+    assert costly.metrics["margin"]["on"].difference == pytest.approx(
+        (free.metrics["margin"]["on"].difference or 0) - 40
+    )
 
 
 def test_segments_are_those_known_at_the_start(shop: DuckDbLake) -> None:
