@@ -6,9 +6,9 @@ import json
 import os
 import pkgutil
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import benchmarks
 from foundation.errors import RegularsError
@@ -62,12 +62,21 @@ def run(name: str, options: Sequence[str]) -> int:
         }
         print(json.dumps(answer))
     else:
-        for figure, value in figures.items():
-            print(f"{figure}: {value}")
+        for line in _lines("", figures):
+            print(line)
         for bar in bars:
             value = "not measured" if bar.value is None else f"{bar.value:.4g}"
             print(f"{'holds' if bar.holds else 'FAILS'}: {bar.name} {value}, bar {bar.bar}")
     return 0 if all(bar.holds for bar in bars) else 1
+
+
+def _lines(name: str, value: Any) -> Iterator[str]:
+    """Yield a line for each figure, those within others under both names."""
+    if isinstance(value, Mapping):
+        for inner, one in cast("Mapping[str, Any]", value).items():
+            yield from _lines(f"{name}.{inner}" if name else inner, one)
+    else:
+        yield f"{name}: {value}"
 
 
 def machine() -> dict[str, Any]:

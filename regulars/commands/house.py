@@ -43,5 +43,5 @@ def real_shoppers(house: "House") -> "Lake":
     orders = simulated_orders(house.lake)
     if not orders:
         return house.lake
-    say(f"left out: {orders:,} orders of simulated shoppers", beside)
+    say(f"left out: {orders:,} orders of simulated shoppers, with what was decided", beside)
     return RealShoppers(house.lake)

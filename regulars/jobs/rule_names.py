@@ -18,7 +18,8 @@ PLACES = {
     "category": ("products", "category"),
     "subcategory": ("products", "subcategory"),
     "brand": ("products", "brand"),
-    "product": ("products", "product_id"),
+    # A shop may load receipts alone, without its products.
+    "product": ("purchases", "product_id"),
     "store": ("purchases", "store_id"),
     "offer": ("offers", "offer_id"),
     "touchpoint": ("interactions", "touchpoint"),

@@ -25,7 +25,7 @@ def test_one_object_says_what_was_measured_where_and_whether_it_holds(
     module = ModuleType("benchmarks.simulate")
 
     def measure(options: argparse.Namespace) -> dict[str, Any]:
-        return {"coverage": measured, "seeds": options.seeds}
+        return {"coverage": measured, "seeds": options.seeds, "by": {"north": 1}}
 
     def bars(figures: dict[str, Any]) -> list[Bar]:
         value = figures["coverage"]
@@ -42,11 +42,15 @@ def test_one_object_says_what_was_measured_where_and_whether_it_holds(
 
     told = json.loads(capsys.readouterr().out)
     assert told["benchmark"] == "simulate"
-    assert told["figures"] == {"coverage": measured, "seeds": 7}
+    assert told["figures"] == {"coverage": measured, "seeds": 7, "by": {"north": 1}}
     assert told["machine"]["cores"] >= 1
     assert told["bars"] == [
         {"name": "coverage", "value": measured, "bar": "at least 0.92", "holds": code == 0}
     ]
+    # For people: a line a figure, those within others under both names.
+    assert run("simulate", ["--seeds", "7"]) == code
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == [f"coverage: {measured}", "seeds: 7", "by.north: 1"]
 
 
 @pytest.mark.slow

@@ -200,6 +200,9 @@ def test_names_that_nothing_bears_are_told_with_what_may_be_meant(shop: DuckDbLa
         "no category here is called 'COFEE'; did you mean 'COFFEE'?",
         "no store here is called 'x'",
     ]
+    # What was bought is known, whether or not products were loaded.
+    buy(shop, line(1, 3, "espresso"))
+    assert strangers(shop, bought(1, 9, product=["espresso"])) == []
     known = rule_names(shop)
     assert known["category"] == ["COFFEE", "TEA"]
     assert "attributes.vip" in known["attribute"]
