@@ -27,6 +27,7 @@ from experiments.contamination import Contamination
 from experiments.design import Experiment, check, content_hash
 from experiments.effect import Effect, in_words
 from experiments.event_faults import EventFaults
+from experiments.first_crossing import Stagewise
 from experiments.health import Health, Place, SampleRatio, health_of, sample_ratio
 from experiments.lock import exploratory_metrics
 from experiments.looks import Look
@@ -56,10 +57,11 @@ class Report(msgspec.Struct, frozen=True):
     """An experiment's result; `metrics` is {metric: {variant: effect}}, empty when unhealthy.
 
     `exploratory` are the metrics shown that are not in the plan, `money` those in minor units.
-    What has figures of effects (`guardrails` to `offer_table`) is empty when unhealthy as well;
-    `health` says why, and `places` are the worst places of the split, the worst first. `novelty`,
-    `offer_table`, and rows of `who_gained` that say so are exploratory: they decide nothing. What
-    a job did not compute is None or empty.
+    `crossed` has the variants that crossed a boundary of a group sequential plan by the look that
+    decided, their effects corrected for the looks. What has figures of effects (`guardrails` to
+    `offer_table`) is empty when unhealthy as well; `health` says why, and `places` are the worst
+    places of the split, the worst first. `novelty`, `offer_table`, and rows of `who_gained` that
+    say so are exploratory: they decide nothing. What a job did not compute is None or empty.
     """
 
     key: str
@@ -81,6 +83,7 @@ class Report(msgspec.Struct, frozen=True):
     top_few: list[TopFew] = msgspec.field(default_factory=list[TopFew])
     event_faults: EventFaults | None = None
     verdict: Verdict | None = None
+    crossed: dict[str, Stagewise] = msgspec.field(default_factory=dict[str, Stagewise])
     guardrails: list[Guarded] = msgspec.field(default_factory=list[Guarded])
     over_time: OverTime | None = None
     novelty: list[Novelty] = msgspec.field(default_factory=list[Novelty])
@@ -207,6 +210,13 @@ def summary_lines(
                 f"{report.control} {show(effect.control_mean)}: "
                 f"{in_words(effect, show, report.confidence)}"
             )
+    primary = next(iter(report.metrics), "")
+    show = currency_show if primary in money_metrics else _number
+    for variant, one in report.crossed.items():
+        lines.append(
+            f"{primary} of {variant} crossed its boundary at look {one.look}; corrected for the "
+            f"looks it adds {show(one.difference)} ({show(one.low)} to {show(one.high)})"
+        )
     for one in report.guardrails:
         show = currency_show if one.metric in money_metrics else _number
         lines.append(guardrail_words(one, show))

@@ -7,7 +7,7 @@ household's or store's is that of all its customers, asked for or not.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,8 +17,9 @@ import pandas as pd
 from experiments.analysis import Plan
 from experiments.contamination import contamination_faults
 from experiments.design import Experiment
+from experiments.first_crossing import Judged, first_crossing
 from experiments.health import SAMPLE_RATIO_ALARM, split_places, where_it_sits
-from experiments.looks import Look, newest_look, planned_end
+from experiments.looks import Look, newest_look, planned_end, reached_looks
 from experiments.metrics import Mean
 from experiments.novelty import novelty
 from experiments.offer_table import OfferTable, offer_table
@@ -94,41 +95,107 @@ def experiment_report(
     # A unit with a window comes in when it is over, for the plan's end and its looks as well.
     follow_up = pd.Timedelta(days=design.follow_up_days or 0)
     each = first[~units.duplicated(keys)] + follow_up
+    people = _Assigned(units, decisions, first, follow_up)
+    contacts = contact_costs or {}
+    looks = reached_looks(design, each, until)
+    if looks:
+        return _first_decided(lake, design, people, looks, stopped, contacts)
     look, end = newest_look(design, each, until), planned_end(design, each, until)
-    judged = look.at if look is not None else end if design.method == "welch" else None
-    if judged is not None:
-        until = judged
-    # Without a judgement whoever was assigned is in, at whatever instant.
-    inside = first < until if judged is not None else first.notna()
-    if design.follow_up_days is not None:
-        inside = first + follow_up <= until
-    if not inside.any():
-        raise NothingToDo(
-            f"experiment {design.key!r} counts {design.follow_up_days} days of each "
-            f"{design.unit}, and nobody's are over; report again on {each.min():%Y-%m-%d}"
-        )
-    waiting = int((~inside[~units.duplicated(keys)]).sum())
-    units, ends = units[inside], (first + follow_up)[inside]
-    window = _Window(
-        until,
-        until if design.follow_up_days is None else ends,
-        waiting if judged is None else 0,
-        contact_costs or {},
-    )
-    report = _healthy_report(lake, design, units, decisions, window, look, end is not None)
+    judged = look is not None or (end is not None and design.method == "welch")
+    if look is not None:
+        until = look.at
+    elif end is not None and design.method == "welch":
+        until = end
+    report = _as_of(lake, design, people, until, look, end is not None, judged, contacts)
     return msgspec.structs.replace(
         report,
         verdict=verdict(
             design,
             report.metrics.get(design.primary_metric, {}),
             report.guardrails,
-            None if report.healthy else report.reason,
+            _fault(report),
             minimum_effect(design, MONEY),
-            ended=end is not None if look is None else look.number == look.of,
+            ended=end is not None and look is None,
             stopped=stopped,
             confidence=report.confidence,
         ),
     )
+
+
+def _first_decided(
+    lake: Lake,
+    design: Experiment,
+    people: "_Assigned",
+    looks: Sequence[Look],
+    stopped: bool,
+    contact_costs: Mapping[str, float],
+) -> Report:
+    """Walk the looks in their order; the first that decides is the report, however late one reads.
+
+    A boundary that was crossed stays crossed, whatever a later look sees.
+    """
+    reports: list[Report] = []
+    walked: list[Judged] = []
+    for look in looks:
+        final = look.number == look.of
+        report = _as_of(lake, design, people, look.at, look, final, True, contact_costs)
+        reports.append(report)
+        effects = report.metrics.get(design.primary_metric, {})
+        walked.append(Judged(look, effects, report.guardrails, _fault(report)))
+        halted = stopped and look is looks[-1]
+        minimum = minimum_effect(design, MONEY)
+        decided = first_crossing(design, walked, minimum, halted, report.confidence)
+        if decided.verdict.action != "continue":
+            break
+    return msgspec.structs.replace(
+        reports[decided.place], verdict=decided.verdict, crossed=decided.crossed
+    )
+
+
+def _fault(report: Report) -> str | None:
+    return None if report.healthy else report.reason
+
+
+class _Assigned(NamedTuple):
+    """All who were assigned: their rows, their decisions, when each row's unit was assigned first,
+    and how long each counts."""
+
+    units: pd.DataFrame
+    decisions: pd.DataFrame
+    first: "pd.Series[pd.Timestamp]"
+    follow_up: pd.Timedelta
+
+
+def _as_of(
+    lake: Lake,
+    design: Experiment,
+    people: _Assigned,
+    until: datetime,
+    look: Look | None,
+    ended: bool,
+    judged: bool,
+    contact_costs: Mapping[str, float],
+) -> Report:
+    """Return the report on what was known at an instant, without its verdict."""
+    units, first, follow_up = people.units, people.first, people.follow_up
+    # Without a judgement whoever was assigned is in, at whatever instant.
+    inside = first < until if judged else first.notna()
+    if design.follow_up_days is not None:
+        inside = first + follow_up <= until
+    if not inside.any():
+        raise NothingToDo(
+            f"experiment {design.key!r} counts {design.follow_up_days} days of each "
+            f"{design.unit}, and nobody's are over; report again on "
+            f"{(first + follow_up).min():%Y-%m-%d}"
+        )
+    waiting = int((~inside[~units.duplicated(["unit_id", "variant"])]).sum())
+    window = _Window(
+        until,
+        until if design.follow_up_days is None else (first + follow_up)[inside],
+        0 if judged else waiting,
+        contact_costs,
+    )
+    return _healthy_report(lake, design, units[inside], people.decisions, window, look, ended)
 
 
 def _healthy_report(

@@ -15,7 +15,7 @@ from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, InvalidDesign, Variant
 from experiments.plan import StopRule
-from experiments.report import InvalidUnits
+from experiments.report import InvalidUnits, summary_lines
 from foundation.contracts import TABLES
 from foundation.errors import NothingToDo, RegularsError
 from regulars.jobs.assigned import assigned_units
@@ -444,6 +444,32 @@ def test_a_planned_look_judges_what_was_known_at_its_instant(shop: DuckDbLake) -
     assert first == again
     assert first.method == "group sequential"
     assert (last.difference or 0) > (first.difference or 0) + 9_000
+
+
+def test_a_boundary_that_was_crossed_stays_crossed_however_late_one_reads(
+    shop: DuckDbLake,
+) -> None:
+    plan = design(method="pocock", stop=StopRule(days=20, looks=2))
+    draw = np.random.default_rng(13)
+    people = [(v, f"c-{v}-{n}") for v in ("off", "on") for n in range(60)]
+    put(shop, "decisions", *(decided(f"d-{c}", c, v) for v, c in people))
+    late = START + 15 * 24 * HOUR
+    put(
+        shop,
+        "purchases",
+        *(line(f"l-{c}", c, int(draw.integers(100, 900)) * 4) for _, c in people),
+        # Before the first look one arm buys much more; after it the other makes up for it.
+        *(line(f"e-{c}", c, 40_000) for v, c in people if v == "on"),
+        *(line(f"m-{c}", c, 40_000, at=late) for v, c in people if v == "off"),
+    )
+    first, last = (experiment_report(shop, plan, START + days * 24 * HOUR) for days in (10, 25))
+    assert last.verdict is not None
+    assert (last.verdict.action, last.verdict.variant) == ("ship", "on")
+    assert last == first
+    crossed = last.crossed["on"]
+    assert crossed.look == 1
+    assert crossed.low < crossed.difference <= (last.metrics["margin"]["on"].difference or 0)
+    assert any("crossed its boundary at look 1" in said for said in summary_lines(last, str))
 
 
 @pytest.fixture(scope="module")
