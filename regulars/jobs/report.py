@@ -134,22 +134,18 @@ def _first_decided(
 
     A boundary that was crossed stays crossed, whatever a later look sees.
     """
-    reports: list[Report] = []
     walked: list[Judged] = []
     for look in looks:
         final = look.number == look.of
         report = _as_of(lake, design, people, look.at, look, final, True, contact_costs)
-        reports.append(report)
         effects = report.metrics.get(design.primary_metric, {})
         walked.append(Judged(look, effects, report.guardrails, _fault(report)))
-        halted = stopped and look is looks[-1]
+        last = look is looks[-1]
         minimum = minimum_effect(design, MONEY)
-        decided = first_crossing(design, walked, minimum, halted, report.confidence)
-        if decided.verdict.action != "continue":
-            break
-    return msgspec.structs.replace(
-        reports[decided.place], verdict=decided.verdict, crossed=decided.crossed
-    )
+        decided = first_crossing(design, walked, minimum, stopped and last, report.confidence)
+        if last or decided.verdict.action != "continue":
+            return msgspec.structs.replace(report, verdict=decided.verdict, crossed=decided.crossed)
+    raise ValueError("no look was reached")
 
 
 def _fault(report: Report) -> str | None:
