@@ -27,7 +27,12 @@ def test_a_small_run_holds_its_bars_in_proportion() -> None:
     judged = {bar.name for bar in bars(figures)}
     assert "three_kinds_coverage_80" in judged
     assert "closed_interval_holds_where_wide" not in judged
-    many = figures | {"customers_where_wide": 5_000, "closed_interval_holds_where_wide": 0.7}
+    # The memory of a process that ran other tests before is not this benchmark's.
+    many = figures | {
+        "peak_mb": 500.0,
+        "customers_where_wide": 5_000,
+        "closed_interval_holds_where_wide": 0.7,
+    }
     assert [b.name for b in bars(many) if not b.holds] == ["closed_interval_holds_where_wide"]
 
 

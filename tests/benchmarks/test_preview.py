@@ -2,9 +2,12 @@
 
 from argparse import Namespace
 
+import pytest
+
 from benchmarks import preview
 
 
+@pytest.mark.slow
 def test_a_small_run_has_its_figures_and_the_bar_is_its_95th_percentile() -> None:
     found = preview.measure(Namespace(customers=300, lines=6_000, seed=0))
 

@@ -9,6 +9,7 @@ from benchmarks import rfm
 from foundation.errors import RegularsError
 
 
+@pytest.mark.slow
 def test_ours_and_sql_by_hand_give_the_same_answer_and_the_figures_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

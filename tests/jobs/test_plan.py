@@ -93,7 +93,7 @@ def report(
     return UpliftReport(
         OfferUplift(model, tuple(average), (*features, *CONTEXT_NAMES), feature_hash, 14),
         Evaluation({}, [], None, values, choice, [], [], [], []),
-        nothing, ("random",), 1, {}, {}, 0, {},
+        nothing, ("random",), 1, {}, {}, 0, {}, NOW,
     )  # fmt: skip
 
 

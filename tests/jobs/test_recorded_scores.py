@@ -221,6 +221,7 @@ def logged(lake: DuckDbLake, records: list[DecisionRecord]) -> None:
         write.merge("interactions", rows("interactions", redeemed))
 
 
+@pytest.mark.slow
 def test_the_contest_of_two_models_holds_what_they_truly_would_have_earned(
     shop: DuckDbLake, champion: ResponseModel, challenger: ResponseModel
 ) -> None:
