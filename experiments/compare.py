@@ -103,12 +103,9 @@ def compare_always(
         planned_n: Units of both variants in the plan.
         confidence: That the truth is in the interval at all looks.
     """
-    found = contrast(figure, treatment, control)
-    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
-    if refused:
-        return refused
-    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
-        return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
+    found = _near_normal(figure, treatment, control, confidence)
+    if isinstance(found, Effect):
+        return found
     n = float(found.treatment_n + found.control_n)
     error, estimate = math.sqrt(float(found.variance)), float(found.difference)
     reach = float(critical_value(n, planned_n, 1 - confidence)) * error
@@ -139,12 +136,9 @@ def compare_at_look(
     Source: repeated confidence intervals, Jennison and Turnbull 1989, by boundaries of Lan and
     DeMets 1983; p is the level at which the interval just leaves zero out.
     """
-    found = contrast(figure, treatment, control)
-    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
-    if refused:
-        return refused
-    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
-        return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
+    found = _near_normal(figure, treatment, control, confidence)
+    if isinstance(found, Effect):
+        return found
     fractions = [number / looks for number in range(1, look + 1)]
     amounts = list(information) or None
 
@@ -163,6 +157,19 @@ def compare_at_look(
         )
     reach *= error
     return _shown(found, estimate - reach, estimate + reach, p, "group sequential")
+
+
+def _near_normal(
+    figure: Figure, treatment: Aggregates, control: Aggregates, confidence: float
+) -> Contrast | Effect:
+    """Return a contrast that may be looked at again and again, or the effect that says why not."""
+    found = contrast(figure, treatment, control)
+    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
+    if refused:
+        return refused
+    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+        return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
+    return found
 
 
 def compare_proportions(

@@ -114,6 +114,10 @@ class RandomisedDecisions:
                 f"probability below {FLOOR:g}, and so few of their kind speak for all others; "
                 "let a variant of the experiment draw by policy random, or name fewer offers in it"
             )
+        return self.judged(learn=True)
+
+    def judged(self, *, learn: bool = False) -> Trial:
+        """Return the rows as a trial on which models that learned elsewhere are judged."""
         codes = {offer_id: code for code, offer_id in enumerate(self.offers, start=1)}
         return trial(
             self.matrix,
@@ -122,6 +126,7 @@ class RandomisedDecisions:
             self.rows["propensity"].to_numpy(dtype=np.float64),
             self.rows["unit"].to_numpy(dtype=object),
             (NO_OFFER, *self.offers),
+            learn=learn,
         )
 
 

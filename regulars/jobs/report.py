@@ -106,9 +106,10 @@ def experiment_report(
         until = look.at
     elif end is not None and design.method == "welch":
         until = end
-    report = _as_of(lake, design, people, until, look, end is not None, judged, contacts)
+    known = _as_of(lake, design, people, until, look, end is not None, judged, contacts)
+    report = known.report
     return msgspec.structs.replace(
-        report,
+        _told(lake, design, known),
         verdict=verdict(
             design,
             report.metrics.get(design.primary_metric, {}),
@@ -137,14 +138,17 @@ def _first_decided(
     walked: list[Judged] = []
     for look in looks:
         final = look.number == look.of
-        report = _as_of(lake, design, people, look.at, look, final, True, contact_costs)
+        known = _as_of(lake, design, people, look.at, look, final, True, contact_costs)
+        report = known.report
         effects = report.metrics.get(design.primary_metric, {})
         walked.append(Judged(look, effects, report.guardrails, _fault(report)))
         last = look is looks[-1]
         minimum = minimum_effect(design, MONEY)
         decided = first_crossing(design, walked, minimum, stopped and last, report.confidence)
         if last or decided.verdict.action != "continue":
-            return msgspec.structs.replace(report, verdict=decided.verdict, crossed=decided.crossed)
+            # What is only told, not judged, is worked out for the look that is shown alone.
+            whole = _told(lake, design, known)
+            return msgspec.structs.replace(whole, verdict=decided.verdict, crossed=decided.crossed)
     raise ValueError("no look was reached")
 
 
@@ -162,6 +166,17 @@ class _Assigned(NamedTuple):
     follow_up: pd.Timedelta
 
 
+class _Known(NamedTuple):
+    """What is judged as of an instant, and what the rest of a report is told from."""
+
+    report: Report
+    units: pd.DataFrame
+    table: pd.DataFrame
+    decisions: pd.DataFrame
+    window: _Window
+    looks: Plan
+
+
 def _as_of(
     lake: Lake,
     design: Experiment,
@@ -171,8 +186,8 @@ def _as_of(
     ended: bool,
     judged: bool,
     contact_costs: Mapping[str, float],
-) -> Report:
-    """Return the report on what was known at an instant, without its verdict."""
+) -> _Known:
+    """Return what was known at an instant, without a verdict."""
     units, first, follow_up = people.units, people.first, people.follow_up
     # Without a judgement whoever was assigned is in, at whatever instant.
     inside = first < until if judged else first.notna()
@@ -191,10 +206,10 @@ def _as_of(
         0 if judged else waiting,
         contact_costs,
     )
-    return _healthy_report(lake, design, units[inside], people.decisions, window, look, ended)
+    return _judged(lake, design, units[inside], people.decisions, window, look, ended)
 
 
-def _healthy_report(
+def _judged(
     lake: Lake,
     design: Experiment,
     units: pd.DataFrame,
@@ -202,7 +217,7 @@ def _healthy_report(
     window: _Window,
     look: Look | None,
     ended: bool,
-) -> Report:
+) -> _Known:
     until = window.until
     firsts = units.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
     table = with_metrics(lake, units, window.ends, window.contact_costs, until)
@@ -230,9 +245,9 @@ def _healthy_report(
         report, sequence=sequence, contamination=exposed, event_faults=events
     )
     if not report.sample_ratio.holds or sequence.alarm_unit is not None:
-        return _located(lake, design, report, decisions, until)
+        report = _located(lake, design, report, decisions, until)
     looks = planned_looks(design, look, ended)
-    return _told(lake, design, report, units, table, decisions, window, looks)
+    return _Known(report, units, table, decisions, window, looks)
 
 
 def _counted(design: Experiment, window: _Window) -> list[str]:
@@ -301,17 +316,9 @@ def _stores(lake: Lake, design: Experiment) -> dict[str, str]:
     }
 
 
-def _told(
-    lake: Lake,
-    design: Experiment,
-    report: Report,
-    units: pd.DataFrame,
-    table: pd.DataFrame,
-    decisions: pd.DataFrame,
-    window: _Window,
-    looks: Plan,
-) -> Report:
-    """Add the effects over time, by week and by segment to a healthy report."""
+def _told(lake: Lake, design: Experiment, known: _Known) -> Report:
+    """Return the report with the effects over time, by week and by segment, if it is healthy."""
+    report, units, table, decisions, window, looks = known
     if not report.healthy:
         return report
     keys = ["unit_id", "variant"]

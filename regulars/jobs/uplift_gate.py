@@ -13,12 +13,11 @@ from foundation.model_life import FAULT, Judgement, Version
 from foundation.settings import Settings
 from recommender.affinity import response_hash
 from recommender.offer_uplift import OfferUplift
-from recommender.trial import trial
 from recommender.uplift_gate import Told, judge_uplift
 from recommender.uplift_registry import TOLD_UNTIL, UpliftRegistry
 from regulars.jobs.customers import customer_features, registry
 from regulars.jobs.lifecycle import lifecycle
-from regulars.jobs.randomised_decisions import NO_OFFER, RandomisedDecisions, randomised_decisions
+from regulars.jobs.randomised_decisions import RandomisedDecisions, randomised_decisions
 from regulars.jobs.receipts import rfm
 from regulars.jobs.train import told_until
 from regulars.progress import Progress
@@ -100,22 +99,12 @@ def _judged(
     champion: OfferUplift,
     since: datetime,
 ) -> Judgement:
-    codes = {offer_id: code for code, offer_id in enumerate(found.offers, start=1)}
-    rows = trial(
-        found.matrix,
-        np.array([codes.get(one, 0) for one in found.rows["offer_id"].tolist()]),
-        found.rows["outcome"].to_numpy(dtype=np.float64),
-        found.rows["propensity"].to_numpy(dtype=np.float64),
-        found.rows["unit"].to_numpy(dtype=object),
-        (NO_OFFER, *found.offers),
-        learn=False,
-    )
     responses = challenger.model.responses(found.matrix)
     # An offer it never learned: what she brings without any is a forecast as good as another.
     places = [_place(challenger, offer_id) for offer_id in found.offers]
     expected = responses[:, [0, *(0 if place is None else place + 1 for place in places)]]
     return judge_uplift(
-        rows,
+        found.judged(),
         expected,
         _told(challenger, found),
         _told(champion, found),
