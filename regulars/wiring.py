@@ -25,7 +25,8 @@ from foundation.settings import Settings, load_settings
 from regulars.contacts import contacts_of
 from serving.api import create_app
 from serving.catalogue import Catalogue
-from serving.service import DecisionService, LiveModel, LiveUplift, Parts
+from serving.parts import LiveModel, LiveUplift, Parts
+from serving.service import DecisionService
 
 # MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
 # process needs is imported where it is used.

@@ -21,7 +21,7 @@ from foundation.money import MINOR_PER_MAJOR
 from regulars.jobs.simulated import SIMULATED
 from regulars.progress import Progress, Step
 from regulars.shoppers import Shoppers, Visit, true_effect, visit
-from serving.service import LOADING
+from serving.live import LOADING
 
 AT_ONCE = 16
 PLACEMENT = "checkout"

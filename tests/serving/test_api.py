@@ -38,6 +38,7 @@ from recommender.next_products import Complement, Known, NextProducts
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift import UpliftModel
 from regulars.wiring import House
+from serving import live as live_module
 from serving import metrics
 from serving import service as service_module
 from serving import shadow as shadow_module
@@ -48,7 +49,8 @@ from serving.messages import (
     RecommendationAnswer,
     RecommendationRequest,
 )
-from serving.service import DecisionService, LiveModel, LiveUplift, Parts
+from serving.parts import LiveModel, LiveUplift, Parts
+from serving.service import DecisionService
 from tests.deployment import LIVE_OFFERS
 
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -978,7 +980,7 @@ class TestTakingOver:
     def test_a_champion_that_cannot_be_loaded_leaves_fallbacks_until_it_can(
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(service_module, "MODEL_SECONDS", 0.2)
+        monkeypatch.setattr(live_module, "MODEL_SECONDS", 0.2)
         champion = Failing()
 
         async def story() -> None:
@@ -1002,7 +1004,7 @@ class TestTakingOver:
     def test_a_champion_that_fails_its_self_check_is_refused_and_the_one_before_stays(
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(service_module, "MODEL_SECONDS", 0.2)
+        monkeypatch.setattr(live_module, "MODEL_SECONDS", 0.2)
         model = house.models.load("champion")
         assert model is not None
         other = replace(model, feature_hash="another")
@@ -1017,7 +1019,7 @@ class TestTakingOver:
         async def story() -> None:
             async with in_process(house, house.profiles(), lambda: live[0]) as running:
                 assert (await running.decide(request("c-0050"))).versions.model == "response@1"
-                assert list(running.refused) == []
+                assert list(running.live.refused) == []
                 for new, reason in (
                     (LiveModel("response@2", model, 0.999), "0.999 when it was trained"),
                     (LiveModel("response@2", other), "was trained on features another"),
@@ -1026,14 +1028,14 @@ class TestTakingOver:
                     await crowned(running, new)
                     answer = await running.decide(request("c-0050"))
                     assert (answer.versions.model, answer.degraded) == ("response@1", False)
-                    (told,) = running.refused
+                    (told,) = running.live.refused
                     assert told.startswith("the champion model response@2 is refused: ")
                     assert told.endswith("; response@1 stays")
                     assert reason in told
                     assert await running.ready()
                 await crowned(running, LiveModel("response@2", model))
                 assert (await running.decide(request("c-0050"))).versions.model == "response@2"
-                assert list(running.refused) == []
+                assert list(running.live.refused) == []
 
         try:
             asyncio.run(story())
@@ -1089,10 +1091,10 @@ class TestTakingOver:
             )
             async with serving as running:
                 for _ in range(100):
-                    if running.shadows:
+                    if running.live.shadow.names:
                         break
                     await asyncio.sleep(0.05)
-                assert running.shadows == ["response@9"]
+                assert running.live.shadow.names == ["response@9"]
                 assert await asked(running, 20) == alone
                 await until(lambda: shadow_counts("scored") > 0)
                 # The very same model puts the very same offer first.
@@ -1130,7 +1132,7 @@ class TestTakingOver:
                 await asyncio.sleep(1.2)
                 answer = await running.decide(request("c-0050"))
                 assert (answer.degraded, answer.versions.model) == (False, "response@1")
-                assert running.shadows == []
+                assert running.live.shadow.names == []
 
         for load in shadows:
             asyncio.run(story(load))
@@ -1138,7 +1140,7 @@ class TestTakingOver:
     def test_policy_uplift_waits_for_its_model_and_then_ranks_by_it(
         self, house: House, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(service_module, "MODEL_SECONDS", 0.2)
+        monkeypatch.setattr(live_module, "MODEL_SECONDS", 0.2)
         facts = house.profiles().facts()
         assert facts is not None
         model = OfferUplift(
@@ -1198,11 +1200,11 @@ class TestTakingOver:
                 assert answer.causes == ["the champion model is still being loaded"]
                 admin.start_experiment(design, datetime.now(UTC))
                 key = admin.make_key("young", ("decide",))
-                assert await running.allows(key, "decide")
+                assert await running.keyring.allows(key, "decide")
                 admin.revoke_key(key)
                 for _ in range(40):
                     answer = await running.decide(request("c-0050"))
-                    known = await running.allows(key, "decide")
+                    known = await running.keyring.allows(key, "decide")
                     if answer.experiments and known is None:
                         break
                     await asyncio.sleep(0.05)
@@ -1228,7 +1230,7 @@ class TestTakingOver:
             await running.start()
             try:
                 asked = await asyncio.gather(
-                    *(running.allows("rgl_good", "decide") for _ in range(10)),
+                    *(running.keyring.allows("rgl_good", "decide") for _ in range(10)),
                     running.decide(request("c-0050")),
                     return_exceptions=True,
                 )

@@ -1,0 +1,104 @@
+"""Claims on offers: kept for a customer, used, given back, each counted once for all channels."""
+
+import msgspec
+
+from foundation.rule_profile import Facts
+from foundation.uses import Claim, Claimed, Ended
+from serving.arms import arms_of
+from serving.batching import Batcher
+from serving.eligibility import inapplicable
+from serving.errors import KeyReused
+from serving.ids import new_id
+from serving.live import LiveKnowledge
+from serving.messages import (
+    ActivationAnswer,
+    ActivationRequest,
+    RedemptionAnswer,
+    RedemptionRequest,
+)
+from serving.parts import Parts
+
+
+class Claims:
+    """Activations and redemptions of scarce offers; the counter itself is the Uses port."""
+
+    def __init__(self, parts: Parts, live: LiveKnowledge) -> None:
+        self._parts = parts
+        self._live = live
+        # One offer that all want is one lock: a second lane serves the other offers meanwhile.
+        self._claims: Batcher[Claim, Claimed | None] = Batcher(parts.uses.claim, lanes=2)
+
+    async def activate(self, asked: ActivationRequest, replay: str | None) -> ActivationAnswer:
+        """Keep one use of an offer for a customer, for a while.
+
+        Args:
+            replay: Names the request; the same one gets the same answer again.
+
+        Raises:
+            KeyReused: The name belongs to another request.
+            StoreUnavailable: The database does not answer; nothing was kept.
+        """
+        claim = self._claim(asked, replay, redeem=False)
+        granted = await self._granted(claim)
+        return ActivationAnswer(granted.use_id, granted.expires_at, granted.refused)
+
+    async def redeem(self, asked: RedemptionRequest, replay: str | None) -> RedemptionAnswer:
+        """Use an offer now: the use kept for her, or one of those left.
+
+        Raises:
+            As `activate`.
+        """
+        claim = self._claim(asked, replay, redeem=True)
+        claim = msgspec.structs.replace(
+            claim, activation_id=asked.activation_id, order_id=asked.order_id
+        )
+        granted = await self._granted(claim)
+        return RedemptionAnswer(granted.use_id, granted.refused)
+
+    async def cancel(self, activation_id: str) -> Ended:
+        """Give a reservation back before its time."""
+        ended = await self._parts.uses.cancel(activation_id)
+        await self._live.read_uses()
+        return ended
+
+    async def reverse(self, redemption_id: str) -> Ended:
+        """Give a use back after a return: cap, stock and budget have it again."""
+        ended = await self._parts.uses.reverse(redemption_id, f"{redemption_id}-reverse")
+        await self._live.read_uses()
+        return ended
+
+    def _claim(
+        self, asked: ActivationRequest | RedemptionRequest, replay: str | None, *, redeem: bool
+    ) -> Claim:
+        known = self._live.required()
+        profile = self._parts.profiles.get(asked.customer_id)
+        offer = known.catalogue.by_id.get(asked.offer_id)
+        if offer is None:
+            reason = "unknown_offer"
+        else:
+            facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
+            reason = inapplicable(
+                offer, known.catalogue, facts, self._parts.clock.now(), asked.store_id
+            )
+        return Claim(
+            use_id=new_id(self._parts.clock),
+            customer_id=asked.customer_id,
+            offer_id=asked.offer_id,
+            channel=asked.channel,
+            redeem=redeem,
+            replay=replay,
+            store_id=asked.store_id,
+            decision_id=asked.decision_id,
+            inapplicable=reason,
+            used_before=0 if profile is None else profile.redemptions.get(asked.offer_id, 0),
+            lasts_seconds=self._parts.activation_seconds,
+            valid_to=None if offer is None else offer.valid_to,
+            arm=arms_of(asked.customer_id, profile, known.catalogue.shared).get(asked.offer_id),
+        )
+
+    async def _granted(self, claim: Claim) -> Claimed:
+        # Also what is refused goes there: the same request was perhaps granted before.
+        claimed = await self._claims.submit(claim)
+        if claimed is None:
+            raise KeyReused("this Idempotency-Key was used for another request; send a new one")
+        return claimed

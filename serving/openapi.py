@@ -1,0 +1,82 @@
+"""The OpenAPI document: what msgspec reads and writes, which FastAPI does not see by itself."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from serving.messages import schemas
+from serving.wire import LONGEST_NAME
+
+
+def body(name: str, *, replayed: bool = False) -> dict[str, Any]:
+    """Describe a request by its message."""
+    header = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
+        "description": "The same key gets the same answer again and does nothing twice",
+    }
+    return {
+        "parameters": [header] if replayed else [],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _reference(name)}},
+        },
+        "security": [{"key": []}],
+    }
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the good answer and the refusals, some more than the usual ones."""
+    words = {
+        400: "The body is no JSON",
+        401: "No key, or an unknown one",
+        403: "The key lacks the scope",
+        404: "There is no such use",
+        409: "It was done before in another way: an event_id, an Idempotency-Key, a use",
+        413: "The body is too large",
+        422: "A field breaks its rule",
+        503: "The database does not answer; try again",
+    }
+    statuses = sorted({400, 401, 403, 413, 422, 503, *more})
+    problems: dict[int | str, dict[str, Any]] = {s: refused(words[s]) for s in statuses}
+    good = {"description": "Done", "content": {"application/json": {"schema": _reference(name)}}}
+    return {200: good, **problems}
+
+
+def refused(description: str) -> dict[str, Any]:
+    """Describe a refusal."""
+    content = {"application/problem+json": {"schema": _reference("Problem")}}
+    return {"description": description, "content": content}
+
+
+def describe(app: FastAPI) -> None:
+    """Put the messages' schemas and the key into the OpenAPI document."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(schemas()[0])
+            components["schemas"]["Problem"] = {
+                "type": "object",
+                "required": ["type", "title", "status", "code", "detail"],
+                "properties": {
+                    "type": {"type": "string"},
+                    "title": {"type": "string"},
+                    "status": {"type": "integer"},
+                    "code": {"type": "string"},
+                    "detail": {"type": "string"},
+                    "field": {"type": "string"},
+                },
+            }
+            components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = described

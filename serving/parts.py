@@ -1,0 +1,56 @@
+"""The adapters a decision service is put together from, and the models it takes over."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from foundation.clock import Clock
+from foundation.decision import Policy
+from recommender.value import NO_COSTS, Contacts
+from serving.catalogue import CatalogueSource
+from serving.journal import Journal
+from serving.keys import KeyStore
+from serving.profiles import ProfileStore
+from serving.scoring import Model, Quick
+from serving.uplift_scoring import UpliftValues
+from serving.uses import Uses
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """A response model and its name, e.g. response@7; see serving.canary for `trained_mean`.
+
+    `quick` answers requests in its place, once it has proved to be its equal.
+    """
+
+    name: str
+    model: Model
+    trained_mean: float | None = None
+    quick: Quick | None = None
+
+
+@dataclass(frozen=True)
+class LiveUplift:
+    """The uplift model that serves and its name, e.g. uplift@2."""
+
+    name: str
+    model: UpliftValues
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The adapters a service is put together from."""
+
+    clock: Clock
+    catalogue: CatalogueSource
+    journal: Journal
+    uses: Uses
+    keys: KeyStore
+    profiles: ProfileStore
+    champion: Callable[[], LiveModel | None]
+    uplift: Callable[[], LiveUplift | None]
+    policy: Policy
+    time_zone: str
+    activation_seconds: int
+    # Models that score beside those that serve, by what they score: response, uplift.
+    shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
+    contacts: Contacts = NO_COSTS

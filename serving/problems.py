@@ -1,0 +1,74 @@
+"""Errors as problem+json (RFC 9457): a code for machines, a line for people."""
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from foundation.errors import EventChanged, RegularsError, StoreUnavailable
+from serving.errors import InvalidField, KeyReused
+
+
+class Problem(Exception):
+    """A refused request: HTTP status, a code for machines, a line for people."""
+
+    def __init__(self, status: int, code: str, detail: str, field: str | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.field = field
+
+    def response(self) -> Response:
+        body = {
+            "type": f"urn:regulars:{self.code}",
+            "title": self.code.replace("_", " "),
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.field is not None:
+            body["field"] = self.field
+        headers = {"Retry-After": "1"} if self.status == 503 else {}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
+
+
+def add_problems(app: FastAPI) -> None:
+    """Answer every error of ours as a problem."""
+
+    @app.exception_handler(Problem)
+    async def problem(_: Request, error: Problem) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return error.response()
+
+    @app.exception_handler(StoreUnavailable)
+    async def away(_: Request, error: StoreUnavailable) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(503, "store_unavailable", str(error)).response()
+
+    @app.exception_handler(EventChanged)
+    async def changed(_: Request, error: EventChanged) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(409, "event_changed", str(error), "events").response()
+
+    @app.exception_handler(KeyReused)
+    async def reused(_: Request, error: KeyReused) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(409, "idempotency_key_reused", str(error), "Idempotency-Key").response()
+
+    @app.exception_handler(InvalidField)
+    async def invalid(_: Request, error: InvalidField) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(422, "invalid_value", str(error), error.field).response()
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(*_: object) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(400, "client_gone", "the caller left in the middle of its body").response()
+
+    @app.exception_handler(RegularsError)
+    async def refused(_: Request, error: RegularsError) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(422, "refused", str(error)).response()
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+        response = Problem(error.status_code, code, str(error.detail)).response()
+        response.headers.update(error.headers or {})
+        return response

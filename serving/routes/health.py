@@ -1,0 +1,55 @@
+"""Whether the service lives, is ready, and its figures."""
+
+import asyncio
+
+import prometheus_client
+from fastapi import FastAPI, Response
+from prometheus_client import multiprocess
+
+from serving.openapi import refused
+from serving.problems import Problem
+from serving.service import DecisionService
+
+
+def add_health(app: FastAPI, service: DecisionService) -> None:
+    """Add the routes a balancer and Prometheus ask."""
+
+    @app.get("/health/live")
+    async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        """The process answers."""
+        return {"status": "live"}
+
+    @app.get("/health/ready", responses={503: refused("Not now")})
+    async def ready() -> dict[str, str | list[str]]:  # pyright: ignore[reportUnusedFunction]
+        """A decision could be made and recorded now.
+
+        `causes` say why it would be degraded, `refused` which newer models may not serve and why.
+        """
+        if not await service.ready():
+            raise Problem(503, "not_ready", "the database or the catalogue is not there yet")
+        return {
+            "status": "ready",
+            "causes": list(service.live.causes),
+            "refused": list(service.live.refused),
+        }
+
+    @app.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+    )
+    async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Figures for Prometheus, of all workers together."""
+        # Off the event loop: it reads a file of every worker.
+        figures = await asyncio.to_thread(_figures)
+        return Response(figures, media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+
+def _figures() -> bytes:
+    registry = prometheus_client.CollectorRegistry()
+    try:
+        multiprocess.MultiProcessCollector(registry)
+    except ValueError:
+        # One process without a shared folder: its own figures are all there are.
+        registry = prometheus_client.REGISTRY
+    return prometheus_client.generate_latest(registry)

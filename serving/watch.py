@@ -1,0 +1,34 @@
+"""Watch: take a step again and again, and say only what changed about it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from foundation.errors import RegularsError
+
+REFRESH_SECONDS = 0.5
+
+
+async def watch(step: Callable[[], Awaitable[None]], tried: asyncio.Event) -> None:
+    """Take a step every half second for ever; what it read stays live while it fails.
+
+    Args:
+        tried: Set once the step was taken, whether or not it worked.
+    """
+    log = structlog.get_logger("serving")
+    told = None
+    while True:
+        try:
+            await step()
+            fault = None
+        except Exception as error:
+            fault = f"{type(error).__name__}: {error}"
+            if fault != told:
+                trace = None if isinstance(error, RegularsError) else error
+                log.warning("refresh failed", reason=fault, exc_info=trace)
+        if told is not None and fault is None:
+            log.info("refresh works again")
+        told = fault
+        tried.set()
+        await asyncio.sleep(REFRESH_SECONDS)

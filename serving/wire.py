@@ -1,0 +1,80 @@
+"""What comes in and what goes out: the caller's key, the body, the answer."""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from fastapi import Request, Response
+
+from foundation.access import Scope, hash_key
+from serving.problems import Problem
+from serving.service import DecisionService
+
+LARGEST_BODY = 2_000_000
+LONGEST_NAME = 200
+# msgspec names the field that is missing or too much in its sentence, not in the path.
+_NAMED = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
+
+Message = TypeVar("Message")
+
+
+async def authorise(service: DecisionService, request: Request, scope: Scope) -> str:
+    """Return the key of a request that may do this."""
+    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not key:
+        raise Problem(401, "no_key", "send the API key as 'Authorization: Bearer rgl_…'")
+    may = await service.keyring.allows(key.strip(), scope)
+    if may is None:
+        raise Problem(401, "unknown_key", "this API key is unknown or revoked; make a new one")
+    if not may:
+        raise Problem(403, "scope_missing", f"this API key lacks the scope {scope!r}")
+    return key.strip()
+
+
+async def read(request: Request, message: type[Message]) -> Message:
+    """Return the body of a request as a message."""
+    length = request.headers.get("content-length", "0")
+    too_large = Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
+    if not length.isdecimal() or int(length) > LARGEST_BODY:
+        raise too_large
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_BODY:
+            raise too_large
+    try:
+        return msgspec.json.decode(body, type=message)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, "not_json", str(error)) from error
+
+
+def _invalid(said: str) -> Problem:
+    """Return what msgspec said of a body, with the whole path of the field it is about."""
+    text, _, place = said.partition(" - at `")
+    path = place.rstrip("`").removeprefix("$").lstrip(".")
+    named = _NAMED.search(text)
+    if named is not None:
+        path = f"{path}.{named[2]}".lstrip(".")
+    return Problem(422, "invalid_request", text, path or None)
+
+
+def json_answer(answer: Any) -> Response:
+    """Return a message as an answer."""
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def replay_name(request: Request, key: str) -> str | None:
+    """Return the name under which a repeated request is known: the caller's, the path, hers."""
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return None
+    if not given.isprintable() or not 1 <= len(given) <= LONGEST_NAME:
+        raise Problem(
+            422,
+            "invalid_idempotency_key",
+            f"an Idempotency-Key has 1 to {LONGEST_NAME} printable characters",
+            "Idempotency-Key",
+        )
+    return f"{hash_key(key).hex()[:16]} {request.url.path} {given}"
