@@ -1,5 +1,8 @@
 """What tests of several files need: a lake of one's own, and the real data loaded once."""
 
+import fcntl
+import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +53,19 @@ def small_house(tmp_path_factory: pytest.TempPathFactory) -> "House":
     `small_deployment`.
     """
     # Imported late: MLflow takes seconds, which most tests need not wait for.
-    from tests.deployment import small_deployment
+    from tests.deployment import house_in, small_deployment
 
-    return small_deployment(tmp_path_factory.mktemp("small"))
+    # The first of the processes that test side by side makes it; each has a copy of its own.
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    made, done = shared / "small", shared / "small.done"
+    with (shared / "small.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            small_deployment(made)
+            done.touch()
+    home = tmp_path_factory.mktemp("house") / "small"
+    # With owners: the database server refuses files of others.
+    subprocess.run(["cp", "-a", str(made), str(home)], check=True)
+    return house_in(home)

@@ -68,12 +68,17 @@ STATEMENTS: dict[str, tuple[Any, str]] = {
 }
 
 
+def house_in(home: Path) -> House:
+    """Return a house in a folder, with nothing outside it."""
+    return House(Settings(home=home, database_url=None, mlflow_tracking_uri=None), SystemClock())
+
+
 def small_deployment(home: Path) -> House:
     """Make a deployment that is loaded, segmented, trained and published, with a champion.
 
     Its database is stopped again; `with house.database() as url` starts it.
     """
-    house = House(Settings(home=home, database_url=None, mlflow_tracking_uri=None), SystemClock())
+    house = house_in(home)
     silent = Progress(Console(quiet=True))
     now = house.clock.now()
     load(house.lake, made_up_year(now), house.clock, silent)
