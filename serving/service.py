@@ -29,6 +29,7 @@ from recommender.next_products import recommend
 from recommender.value import NO_COSTS, Contacts
 from serving import canary, metrics
 from serving.arms import arms_of
+from serving.basket import with_basket
 from serving.batching import Batcher
 from serving.catalogue import Catalogue, CatalogueSource
 from serving.decide import Knowledge, decide
@@ -247,6 +248,11 @@ class DecisionService:
         if known is None:
             raise StoreUnavailable("the catalogue is not loaded yet; try again in a second")
         profile = self._parts.profiles.get(request.customer_id)
+        basket = request.context.basket
+        if profile is not None and basket is not None:
+            # Before the wait below, after which another snapshot may be live.
+            lines = (line.product_id for line in basket)
+            profile = with_basket(profile, lines, self._parts.profiles)
         state = await self._states.submit(request.customer_id)
         try:
             record = decide(
@@ -521,7 +527,7 @@ class DecisionService:
         at, zone = self._parts.clock.now(), self._parts.time_zone
         if isinstance(live, LiveUplift):
             uplift = UpliftScorer(live.name, live.model, facts, self._parts.contacts)
-            canary.check_uplift(uplift, profiles, offers, at=at, time_zone=zone)
+            canary.check_uplift(uplift, profiles, at=at, time_zone=zone)
             return uplift
         scorer = Scorer(live.name, live.model, facts)
         canary.check_response(scorer, profiles, offers, live.trained_mean, at=at, time_zone=zone)

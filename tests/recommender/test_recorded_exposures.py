@@ -34,7 +34,7 @@ AT = datetime(2026, 6, 1, 16, tzinfo=UTC)
 ENDS = AT + timedelta(days=40)
 LATER = AT + timedelta(days=400)
 DAY = timedelta(days=1)
-NEAR = [0.5, 3.0, 2.0, 1.0, None, 0.25]
+NEAR = [0.5, 3.0, 2.0, 1.0, None, 0.25, 1.5]
 
 Row = dict[str, Any]
 

@@ -26,9 +26,9 @@ SNAPSHOT = SnapshotFacts(
 # By offer of the snapshot; "tea" is younger than it.
 NEAR = np.array(
     [
-        [0.25, 3, 9.5, 2, 0.5, 0.75],
-        [0.5, 7, 1.25, 1, np.nan, -0.125],
-        [np.nan, 0, np.nan, 0, np.nan, np.nan],
+        [0.25, 3, 9.5, 2, 0.5, 0.75, 1.5],
+        [0.5, 7, 1.25, 1, np.nan, -0.125, 0],
+        [np.nan, 0, np.nan, 0, np.nan, np.nan, np.nan],
     ],
     dtype=np.float32,
 )
