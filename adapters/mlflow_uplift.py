@@ -11,10 +11,12 @@ from mlflow.artifacts import download_artifacts
 
 from adapters.mlflow_answering import answering
 from adapters.mlflow_home import MlflowHome
+from adapters.mlflow_life import CARD
 from foundation.errors import RegularsError
 from foundation.model_life import FAULT
 from foundation.scores import Interval
 from recommender.offer_uplift import OfferUplift
+from recommender.uplift_card import uplift_card
 from recommender.uplift_pictures import tenths_picture
 from recommender.uplift_registry import TOLD_UNTIL, UPLIFT, UpliftReport
 
@@ -68,6 +70,7 @@ class MlflowUplift:
             )
             mlflow.log_figure(tenths_picture(found.tenths, report.verdict()), "tenths.png")
             mlflow.log_text(report.verdict(), "verdict.txt")
+            mlflow.log_text(uplift_card(report, data_digest), CARD)
             mlflow.log_text(model.to_text(), MODEL_FILE)
             source = mlflow.get_artifact_uri("model")
         return self._home.register(UPLIFT, source, run.info.run_id)

@@ -15,6 +15,7 @@ from adapters.duckdb_lake import DuckDbLake
 from benchmarks.run import Bar
 from foundation.calibration import Calibration
 from foundation.clock import FixedClock
+from foundation.lake import Lake
 from regulars.jobs.customers import SEED
 from regulars.jobs.load import load
 from regulars.jobs.train_churn import ACTIVE, DAYS, churn_frame, churn_origins
@@ -45,13 +46,20 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="regulars-benchmark-") as folder:
         lake = DuckDbLake(Path(folder) / "lake")
         load(lake, read_complete_journey(0), FixedClock(NOW), progress)
-        with progress.step("churn") as step:
-            # One year of data has no year in front of its origins.
-            history = min(options.active, ACTIVE)
-            origins = churn_origins(lake, options.days, history, options.origins, before=NOW)
-            frame = churn_frame(lake, origins, options.active, step)
-            report = evaluate_churn(frame, origins, options.active, options.seed)
-            step.show(report.verdict())
+        return forecast(lake, options, NOW, progress)
+
+
+def forecast(
+    lake: Lake, options: argparse.Namespace, now: datetime, progress: Progress
+) -> dict[str, Any]:
+    """Return the figures on a lake's purchases before an instant."""
+    with progress.step("churn") as step:
+        # One year of data has no year in front of its origins.
+        history = min(options.active, ACTIVE)
+        origins = churn_origins(lake, options.days, history, options.origins, before=now)
+        frame = churn_frame(lake, origins, options.active, step)
+        report = evaluate_churn(frame, origins, options.active, options.seed)
+        step.show(report.verdict())
     return {
         **_figures(report.pooled),
         "origins": len(origins.tests),

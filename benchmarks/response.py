@@ -3,8 +3,9 @@
 Complete Journey: "redeems any coupon of this campaign", trained on campaigns that started with the
 data and were over before October 2017, tested on those within October to December. Settings,
 calibration and the choice of the champion see nothing from October on. The plain rule is the
-household's past redemption rate. Starbucks rewards: offers over by hour 504, tested on that
-wave's; "influenced" means viewed and then completed.
+household's past redemption rate. No basket is known when a letter is read, so what goes with a
+basket is judged on baskets themselves (readers/journey_baskets.py). Starbucks rewards: offers over
+by hour 504, tested on that wave's; "influenced" means viewed and then completed.
 """
 
 import argparse
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import lightgbm
 import numpy as np
 
 import benchmarks
 from adapters.complete_journey import ZONE, read_complete_journey
 from adapters.duckdb_lake import DuckDbLake
+from benchmarks.readers.journey_baskets import Asked, asked_baskets
 from benchmarks.readers.starbucks_responses import HELD_OUT_FROM, read_responses, response_frame
 from benchmarks.run import Bar
 from foundation.clock import FixedClock
@@ -37,6 +40,7 @@ from regulars.progress import Progress
 STARBUCKS = Path(benchmarks.__path__[0]).resolve().parents[1] / "shared/data/starbucks_rewards"
 FIRST_DAY = datetime(2017, 1, 1, tzinfo=ZoneInfo(ZONE))
 OCTOBER = datetime(2017, 10, 1, tzinfo=ZoneInfo(ZONE))
+NOVEMBER = datetime(2017, 11, 1, tzinfo=ZoneInfo(ZONE))
 # The first local midnight after the data.
 NOW = datetime(2018, 1, 1, tzinfo=ZoneInfo(ZONE))
 RATE = "redeem_rate_365d"
@@ -60,7 +64,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             frame = journey_frame(lake, Path(folder))
             report = train_response(frame, response_hash(registry(lake)), options.seed, OCTOBER)
             step.show(report.verdict())
-    found = journey_figures(frame, report, options.seed)
+        with progress.step("basket") as step:
+            basket = basket_figures(lake, options.seed)
+            step.show(f"gain {basket['basket_gain']:+.3f} AUC")
+    found = journey_figures(frame, report, options.seed) | basket
     with progress.step("starbucks") as step:
         if options.starbucks.is_dir():
             figures = starbucks_figures(options.starbucks, options.seed)
@@ -120,6 +127,34 @@ def journey_figures(frame: TrainingFrame, report: ResponseReport, seed: int) -> 
             "refused": group.refused,
         }
     return found
+
+
+def basket_figures(lake: DuckDbLake, seed: int) -> dict[str, Any]:
+    """Return what the basket adds to a customer's affinities; see readers/journey_baskets.py.
+
+    Learned on October's baskets and tested on November's and December's, by the same trees with
+    the basket known and unknown; what is known of customers is of the last night of September.
+    """
+    earlier = asked_baskets(lake, OCTOBER, OCTOBER, NOVEMBER, seed)
+    later = asked_baskets(lake, OCTOBER, NOVEMBER, NOW, seed)
+    scores = {
+        "basket": _fitted(earlier, seed).predict(later.inputs),
+        "none": _fitted(earlier.without_basket(), seed).predict(later.without_basket().inputs),
+    }
+    found = compare_auc(later.outcome, scores, later.customers, "none", seed)
+    return {
+        **_interval("basket_auc", found.auc["basket"]),
+        "no_basket_auc": found.auc["none"].value,
+        **_interval("basket_gain", found.gain["basket"]),
+        "basket_rows": len(later.outcome),
+        "basket_rate": float(later.outcome.mean()),
+    }
+
+
+def _fitted(asked: Asked, seed: int) -> Any:
+    data = lightgbm.Dataset(asked.inputs, asked.outcome, feature_name=list(asked.names))
+    settings = {"objective": "binary", "num_leaves": 15, "learning_rate": 0.05, "seed": seed}
+    return lightgbm.train({**settings, "deterministic": True, "verbose": -1}, data, 200)
 
 
 def starbucks_figures(folder: Path, seed: int) -> dict[str, Any]:

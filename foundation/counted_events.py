@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 
 import ibis
 
+from foundation.among import among
 from foundation.contracts.tables import INTERACTION_KINDS
 
 Source = Literal["purchase", "interaction"]
@@ -144,7 +145,7 @@ def with_counts(
 
 
 def _times(rows: Rows, count: Count, as_of: datetime) -> Rows:
-    fits: list[Rows] = [rows[name].isin(values) for name, values in count.where]
+    fits: list[Rows] = [among(rows[name], values) for name, values in count.where]
     if count.source == "interaction":
         fits.append(rows.kind == count.event)
     if count.days is not None:

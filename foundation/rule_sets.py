@@ -11,6 +11,7 @@ from typing import Any
 
 import ibis
 
+from foundation.among import among
 from foundation.rules import (
     AllOf,
     AnyOf,
@@ -69,12 +70,12 @@ def holds(rule: Rule, people: ibis.Table) -> ibis.Value:
         case FeatureIs(feature, comparison, value):
             return _compared(people[feature_column(feature)], comparison, _number(value))
         case SegmentIn(segment, groups):
-            return _known(people[segment_column(segment)].isin(groups))
+            return _known(among(people[segment_column(segment)], groups))
         case AttributeIs(attribute, kind, comparison, value):
             column = people[attribute_column(attribute, kind)]
             return _compared(column, comparison, _literal(value))
         case AttributeIn(attribute, values):
-            return _known(people[attribute_column(attribute, "string")].isin(values))
+            return _known(among(people[attribute_column(attribute, "string")], values))
         case CountIs(count, comparison, value):
             return _compared(people[count.name], comparison, ibis.literal(value, "int64"))
 

@@ -4,6 +4,9 @@ Share of wallet, lines and recency in the offer's products, what customers of li
 (factors of purchases), and her answers to offers of the same kind of campaign. Training and the
 nightly publication call the same function; a row knows only events before its own instant.
 
+The last of them, how well the offer goes with what is in her basket now, only a request can tell:
+it is unknown here, and the service fills it in (see `basket_affinities` in next_products.py).
+
 Sources: truncated singular value decomposition of customers by products (Deerwester et al. 1990;
 Cremonesi, Koren and Turrin 2010, PureSVD).
 """
@@ -36,7 +39,9 @@ NAMES = (
     "affinity_kind_sent_365d",
     "affinity_kind_redeem_rate_365d",
     "affinity_factors",
+    "affinity_basket",
 )
+BASKET = NAMES.index("affinity_basket")
 _KEYS = ["customer_id", "offer_id", "as_of"]
 
 # Ibis gives every column the type of no column in particular, so a checker knows nothing of rows.
@@ -52,7 +57,8 @@ def affinities(lake: Lake, asked: pd.DataFrame) -> np.ndarray:
     Returns:
         Floats of single precision, shape (len(asked), len(NAMES)); what is unknown is NaN, as
         all is of an offer the lake does not know. A share is of her spend in the last 365 days,
-        recency days back from as_of over her whole past, factors a cosine from -1 to 1.
+        recency days back from as_of over her whole past, factors a cosine from -1 to 1, the
+        basket's always unknown.
     """
     wanted = asked[_KEYS].assign(
         as_of=pd.to_datetime(asked["as_of"], utc=True).astype("datetime64[us, UTC]")
@@ -71,6 +77,7 @@ def affinities(lake: Lake, asked: pd.DataFrame) -> np.ndarray:
     counted["as_of"] = counted["as_of"].astype("datetime64[us, UTC]")
     known = pairs.merge(counted, on=_KEYS, how="left", validate="one_to_one")
     known["affinity_factors"] = _cosines(lake, pairs)
+    known["affinity_basket"] = np.nan
     found = wanted.merge(known, on=_KEYS, how="left", validate="many_to_one")
     return found[list(NAMES)].to_numpy(dtype=np.float32)
 

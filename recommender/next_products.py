@@ -10,8 +10,8 @@ of others.
 
 import heapq
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -28,13 +28,15 @@ OF_A_GROUP = 3
 class Complement:
     """A product that goes with another: `popularity` is the share of baskets that hold it,
     `strength` what it gains by the other, `lift` the times as often as by chance it is bought
-    together; None where only factors say so.
+    together; None where only factors say so. `offers` are the places, among a snapshot's offers,
+    of those that name the product.
     """
 
     product_id: str
     popularity: float
     strength: float
     lift: float | None = None
+    offers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,32 @@ class NextProducts:
 
     products: dict[str, Known] = field(default_factory=dict[str, Known])
     groups: dict[str, Known] = field(default_factory=dict[str, Known])
+
+    def with_offers(self, scopes: Sequence[Collection[str]]) -> "NextProducts":
+        """Return the same where complements know the offers that name them.
+
+        Args:
+            scopes: Products of each of the snapshot's offers, in their order; none means all.
+        """
+        places: dict[str, list[int]] = {}
+        for place, scope in enumerate(scopes):
+            for product_id in scope:
+                places.setdefault(product_id, []).append(place)
+        naming = {product_id: tuple(found) for product_id, found in places.items()}
+
+        def known(one: Known) -> Known:
+            return replace(
+                one,
+                complements=tuple(
+                    replace(said, offers=naming.get(said.product_id, ()))
+                    for said in one.complements
+                ),
+            )
+
+        return NextProducts(
+            {name: known(one) for name, one in self.products.items()},
+            {name: known(one) for name, one in self.groups.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +161,9 @@ def recommend(
         limit: At most so many.
     """
     inside = frozenset(basket)
-    found = _speaking(inside, product, group)
+    found: dict[str, list[tuple[str, Complement]]] = {}
+    for name, said in _spoken(inside, product, group):
+        found.setdefault(said.product_id, []).append((name, said))
     scale = math.sqrt(max(len(inside), 1))
     scores = {
         product_id: math.log(speakers[0][1].popularity)
@@ -147,36 +177,40 @@ def recommend(
     ]
 
 
-def offer_affinity(
-    basket: Collection[str] | None, scope: Collection[str], product: Lookup, group: Lookup
-) -> float:
-    """Return how well an offer's best product goes with a basket.
+def basket_affinities(
+    basket: Iterable[str], offers: int, product: Lookup, group: Lookup
+) -> list[float]:
+    """Return how well each offer's best product goes with a basket.
 
     Args:
-        basket: Products in the basket; None where there is no basket.
-        scope: The offer's products; empty means all, which go with every basket alike.
+        basket: Its products; repeated ones count once.
+        offers: How many the snapshot has, whose complements these are.
+        product, group: What is known of a product and of a group.
 
     Returns:
-        The largest sum of strengths over the square root of the basket's products, at least 0;
-        0 where nothing is known, NaN without a basket. Products in the basket do not count.
+        By the offers' places the largest sum of strengths over the square root of the basket's
+        products, at least 0. Products in the basket do not count; 0 where nothing is known, and
+        for an offer that names no products: all go with every basket alike.
     """
-    if basket is None:
-        return math.nan
-    inside, wanted = frozenset(basket), frozenset(scope)
-    found = _speaking(inside, product, group)
-    sums = (
-        sum(said.strength for _, said in speakers)
-        for product_id, speakers in found.items()
-        if product_id in wanted
-    )
-    return max(sums, default=0.0) / math.sqrt(max(len(inside), 1))
+    inside = frozenset(basket)
+    sums: dict[str, float] = {}
+    naming: dict[str, tuple[int, ...]] = {}
+    for _, said in _spoken(inside, product, group):
+        if said.offers:
+            sums[said.product_id] = sums.get(said.product_id, 0.0) + said.strength
+            naming[said.product_id] = said.offers
+    best = [0.0] * offers
+    for product_id, strength in sums.items():
+        for place in naming[product_id]:
+            best[place] = max(best[place], strength)
+    scale = math.sqrt(max(len(inside), 1))
+    return [strength / scale for strength in best]
 
 
-def _speaking(
+def _spoken(
     inside: frozenset[str], product: Lookup, group: Lookup
-) -> dict[str, list[tuple[str, Complement]]]:
-    """Return, by product outside the basket, who in the basket speaks for it, and what it says."""
-    found: dict[str, list[tuple[str, Complement]]] = {}
+) -> Iterator[tuple[str, Complement]]:
+    """Yield who in the basket speaks for which product outside of it, and what it says."""
     for name in sorted(inside):
         known = product(name)
         # A snapshot may be older than the words that are kept back.
@@ -188,8 +222,7 @@ def _speaking(
             said = () if whole is None else whole.complements
         for one in said:
             if one.product_id not in inside:
-                found.setdefault(one.product_id, []).append((known.group or name, one))
-    return found
+                yield known.group or name, one
 
 
 def _without(rows: pd.DataFrame, names: set[str]) -> pd.DataFrame:

@@ -5,12 +5,28 @@ the decision, net of what redeemed offers cost. Batch and service call the same 
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from recommender.uplift import UpliftModel
 from recommender.value import FREE, Contact, net_of_contact
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """How large effects are and how much customers differ in them, minor units.
+
+    `spread` is their standard deviation over customers, the offers' own averages aside.
+    """
+
+    mean: float
+    spread: float
+
+    @staticmethod
+    def of(effects: np.ndarray) -> "Effects":
+        """Return that of customers' effects, shape (n, offers), n at least 1."""
+        return Effects(float(effects.mean()), float(np.sqrt(effects.var(axis=0).mean())))
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,7 @@ class OfferUplift:
         names: Of its inputs: the snapshot's features, then those of the moment.
         feature_hash: Of the definitions that it learned from.
         days: The window after a decision that its money counts.
+        trained: What it tells of those it learned from; None of models of before that was kept.
     """
 
     model: UpliftModel
@@ -29,6 +46,7 @@ class OfferUplift:
     names: tuple[str, ...]
     feature_hash: str
     days: int
+    trained: Effects | None = None
 
     def values(self, matrix: np.ndarray, contact: Contact = FREE) -> np.ndarray:
         """Return each offer's expected incremental margin, minor units, shape (n, offers).
@@ -57,6 +75,7 @@ class OfferUplift:
                 "names": self.names,
                 "feature_hash": self.feature_hash,
                 "days": self.days,
+                "trained": None if self.trained is None else asdict(self.trained),
                 "model": self.model.document(),
             }
         )
@@ -69,10 +88,12 @@ class OfferUplift:
             KeyError, ValueError, TypeError, lightgbm.basic.LightGBMError: The text is none of it.
         """
         told = json.loads(text)
+        trained = told.get("trained")
         return OfferUplift(
             UpliftModel.of(told["model"]),
             tuple(told["offers"]),
             tuple(told["names"]),
             told["feature_hash"],
             told["days"],
+            None if trained is None else Effects(**trained),
         )

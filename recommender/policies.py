@@ -70,22 +70,6 @@ def draw_slate(
     return Drawn(slate, slots, whole)
 
 
-def slate_probability(
-    policy: Policy,
-    eligible: Sequence[Eligible],
-    scores: Mapping[str, float],
-    limit: int,
-    slate: Sequence[str],
-) -> float:
-    """Return the probability that a policy shows exactly these offers, from the top.
-
-    Args:
-        eligible, scores, limit: As for `draw_slate`.
-        slate: Ids; one that is not eligible, or not allowed below the others, makes it 0.
-    """
-    return slot_probabilities(policy, eligible, scores, limit, slate)[-1]
-
-
 def slot_probabilities(
     policy: Policy,
     eligible: Sequence[Eligible],
@@ -96,6 +80,10 @@ def slot_probabilities(
     """Return the probabilities of a slate's first offer, its first two, and so on.
 
     The last of them, one more than offers, is that of the whole slate: of its end too.
+
+    Args:
+        eligible, scores, limit: As for `draw_slate`.
+        slate: Ids; from one on that is not eligible, or not allowed below the others, all are 0.
     """
     ranking = ranked(eligible, scores)
     by_id = {offer.offer_id: offer for offer in ranking}

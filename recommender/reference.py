@@ -1,7 +1,8 @@
 """What a model knew: how its inputs and scores were distributed, kept small, to tell drift by.
 
 Each customer counts once, however often she was shown an offer: her exposures are no independent
-evidence, and what chance alone moves is told by the number of customers.
+evidence, and what chance alone moves is told by the number of customers. Of inputs that are an
+offer's own each offer counts once: to however many it was shown, it is one draw of a campaign.
 """
 
 import json
@@ -18,7 +19,7 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class Distribution:
-    """Customers by bin of one quantity; `missing` is a bin of its own.
+    """Customers (offers, of an offer's own) by bin of one quantity; `missing` is a bin of its own.
 
     Between `edges` (ascending) where there are many values; where there are at most BINS of them
     `edges` is None and each value is a bin.
@@ -69,9 +70,9 @@ def reference_of(text: str) -> Reference:
     )
 
 
-def once_each(customers: np.ndarray) -> np.ndarray:
-    """Return weights, shape (n,), by which each customer's rows count for one in all."""
-    _, codes, rows = np.unique(customers, return_inverse=True, return_counts=True)
+def once_each(units: np.ndarray) -> np.ndarray:
+    """Return weights, shape (n,), by which each customer's or offer's rows count for one in all."""
+    _, codes, rows = np.unique(units, return_inverse=True, return_counts=True)
     return 1.0 / rows[codes]
 
 

@@ -17,6 +17,7 @@ from foundation.errors import TooLittleData
 from foundation.scores import Bin, Interval, calibration_error, equal_count_bins, log_loss
 from recommender.evaluation import Comparison, compare_auc
 from recommender.exposures import TrainingFrame
+from recommender.offer_features import is_offer_feature
 from recommender.reference import Reference, distribution, once_each
 from recommender.response_model import (
     BASELINE,
@@ -203,9 +204,13 @@ def _references(
 
     Scores of rows that a model has learned from are more extreme than those to come.
     """
-    trained_on = once_each(earlier.rows["customer_id"].to_numpy())
+    customers, offers = (
+        once_each(earlier.rows[unit].to_numpy()) for unit in ("customer_id", "offer_id")
+    )
     inputs = {
-        name: distribution(earlier.matrix[:, place], trained_on)
+        name: distribution(
+            earlier.matrix[:, place], offers if is_offer_feature(name) else customers
+        )
         for place, name in enumerate(frame.names)
     }
     held_out = once_each(later.rows["customer_id"].to_numpy())

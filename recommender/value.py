@@ -150,13 +150,27 @@ class Arbitration:
         Raises:
             InvalidValue: The context is not above 0, or the lever outside its bounds.
         """
-        if not 0.0 < context < float("inf"):
-            raise InvalidValue(f"context {context}: give a factor above 0, 1 for no influence")
-        _lever(lever)
-        total = offer.incremental_margin.value
-        if offer.response == 0.0:
-            return Arbitration(0.0, context, 0.0, lever, total)
-        return Arbitration(offer.response, context, total / offer.response, lever)
+        return _split(offer.incremental_margin.value, offer.response, context, lever)
+
+    @staticmethod
+    def of_margin(
+        margin: float, usual: float, response: float, lever: float = 1.0
+    ) -> "Arbitration":
+        """Return the factors of an expected incremental margin that is known only whole.
+
+        Args:
+            margin: In this context, minor units, before the lever.
+            usual, response: Probability of a response at any time, and in this context.
+
+        Raises:
+            InvalidValue: A probability or the lever is outside its bounds.
+        """
+        _within("usual response", usual, 0.0, 1.0)
+        _within("response", response, 0.0, 1.0)
+        if usual == 0.0 or response == 0.0:
+            return _split(margin, 0.0, 1.0, lever)
+        context = response / usual
+        return _split(margin / context, usual, context, lever)
 
     @property
     def score(self) -> float:
@@ -189,6 +203,16 @@ class Arbitration:
             "lever": self.lever,
             "score": self.score,
         }
+
+
+def _split(margin: float, response: float, context: float, lever: float) -> Arbitration:
+    """Return the factors of a margin as it usually is, before context and lever."""
+    if not 0.0 < context < float("inf"):
+        raise InvalidValue(f"context {context}: give a factor above 0, 1 for no influence")
+    _lever(lever)
+    if response == 0.0:
+        return Arbitration(0.0, context, 0.0, lever, margin)
+    return Arbitration(response, context, margin / response, lever)
 
 
 def net_of_contact(effects: np.ndarray, contact: Contact) -> np.ndarray:

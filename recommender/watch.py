@@ -11,12 +11,14 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from foundation.calibration import Calibration, calibration
-from foundation.drift import CONFIDENCE, drift
+from foundation.drift import CONFIDENCE, LEAST_CUSTOMERS, drift
 from foundation.errors import TooLittleData
 from recommender.exposures import TrainingFrame
 from recommender.gate import OBSERVED_EXPECTED, SLOPE
+from recommender.offer_features import is_offer_feature
 from recommender.reference import Distribution, Reference, once_each
 from recommender.response_model import ResponseModel
 
@@ -43,7 +45,8 @@ class Watch:
 
     `exposures` of `customers` are those of the newest days since `since`; `outdated` counts those
     ever recorded under other definitions, which cannot be compared; `refused` says of each part
-    why nothing can be told.
+    why nothing can be told. `outcomes` counts exposures whose outcome nobody knew at training and
+    is known now, `next_outcome` is when the first of the others will be.
     """
 
     since: datetime
@@ -53,6 +56,8 @@ class Watch:
     moved: list[Moved]
     calibration: Calibration | None
     refused: dict[str, str] = field(default_factory=dict[str, str])
+    outcomes: int = 0
+    next_outcome: datetime | None = None
 
     def advice(self) -> list[str]:
         """Say what to do, the most pressing first."""
@@ -65,15 +70,22 @@ class Watch:
             )
         far = {level: [m.name for m in self.moved if m.level == level] for level in _ASKS}
         if far["retrain"]:
-            lines.append(
-                f"{', '.join(far['retrain'][:3])} moved far: look whether a source changed; if "
-                "not, run 'regulars train response' and 'regulars promote'"
-            )
+            named = f"{', '.join(far['retrain'][:3])} moved far: look whether a source changed"
+            lines.append(f"{named}; if not, {self._learn_again()}")
         elif far["look"]:
             lines.append(f"{', '.join(far['look'][:3])} moved: look whether a source changed")
         if not lines and self.moved:
             lines.append("nothing to do")
         return lines
+
+    def _learn_again(self) -> str:
+        if self.outcomes:
+            return "run 'regulars train response' and 'regulars promote'"
+        told = "" if self.next_outcome is None else f", the first from {self.next_outcome:%Y-%m-%d}"
+        return (
+            f"wait: no outcome since its training is known yet{told}, so that a new model would "
+            "learn the same; load or ingest outcomes, then look again"
+        )
 
 
 _ASKS: tuple[Level, ...] = ("retrain", "look")
@@ -99,25 +111,47 @@ def watch(
         moved = _moved(reference, model, now)
     except TooLittleData as error:
         moved, refused["drift"] = [], str(error)
-    matured = frame.take(over & (frame.rows["ends"] > reference.known_until).to_numpy())
+    if (few := _few_offers(reference, now)) is not None:
+        refused["offers"] = few
+    news = (frame.rows["ends"] > reference.known_until).to_numpy()
+    open_until = frame.rows["ends"][news & ~over].min()
+    matured = frame.take(over & news)
     try:
         judged = _calibration(model, matured, seed)
     except TooLittleData as error:
         judged, refused["calibration"] = None, str(error)
     customers = now.rows["customer_id"].nunique()
-    return Watch(since, len(now.rows), customers, frame.outdated, moved, judged, refused)
+    return Watch(
+        since,
+        len(now.rows),
+        customers,
+        frame.outdated,
+        moved,
+        judged,
+        refused,
+        len(matured.rows),
+        None if open_until is pd.NaT else open_until.to_pydatetime(),
+    )
 
 
 def _moved(reference: Reference, model: ResponseModel, now: TrainingFrame) -> list[Moved]:
-    weight = once_each(now.rows["customer_id"].to_numpy())
+    customers, offers = (
+        once_each(now.rows[unit].to_numpy()) for unit in ("customer_id", "offer_id")
+    )
+    few = _few_offers(reference, now) is not None
     matrix = now.columns(model.names)
-    values = {name: matrix[:, place] for place, name in enumerate(model.names)}
+    values = {
+        name: matrix[:, place]
+        for place, name in enumerate(model.names)
+        if not (few and is_offer_feature(name))
+    }
     known: Mapping[str, Distribution] = {**reference.inputs, SCORES: reference.scores}
     values[SCORES] = model.predict(matrix)
     # Bonferroni: of so many quantities some would exceed a bound of their own.
     confidence = 1 - (1 - CONFIDENCE) / max(len(values), 1)
     found: list[Moved] = []
     for name, told in values.items():
+        weight = offers if is_offer_feature(name) else customers
         before, after = known[name].customers, known[name].like(told, weight)
         there = {bin_ for run in (before, after) for bin_, size in run.items() if size > 0}
         before, after = ({bin_: run.get(bin_, 0.0) for bin_ in there} for run in (before, after))
@@ -128,6 +162,19 @@ def _moved(reference: Reference, model: ResponseModel, now: TrainingFrame) -> li
         one = drift(before, after, confidence)
         found.append(Moved(name, one.index, one.chance, _level(one.index, one.drifted)))
     return sorted(found, key=lambda one: -one.index)
+
+
+def _few_offers(reference: Reference, now: TrainingFrame) -> str | None:
+    """Say why inputs of offers cannot be compared; None where they can, or there are none."""
+    own = (told for name, told in reference.inputs.items() if is_offer_feature(name))
+    known = max((round(sum(told.customers.values())) for told in own), default=None)
+    shown = now.rows["offer_id"].nunique()
+    if known is None or min(known, shown) >= LEAST_CUSTOMERS:
+        return None
+    return (
+        f"{shown} offers since, {known} in training: what offers are is compared by offer, of "
+        f"which {LEAST_CUSTOMERS} are needed each time"
+    )
 
 
 def _level(index: float, drifted: bool) -> Level:

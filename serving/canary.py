@@ -12,6 +12,7 @@ import numpy as np
 from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import Profile
+from recommender.offer_uplift import Effects
 from serving.scoring import Quick, Scorer
 from serving.uplift_scoring import UpliftScorer
 
@@ -24,6 +25,10 @@ CHANNEL = "app"
 # (of 100 households or more) lie up to 8.5 times from those of all together. An input of another
 # unit or in another place moves them further, or the model hardly heeds it.
 FURTHEST = 10.0
+# Effects have no odds. An average so many times what single customers differ by lies outside of
+# nearly all that the model ever told; and of fewer customers nobody knows how much they differ.
+FURTHEST_MEAN = 3.0
+FEWEST_TO_DIFFER = 20
 
 
 class FailedSelfCheck(RegularsError):
@@ -83,25 +88,39 @@ def proved(
 def check_uplift(
     scorer: UpliftScorer,
     profiles: Sequence[Profile],
-    offers: Sequence[Offer],
     *,
     at: datetime,
     time_zone: str,
 ) -> None:
-    """Pass an uplift model whose answers are numbers; effects have no size that must be kept to.
+    """Pass an uplift model whose effects are numbers of a size that it knows.
+
+    Models of before that size was kept are asked for numbers alone.
 
     Raises:
+        FailedSelfCheck: They are not of that size.
         RegularsError: An answer is no number.
     """
-    chosen = _asked(offers, at)
-    for profile in profiles:
-        scorer.scores(
-            profile,
-            chosen,
-            channel=CHANNEL,
-            at=at,
-            time_zone=profile.time_zone or time_zone,
-            basket_amounts=None,
+    if not profiles:
+        return
+    effects = scorer.effects_of_many(profiles, channel=CHANNEL, at=at, time_zone=time_zone)
+    known = scorer.trained
+    if known is None:
+        return
+    told, way_out = Effects.of(effects), "see whether a source changed, or train again"
+    if abs(told.mean - known.mean) > FURTHEST_MEAN * known.spread:
+        raise FailedSelfCheck(
+            f"model {scorer.name!r} tells effects of {told.mean:.4g} on average for "
+            f"{len(profiles)} customers of the live snapshot, {known.mean:.4g} when it was trained "
+            f"(minor units); more than {FURTHEST_MEAN:g} times what customers differ by "
+            f"({known.spread:.4g}) is refused; {way_out}"
+        )
+    few = len(profiles) < FEWEST_TO_DIFFER
+    least, most = known.spread / FURTHEST, known.spread * FURTHEST
+    if not few and not least <= told.spread <= most:
+        raise FailedSelfCheck(
+            f"model {scorer.name!r} tells {len(profiles)} customers of the live snapshot apart by "
+            f"{told.spread:.4g}, by {known.spread:.4g} when it was trained (minor units); more "
+            f"than {FURTHEST:g} times as much or as little is refused; {way_out}"
         )
 
 

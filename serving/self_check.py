@@ -47,7 +47,7 @@ def checked_scorer(
     at, zone = parts.clock.now(), parts.time_zone
     if isinstance(live, LiveUplift):
         uplift = UpliftScorer(live.name, live.model, facts, parts.contacts)
-        canary.check_uplift(uplift, profiles, offers, at=at, time_zone=zone)
+        canary.check_uplift(uplift, profiles, at=at, time_zone=zone)
         return uplift
     scorer = Scorer(live.name, live.model, facts)
     canary.check_response(scorer, profiles, offers, live.trained_mean, at=at, time_zone=zone)

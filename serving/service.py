@@ -11,6 +11,7 @@ from foundation.profile import LiveState
 from recommender.next_products import recommend
 from serving import metrics
 from serving.answer import answer_of
+from serving.basket import with_basket
 from serving.batching import Batcher
 from serving.claims import Claims
 from serving.decide import decide
@@ -104,6 +105,11 @@ class DecisionService:
         """
         known = self.live.required()
         profile = self._parts.profiles.get(request.customer_id)
+        basket = request.context.basket
+        if profile is not None and basket is not None:
+            # Before the wait below, after which another snapshot may be live.
+            lines = (line.product_id for line in basket)
+            profile = with_basket(profile, lines, self._parts.profiles)
         state = await self._states.submit(request.customer_id)
         try:
             record = decide(

@@ -11,6 +11,7 @@ from foundation.context import context_features
 from foundation.errors import RegularsError
 from foundation.offer import Offer
 from foundation.profile import Profile, SnapshotFacts
+from recommender.offer_uplift import Effects
 from recommender.value import FREE, NO_COSTS, Contact, Contacts
 from serving.scoring import ModelMismatch, check_definitions
 
@@ -29,6 +30,9 @@ class UpliftValues(Protocol):
 
     @property
     def feature_hash(self) -> str: ...
+
+    @property
+    def trained(self) -> Effects | None: ...
 
     def values(self, matrix: np.ndarray, contact: Contact = FREE) -> np.ndarray: ...
 
@@ -54,6 +58,7 @@ class UpliftScorer:
                 f"{snapshot.version}; run 'regulars train uplift'"
             )
         self.name = name
+        self.trained = uplift.trained
         self._uplift = uplift
         self._contacts = contacts
 

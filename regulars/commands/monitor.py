@@ -33,6 +33,8 @@ def monitor(
                 "exposures": watched.exposures,
                 "customers": watched.customers,
                 "outdated": watched.outdated,
+                "outcomes": watched.outcomes,
+                "next_outcome": watched.next_outcome,
                 "moved": [asdict(one) for one in watched.moved],
                 "calibration": judged.figures() if judged else None,
                 "refused": watched.refused,

@@ -42,6 +42,7 @@ def value(
     from regulars.jobs.model_kinds import version_of
     from regulars.jobs.off_policy import placements_decided, policy_value
     from regulars.jobs.promotion_value import contests, told, told_alone
+    from regulars.jobs.simulated import no_decision
     from regulars.jobs.train import told_until
     from serving.decide import named_policy
 
@@ -51,7 +52,7 @@ def value(
     until = told_until(lake) or house.clock.now()
     placements = placements_decided(lake) if placement is None else [placement]
     if not placements:
-        raise RegularsError("no decision is in the lake; run 'regulars ingest' first")
+        raise RegularsError(no_decision(lake))
     if kind in OTHERS:
         if model is not None:
             raise RegularsError(f"policy {kind!r} ranks by no model; leave --model out")
@@ -99,6 +100,7 @@ def learn(
     from adapters.policy_file import write_policy
     from regulars.jobs.learn_policy import learn_policy
     from regulars.jobs.off_policy import placements_decided
+    from regulars.jobs.simulated import no_decision
     from regulars.jobs.train import told_until
 
     if reward not in REWARDS:
@@ -110,7 +112,7 @@ def learn(
     lake = real_shoppers(house).pinned()
     placements = placements_decided(lake) if placement is None else [placement]
     if not placements:
-        raise RegularsError("no decision is in the lake; run 'regulars ingest' first")
+        raise RegularsError(no_decision(lake))
     learned = learn_policy(
         lake,
         placements[0],
@@ -130,3 +132,33 @@ def learn(
             f"  {name}: {told.family} {told.first:.4g}, {told.second:.4g} of {one.decisions} "
             f"decisions (effective customers {one.effective:.0f})"
         )
+
+
+@policy.command()
+def explain(
+    decision_id: Annotated[str, typer.Argument(help="A decision that policy uplift ranked.")],
+    as_json: Json = False,
+) -> None:
+    """Tell why offers ranked as they did: response x context x value x lever."""
+    from recommender.registry import RESPONSE
+    from regulars.jobs.arbitration import arbitration, recorded_decision
+    from regulars.jobs.recorded_scores import RecordedScores
+
+    house = open_house()
+    lake = house.lake.pinned()
+    record = recorded_decision(lake, decision_id)
+    described, model = house.models.described("champion"), house.models.load("champion")
+    if described is None or model is None:
+        raise RegularsError(
+            f"model {RESPONSE!r} has no champion, so that nobody knows how probable a response "
+            f"was; run 'regulars train {RESPONSE}'"
+        )
+    name = described.name
+    found = arbitration(record, RecordedScores(lake, house.settings).response(name, model))
+    if as_json:
+        factors = {offer_id: one.record() for offer_id, one in found.items()}
+        print_json({"decision_id": decision_id, "response": name, "offers": factors})
+        return
+    say(f"{record.versions.model} at {record.at:%Y-%m-%d %H:%M} UTC; responses by {name}")
+    for offer_id, one in found.items():
+        say(f"  {offer_id}: {one.line(house.settings.currency)}")

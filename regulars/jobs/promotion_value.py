@@ -29,7 +29,7 @@ from regulars.jobs.off_policy import (
     policy_contest,
 )
 from regulars.jobs.recorded_scores import RecordedScores, Scores, checked
-from regulars.jobs.simulated import without_simulated
+from regulars.jobs.simulated import no_decision, without_simulated
 from regulars.jobs.train import told_until
 from regulars.progress import Progress
 from regulars.wiring import House
@@ -45,7 +45,7 @@ def judge_value(house: House, challenger: Version, progress: Progress) -> Judgem
         return Judgement(())
     lake = without_simulated(house.lake).pinned()
     if told_until(lake) is None:
-        return _unknown("no decision is in the lake; run 'regulars ingest'")
+        return _unknown(no_decision(lake))
     with progress.step("off-policy value") as step:
         try:
             found = contests(house, lake, challenger, champion)

@@ -192,6 +192,7 @@ def segment(
         step.show("snapshot")
         redemptions = loaded_redemptions(lake, operations.told_redemptions())
         live = live_offers(offers, as_of)
+        scopes = {offer["offer_id"]: offer["scope"] for offer in offers}
         affinity = live_affinities(lake, values.index, live, as_of)
         explanation, reasons, unexplained = _reasons(
             lake, champions.response, offers, live, features, vectors, affinity, step
@@ -214,7 +215,7 @@ def segment(
             living=refreshed.members.keys(),
             attributes=vocabulary_of(people.column_names).attributes,
             counts=refreshed.times.keys(),
-            next_products=bought_with.served,
+            next_products=bought_with.served.with_offers([scopes[one] for one in live]),
             offers=live,
             explanation=explanation,
         )

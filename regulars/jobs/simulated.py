@@ -27,6 +27,16 @@ def simulated_orders(lake: Lake) -> int:
     return lake.fetch(_told(lake, "order_id").aggregate(n=lambda t: t.count()))["n"][0].as_py()
 
 
+def no_decision(lake: Lake) -> str:
+    """Say why a lake has no decision to look at, and what to do."""
+    if isinstance(lake, RealShoppers) and (simulated := lake.left_out("decisions")):
+        return (
+            f"all {simulated:,} decisions in the lake are of simulated shoppers, which say nothing "
+            "of your customers; ask the service for real ones, then run 'regulars ingest'"
+        )
+    return "no decision is in the lake; run 'regulars ingest' first"
+
+
 class RealShoppers:
     """See foundation.lake.Lake; what it writes is the whole lake's."""
 
@@ -67,6 +77,14 @@ class RealShoppers:
 
     def write(self) -> AbstractContextManager[LakeWrite]:
         return self._lake.write()
+
+    def left_out(self, name: str) -> int:
+        """Return how many rows of a table are simulated shoppers'."""
+        rows = (self._lake.table(name), self.table(name))
+        everyone, real = (
+            self.fetch(one.aggregate(n=lambda t: t.count()))["n"][0].as_py() for one in rows
+        )
+        return everyone - real
 
     def _real(self, name: str, rows: ibis.Table) -> ibis.Table:
         if name == "purchases":

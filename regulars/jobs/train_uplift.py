@@ -18,7 +18,7 @@ from foundation.money import Currency
 from foundation.scores import Interval
 from foundation.settings import Settings
 from recommender.affinity import response_hash
-from recommender.offer_uplift import OfferUplift
+from recommender.offer_uplift import Effects, OfferUplift
 from recommender.policy_value import Price, mean_interval
 from recommender.uplift import fit_uplift
 from recommender.uplift_evaluation import FITS, cross_fit
@@ -124,8 +124,14 @@ def train_uplift(
         step.expect(FITS)
         # The outcome is money already, net of what offers cost.
         evaluation = cross_fit(rows, Price(), SEED, fitted=step.advance)
+        fitted = fit_uplift(rows, SEED)
         model = OfferUplift(
-            fit_uplift(rows, SEED), found.offers, found.names, response_hash(features), found.days
+            fitted,
+            found.offers,
+            found.names,
+            response_hash(features),
+            found.days,
+            Effects.of(fitted.effects(rows.features)),
         )
         report = UpliftReport(
             model=model,

@@ -289,6 +289,8 @@ def test_a_policy_that_may_show_nothing_is_asked_on_decisions_of_such_policies_a
 class Flat:
     """Expects the same of every customer, as a model that saw no customers apart."""
 
+    trained = None
+
     def __init__(self, values: tuple[float, ...]) -> None:
         self.offers, self.names, self.feature_hash = OFFERS, (*CUSTOMER, *CONTEXT_NAMES), HASH
         self._values = values

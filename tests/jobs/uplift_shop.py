@@ -151,7 +151,7 @@ class Shop:
             "offers": [offer_row(offer_id) for offer_id in OFFERS],
             "purchases": self.lines,
             "interactions": self.redeemed,
-            "decisions": [_decision_row(record) for record in self.records],
+            "decisions": [decision_row(record) for record in self.records],
         }
         with lake.write() as write:
             for table, made in rows.items():
@@ -159,7 +159,7 @@ class Shop:
                     assert write.merge(table, TABLES[table].from_rows(made)).conflicts == ()
 
 
-def _decision_row(record: DecisionRecord) -> dict[str, Any]:
+def decision_row(record: DecisionRecord) -> dict[str, Any]:
     return {
         "decision_id": record.decision_id, "customer_id": record.customer_id, "at": record.at,
         "channel": record.channel, "known": record.known,

@@ -15,8 +15,8 @@ from recommender.next_products import (
     NextProducts,
     Setting,
     Sources,
+    basket_affinities,
     next_products,
-    offer_affinity,
     recommend,
 )
 from recommender.next_products_held_out import (
@@ -48,8 +48,9 @@ def asked(basket: list[str], limit: int = 5) -> list[Any]:
     return recommend(basket, SERVED.products.get, SERVED.groups.get, limit)
 
 
-def affinity(basket: list[str] | None, scope: list[str]) -> float:
-    return offer_affinity(basket, scope, SERVED.products.get, SERVED.groups.get)
+def affinities(served: NextProducts, basket: list[str], *scopes: list[str]) -> list[float]:
+    naming = served.with_offers(scopes)
+    return basket_affinities(basket, len(scopes), naming.products.get, naming.groups.get)
 
 
 def test_a_basket_adds_up_what_its_products_say() -> None:
@@ -88,7 +89,7 @@ def test_what_is_nobodys_business_speaks_for_nothing() -> None:
     # Nor is it told by how high a score is.
     assert milk.because == "BAKERY"
     assert milk.score == pytest.approx(math.log(0.1) + 1 / math.sqrt(3))
-    assert offer_affinity(["pill"], ["wine"], *lookup) == 0
+    assert affinities(PRIVATE, ["pill"], ["wine"]) == [0]
 
 
 def test_what_is_nobodys_business_is_not_suggested_because_of_others() -> None:
@@ -117,13 +118,21 @@ def test_what_is_nobodys_business_is_not_suggested_because_of_others() -> None:
         }
 
 
-def test_affinity_is_that_of_the_scopes_best_product_outside_the_basket() -> None:
-    assert affinity(["coffee", "bun"], ["milk", "sugar"]) == pytest.approx(
-        math.log(6) / math.sqrt(2)
+def test_an_offers_affinity_is_that_of_its_best_product_outside_the_basket() -> None:
+    both, sugar, butter = affinities(
+        SERVED, ["coffee", "bun", "coffee"], ["milk", "sugar"], ["sugar"], ["butter"]
     )
-    assert affinity(["coffee", "milk"], ["milk"]) == 0
-    assert affinity(["coffee"], []) == 0
-    assert math.isnan(affinity(None, ["milk"]))
+    # By hand: milk has log 2 + log 3, sugar 1.5, over the root of two products.
+    assert both == pytest.approx(math.log(6) / math.sqrt(2))
+    assert sugar == pytest.approx(1.5 / math.sqrt(2))
+    assert butter == 0
+    # Its group speaks for a product that says nothing itself.
+    assert affinities(SERVED, ["rare bun"], ["butter"]) == [1.0]
+    assert affinities(SERVED, ["coffee", "milk"], ["milk"]) == [0]
+    # All products go with every basket alike, and an empty basket with none.
+    assert affinities(SERVED, ["coffee"], []) == [0]
+    assert affinities(SERVED, [], ["milk"]) == [0]
+    assert affinities(SERVED, ["coffee"]) == []
 
 
 def test_served_lists_hold_the_best_by_popularity_and_strength() -> None:

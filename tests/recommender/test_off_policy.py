@@ -14,7 +14,7 @@ from foundation.errors import RegularsError
 from foundation.scores import Interval
 from recommender.evidence import Weighted, effective_size, off_balance, too_little
 from recommender.off_policy import Direct, Logged, ips, off_policy_value, snips
-from recommender.policies import Eligible, slate_probability
+from recommender.policies import Eligible, slot_probabilities
 from recommender.position_chances import position_chances
 from recommender.skewed_interval import skewed_interval
 from recommender.slate_value import slate_value
@@ -77,8 +77,8 @@ def test_positions_weigh_slates_to_their_exact_value() -> None:
             for place, i in enumerate(slate)
             if here[place].get(i)
         )
-        truth += slate_probability(target, eligible, scores, 2, slate) * value
-        estimate += slate_probability(logging, eligible, scores, 2, slate) * weighted
+        truth += slot_probabilities(target, eligible, scores, 2, slate)[-1] * value
+        estimate += slot_probabilities(logging, eligible, scores, 2, slate)[-1] * weighted
 
     assert estimate == pytest.approx(truth, abs=1e-12)
 

@@ -1,6 +1,7 @@
 """Rule, uplift, Thompson and mixture: the chance of every slate, exactly."""
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import permutations
 from random import Random
 
@@ -13,7 +14,7 @@ from scipy import stats
 
 from foundation.decision import Policy, Posterior
 from foundation.errors import RegularsError
-from recommender.policies import Eligible, draw_slate, slate_probability, slot_probabilities
+from recommender.policies import Eligible, draw_slate, slot_probabilities
 from recommender.position_chances import position_chances
 from recommender.thompson import best_chances
 
@@ -57,13 +58,23 @@ def every_slate(eligible: list[Eligible], limit: int) -> list[tuple[str, ...]]:
     return [slate for n in range(limit + 1) for slate in permutations(ids, n)]
 
 
+def whole_chance(
+    policy: Policy,
+    eligible: list[Eligible],
+    scores: dict[str, float],
+    limit: int,
+    slate: Sequence[str],
+) -> float:
+    return slot_probabilities(policy, eligible, scores, limit, slate)[-1]
+
+
 @settings(deadline=None, max_examples=150)
 @given(POLICIES, OFFERS, SCORES, st.integers(0, 3))
 def test_the_chances_of_all_slates_sum_to_1(
     policy: Policy, eligible: list[Eligible], scores: dict[str, float], limit: int
 ) -> None:
     chances = {
-        slate: slate_probability(policy, eligible, scores, limit, slate)
+        slate: whole_chance(policy, eligible, scores, limit, slate)
         for slate in every_slate(eligible, limit)
     }
 
@@ -86,7 +97,7 @@ def test_a_drawn_slate_bears_the_chance_that_evaluation_gives_it(
     drawn = draw_slate(policy, eligible, scores, limit, Random(seed))
     ids = [offer.offer_id for offer in drawn.offers]
 
-    whole = slate_probability(policy, eligible, scores, limit, ids)
+    whole = whole_chance(policy, eligible, scores, limit, ids)
     assert drawn.slate_propensity == pytest.approx(whole)
     assert 0 < drawn.slate_propensity <= 1 + 1e-12
     slots = slot_probabilities(policy, eligible, scores, limit, ids)[:-1]
@@ -106,7 +117,7 @@ def test_the_floor_holds_for_each_eligible_offer(
         first = slot_probabilities(policy, eligible, scores, 1, [offer.offer_id])[0]
         assert first >= policy.exploration / candidates - 1e-12
     if policy.scored == "uplift":
-        empty = slate_probability(policy, eligible, scores, 1, [])
+        empty = whole_chance(policy, eligible, scores, 1, [])
         assert empty >= policy.exploration / candidates - 1e-12
 
 
@@ -135,7 +146,7 @@ def test_frequencies_over_seeds_match_the_chances(policy: Policy) -> None:
         for seed in range(n)
     )
 
-    chances = {s: slate_probability(policy, GROUPED, VALUES, 2, s) for s in every_slate(GROUPED, 2)}
+    chances = {s: whole_chance(policy, GROUPED, VALUES, 2, s) for s in every_slate(GROUPED, 2)}
     assert set(drawn) <= {slate for slate, chance in chances.items() if chance > 0}
     possible = [slate for slate, chance in chances.items() if chance > 0]
     found = stats.chisquare([drawn[s] for s in possible], [chances[s] * n for s in possible])
@@ -151,9 +162,9 @@ def test_no_offer_outranks_what_earns_nothing() -> None:
     assert draw_slate(Policy("uplift"), GROUPED, losing, 4, Random(1)).offers == []
     # At random "no offer" is one of five, then of three or four.
     random = Policy("uplift", 1.0)
-    assert slate_probability(random, GROUPED, VALUES, 2, []) == pytest.approx(1 / 5)
-    assert slate_probability(random, GROUPED, VALUES, 2, ["a"]) == pytest.approx(1 / 5 / 3)
-    assert slate_probability(random, GROUPED, VALUES, 2, ["c"]) == pytest.approx(1 / 5 / 4)
+    assert whole_chance(random, GROUPED, VALUES, 2, []) == pytest.approx(1 / 5)
+    assert whole_chance(random, GROUPED, VALUES, 2, ["a"]) == pytest.approx(1 / 5 / 3)
+    assert whole_chance(random, GROUPED, VALUES, 2, ["c"]) == pytest.approx(1 / 5 / 4)
 
 
 def test_a_rule_shows_its_order_then_the_rest_by_priority() -> None:
@@ -170,8 +181,8 @@ def test_a_strange_offer_makes_a_slate_impossible_from_there_on() -> None:
     policy = Policy("response")
     assert slot_probabilities(policy, GROUPED, VALUES, 2, ["a", "z"]) == [1.0, 0.0, 0.0]
     # a and b are of one group; three do not fit on two slots.
-    assert slate_probability(Policy("random"), GROUPED, VALUES, 2, ["a", "b"]) == 0.0
-    assert slate_probability(Policy("random"), GROUPED, VALUES, 2, ["a", "c", "d"]) == 0.0
+    assert whole_chance(Policy("random"), GROUPED, VALUES, 2, ["a", "b"]) == 0.0
+    assert whole_chance(Policy("random"), GROUPED, VALUES, 2, ["a", "c", "d"]) == 0.0
 
 
 @pytest.mark.parametrize(

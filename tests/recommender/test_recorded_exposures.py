@@ -34,7 +34,7 @@ AT = datetime(2026, 6, 1, 16, tzinfo=UTC)
 ENDS = AT + timedelta(days=40)
 LATER = AT + timedelta(days=400)
 DAY = timedelta(days=1)
-NEAR = [0.5, 3.0, 2.0, 1.0, None, 0.25]
+NEAR = [0.5, 3.0, 2.0, 1.0, None, 0.25, 1.5]
 
 Row = dict[str, Any]
 
@@ -169,7 +169,7 @@ def test_a_row_holds_what_was_recorded_and_not_what_is_known_today(lake: DuckDbL
     known = named(frame)
     assert [known[f.name] for f in FEATURES] == pytest.approx([4.0, np.nan, 7.0], nan_ok=True)
     near = [known[name] for name in AFFINITY_NAMES]
-    assert near == pytest.approx([0.5, 3, 2, 1, np.nan, 0.25], nan_ok=True)
+    assert near == pytest.approx([0.5, 3, 2, 1, np.nan, 0.25, 1.5], nan_ok=True)
     assert known["offer_min_spend"] == 500
     assert known["context_channel=app"] == 1
     assert (known["context_hour"], known["context_basket_amount"]) == (12, 500)

@@ -55,6 +55,18 @@ def test_arbitration_reads_as_factors_and_their_product() -> None:
     assert read.record()["score"] == pytest.approx(48)
 
 
+def test_a_margin_known_whole_is_told_by_its_factors() -> None:
+    # 16 cents in this context, where 20 % respond instead of the usual 10 %: 80 a response.
+    read = Arbitration.of_margin(16.0, usual=0.1, response=0.2, lever=2.0)
+    assert (read.response, read.context, read.value) == pytest.approx((0.1, 2.0, 80.0))
+    assert read.score == pytest.approx(32.0)
+    for usual, response in ((0.0, 0.2), (0.1, 0.0)):
+        silent = Arbitration.of_margin(-3.0, usual, response, lever=2.0)
+        assert (silent.response, silent.score) == (0.0, -6.0)
+    with pytest.raises(InvalidValue, match=r"response 1\.5 is out of range"):
+        Arbitration.of_margin(16.0, usual=0.1, response=1.5)
+
+
 def test_who_never_responds_still_costs_the_contact() -> None:
     silent = Arbitration.of(OfferValue(0.0, Interval(0, 0, 0), 1_250, 200, LETTER), lever=2.0)
     assert silent.score == pytest.approx(-28)
@@ -80,6 +92,15 @@ def test_figures_out_of_range_are_refused() -> None:
         OfferValue(float("nan"), Interval(0, 0, 0), 1, 1, LETTER)
     with pytest.raises(InvalidValue, match=r"lies outside its interval"):
         OfferValue(0.1, Interval(0.5, 0, 0.1), 1, 1, LETTER)
+
+
+@given(st.floats(-1e4, 1e4), st.floats(1e-6, 1), st.floats(1e-6, 1), st.floats(0.5, 2))
+def test_factors_of_a_whole_margin_multiply_to_it_again(
+    margin: float, usual: float, response: float, lever: float
+) -> None:
+    read = Arbitration.of_margin(margin, usual, response, lever)
+    assert read.score == pytest.approx(margin * lever, rel=1e-9, abs=1e-12)
+    assert read.response * read.context == pytest.approx(response)
 
 
 points = st.floats(-0.5, 0.5)

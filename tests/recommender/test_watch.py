@@ -101,6 +101,48 @@ def test_open_windows_tell_drift_and_no_calibration(
     assert "needs 10 customers" in found.refused["calibration"]
 
 
+def test_without_an_outcome_since_it_does_not_ask_for_a_training_that_learns_nothing(
+    champion: tuple[ResponseModel, Reference],
+) -> None:
+    moved = made_up(2, LAST + 6, 20, 1_500, shift=1.5)
+
+    (waits,) = watched(champion, moved, over=False).advice()
+
+    first = moved.rows["ends"].min()
+    assert "wait: no outcome since its training is known yet" in waits
+    assert f"the first from {first:%Y-%m-%d}" in waits
+    assert "run 'regulars train response'" not in waits
+    found = watched(champion, moved)
+    assert found.outcomes == 1_500
+    assert "run 'regulars train response'" in found.advice()[-1]
+
+
+def with_offers(frame: TrainingFrame, offers: int, cost: float) -> TrainingFrame:
+    """Let exposures be of so many offers; what one costs is its own and lies around `cost`."""
+    which = np.arange(len(frame.rows)) % offers
+    own = np.random.default_rng(offers).normal(cost, 1, offers)
+    rows = frame.rows.assign(offer_id=[f"o-{n}-{cost}" for n in which])
+    matrix = np.column_stack([frame.matrix, own[which]])
+    return replace(frame, rows=rows, matrix=matrix, names=(*NAMES, "offer_cost"))
+
+
+def test_what_offers_are_is_compared_by_offer_and_not_by_whom_they_were_shown() -> None:
+    trained = with_offers(made_up(1, 0, LAST, 2_000), 80, 3.0)
+    report = train_response(trained, "91bc", seed=7)
+    champion = report.models["logistic"], report.references["logistic"]
+    later = made_up(2, LAST + 6, 20, 1_500)
+
+    # Four new offers are four draws, however many customers saw them.
+    few = watched(champion, with_offers(later, 4, 9.0))
+    assert "4 offers since, 80 in training" in few.refused["offers"]
+    assert "offer_cost" not in {m.name for m in few.moved}
+    many = watched(champion, with_offers(later, 80, 9.0))
+    assert "offers" not in many.refused
+    assert {m.level for m in many.moved if m.name == "offer_cost"} == {"retrain"}
+    same = watched(champion, with_offers(later, 80, 3.0))
+    assert {m.level for m in same.moved if m.name == "offer_cost"} == {"steady"}
+
+
 def test_what_the_training_knew_is_no_news(champion: tuple[ResponseModel, Reference]) -> None:
     found = watched(champion, made_up(1, 0, LAST, 2_000))
 

@@ -1,5 +1,6 @@
 """A model that was just loaded is asked about the live snapshot's customers before it serves."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,9 +11,10 @@ import pytest
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.errors import RegularsError
 from foundation.profile import Profile
-from recommender.offer_uplift import OfferUplift
+from recommender.offer_uplift import Effects, OfferUplift
 from recommender.response import ResponseModel
 from recommender.uplift import UpliftModel
+from recommender.value import FREE, Contact
 from serving.canary import FailedSelfCheck, check_response, check_uplift
 from serving.scoring import Scorer
 from serving.uplift_scoring import UpliftScorer
@@ -106,6 +108,63 @@ def test_an_uplift_model_passes_by_numbers(average: float) -> None:
 
     if np.isnan(average):
         with pytest.raises(RegularsError, match="'uplift@2' answered"):
-            check_uplift(scorer, PEOPLE, OFFERS, at=NOW, time_zone=ZONE)
+            check_uplift(scorer, PEOPLE, at=NOW, time_zone=ZONE)
     else:
-        check_uplift(scorer, PEOPLE, OFFERS, at=NOW, time_zone=ZONE)
+        check_uplift(scorer, PEOPLE, at=NOW, time_zone=ZONE)
+
+
+class Telling:
+    """Effects of an own size: `mean`, and half of the customers above it by `spread`."""
+
+    offers, names, feature_hash = ("coffee", "tea"), (*CUSTOMER, *CONTEXT_NAMES), "91bc"
+
+    def __init__(self, mean: float, spread: float, trained: Effects | None) -> None:
+        self.mean, self.spread, self.trained = mean, spread, trained
+
+    def values(self, matrix: np.ndarray, contact: Contact = FREE) -> np.ndarray:
+        side = np.where(np.arange(len(matrix)) % 2, 1.0, -1.0)
+        return (self.mean + self.spread * side)[:, None] + np.array([5.0, -5.0])
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "told"),
+    [
+        (40.0, 10.0, None),
+        (69.0, 10.0, None),
+        (71.0, 10.0, "tells effects of 71 on average"),
+        (9.0, 10.0, "tells effects of 9 on average"),
+        # Inputs that all are the same, or a file of another unit.
+        (40.0, 0.9, "apart by 0.9, by 10 when it was trained"),
+        (40.0, 101.0, "apart by 101, by 10 when it was trained"),
+    ],
+)
+def test_an_uplift_model_keeps_to_the_size_of_its_training(
+    mean: float, spread: float, told: str | None
+) -> None:
+    def check(people: list[Profile], trained: Effects | None) -> None:
+        scorer = UpliftScorer("uplift@2", Telling(mean, spread, trained), SNAPSHOT)
+        check_uplift(scorer, people, at=NOW, time_zone=ZONE)
+
+    many = [PEOPLE[0]] * 40
+    if told is None:
+        check(many, Effects(40.0, 10.0))
+    else:
+        with pytest.raises(FailedSelfCheck, match=told):
+            check(many, Effects(40.0, 10.0))
+    # Models of before, and snapshots of nobody, cannot be judged.
+    check(many, None)
+    check([], Effects(40.0, 10.0))
+
+
+def test_what_a_model_tells_of_its_training_survives_its_text() -> None:
+    effects = np.array([[1.0, 10.0], [3.0, 10.0]])
+    # By hand: a mean of 6; the offers' variances are 1 and 0.
+    assert Effects.of(effects) == Effects(6.0, np.sqrt(0.5))
+    document = {
+        "average": [7.0], "average_error": [1.0], "scale": {}, "best": "same",
+        "sharpest": "t", "n_features": 1, "outcomes": [], "scores": [], "centre": {},
+    }  # fmt: skip
+    one = OfferUplift(UpliftModel.of(document), ("a",), ("f",), "91bc", 14, Effects(6.0, 0.5))
+    assert OfferUplift.from_text(one.to_text()).trained == Effects(6.0, 0.5)
+    old = {k: v for k, v in json.loads(one.to_text()).items() if k != "trained"}
+    assert OfferUplift.from_text(json.dumps(old)).trained is None

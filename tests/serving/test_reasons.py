@@ -18,7 +18,7 @@ FACTS = SnapshotFacts(
     offers=("o-1", "o-2"),
     explanation=Explanation("response@7", ("lately", "bought", "gone"), ("coffee", "")),
 )
-NEAR = np.array([[0.5, 7, 1.5, 1, np.nan, 0.0]] * 2, dtype=np.float32)
+NEAR = np.array([[0.5, 7, 1.5, 1, np.nan, 0.0, np.nan]] * 2, dtype=np.float32)
 CODES = np.array([[2, 1, 3], [1, 0, 0]], dtype=np.uint8)
 HER = Profile("ana", None, None, np.array([4.0, 2.5, 30.0]), {}, affinity=NEAR, reasons=CODES)
 

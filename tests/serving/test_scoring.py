@@ -26,9 +26,9 @@ SNAPSHOT = SnapshotFacts(
 # By offer of the snapshot; "tea" is younger than it.
 NEAR = np.array(
     [
-        [0.25, 3, 9.5, 2, 0.5, 0.75],
-        [0.5, 7, 1.25, 1, np.nan, -0.125],
-        [np.nan, 0, np.nan, 0, np.nan, np.nan],
+        [0.25, 3, 9.5, 2, 0.5, 0.75, 1.5],
+        [0.5, 7, 1.25, 1, np.nan, -0.125, 0],
+        [np.nan, 0, np.nan, 0, np.nan, np.nan, np.nan],
     ],
     dtype=np.float32,
 )
@@ -102,11 +102,11 @@ def test_scores_are_the_models_own_on_a_matrix_put_together_by_hand(
 ) -> None:
     by_hand = []
     for days, products, reward, min_spend, cost, type_a, type_b, near in (
-        (14, 12, 100, 500, 80, 1, 0, [0.5, 7, 1.25, 1, np.nan, -0.125]),
-        (14, 0, 50, 500, 0, 0, 1, [0.25, 3, 9.5, 2, 0.5, 0.75]),
+        (14, 12, 100, 500, 80, 1, 0, [0.5, 7, 1.25, 1, np.nan, -0.125, 0]),
+        (14, 0, 50, 500, 0, 0, 1, [0.25, 3, 9.5, 2, 0.5, 0.75, 1.5]),
         # Half a day is part of a day; a kind that training never saw is neither.
-        (10.5, 12, 100, 500, 80, 0, 0, [np.nan, 0, np.nan, 0, np.nan, np.nan]),
-        (14, 12, 100, 0, 80, 0, 0, [np.nan] * 6),
+        (10.5, 12, 100, 500, 80, 0, 0, [np.nan, 0, np.nan, 0, np.nan, np.nan, np.nan]),
+        (14, 12, 100, 0, 80, 0, 0, [np.nan] * 7),
     ):
         said = dict.fromkeys(CONTEXT_NAMES, 0.0) | {
             "context_channel=app": 1,
