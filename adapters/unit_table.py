@@ -12,6 +12,7 @@ from experiments.metrics import (
     Metric,
     Proportion,
     Quantile,
+    among,
     columns,
     products,
 )
@@ -69,7 +70,7 @@ class UnitTable:
                 f"column {columns(metric)[0].name!r} is missing or infinite for some units of "
                 f"variant {variant!r}; write 0 where a unit did nothing"
             )
-        return values
+        return among(metric, values)
 
     def _origin(self, needed: Iterable[Column], metrics: Sequence[Metric]) -> dict[str, float]:
         # Responders are counted, not measured from somewhere.

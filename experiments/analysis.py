@@ -25,6 +25,7 @@ from experiments.group_sequential import Spending
 from experiments.health import SAMPLE_RATIO_ALARM, Health, SampleRatio, sample_ratio
 from experiments.metrics import Metric, Proportion, Quantile, figure_of, rows
 from experiments.multiplicity import Correction, adjusted
+from experiments.outliers import TopFew, top_few
 from experiments.quantile import compare_quantiles
 from foundation.errors import RegularsError
 
@@ -87,6 +88,18 @@ class Units(Protocol):
         ...
 
 
+class PlannedUnits(Units, Protocol):
+    """The units of a planned experiment, of which a report says more."""
+
+    def quantile(self, column: str, level: float) -> float:
+        """Return a quantile of a column over all units together, whichever their variant."""
+        ...
+
+    def top_few(self, column: str) -> list[TopFew]:
+        """Return what the largest units of each variant hold."""
+        ...
+
+
 class UnitFrame:
     """Units in a frame: a column `variant`, and numeric ones."""
 
@@ -114,6 +127,12 @@ class UnitFrame:
 
     def rows(self, metric: Metric, variant: str) -> np.ndarray:
         return rows(metric, self._frame[self._variants == variant])
+
+    def quantile(self, column: str, level: float) -> float:
+        return float(np.quantile(self._frame[column].to_numpy(dtype=np.float64), level))
+
+    def top_few(self, column: str) -> list[TopFew]:
+        return top_few(column, self._frame)
 
 
 class Analysis(msgspec.Struct, frozen=True):
@@ -178,9 +197,7 @@ def analyse_units(
     if weights is not None and not split.holds:
         found.append(split.reason)
     if before:
-        found += unbalanced(
-            effects(units, sums, before, control, treatments, confidence)[_COVARIATE]
-        )
+        found += unbalanced(effects(units, sums, before, control, treatments, confidence))
     return Analysis(
         control=control,
         confidence=confidence,
@@ -251,14 +268,14 @@ def with_adjusted(
     }
 
 
-def unbalanced(before: Mapping[str, Effect]) -> list[str]:
-    """Say which variants differed before the experiment."""
-    told = with_adjusted({"": before})[""]
+def unbalanced(before: Mapping[str, Mapping[str, Effect]]) -> list[str]:
+    """Say which variants differed before the experiment, by {covariate: {variant: effect}}."""
     return [
-        f"variant {variant!r} differed before the experiment: the covariate is {effect.mean:.4g} "
-        f"against {effect.control_mean:.4g} (p {effect.p_adjusted:.2g}); assignment was not by "
-        "chance, or the covariate is not from before it"
-        for variant, effect in told.items()
+        f"variant {variant!r} differed before the experiment: {name or 'the covariate'} is "
+        f"{effect.mean:.4g} against {effect.control_mean:.4g} (p {effect.p_adjusted:.2g}); "
+        "assignment was not by chance, or the covariate is not from before it"
+        for name, by_variant in with_adjusted(before).items()
+        for variant, effect in by_variant.items()
         if effect.p_adjusted is not None and effect.p_adjusted < SAMPLE_RATIO_ALARM
     ]
 

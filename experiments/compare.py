@@ -13,7 +13,7 @@ from scipy import optimize
 
 from experiments.aggregates import Aggregates
 from experiments.confidence_sequence import always_valid_p, critical_value
-from experiments.contrast import Contrast, Figure, contrast
+from experiments.contrast import Contrast, Figure, contrast, surely_above
 from experiments.effect import Effect
 from experiments.group_sequential import Spending, boundaries
 from experiments.near_normal import LEAST_UNITS, near_normal
@@ -29,8 +29,6 @@ from foundation.errors import TooLittleData
 
 Units = tuple[np.ndarray, np.ndarray]
 
-# Standard errors that a ratio's denominator must lie above 0 for the delta method to hold.
-SURELY_ABOVE = 4.0
 # Between these levels boundaries are solved for; beyond, a p-value is told as the end's.
 _ALPHAS = (1e-12, 0.99)
 
@@ -235,9 +233,9 @@ def _unsure_denominator(
     if figure == "mean" or not (np.isfinite(found.treatment) and np.isfinite(found.control)):
         return None
     for name, arm in (("treatment", treatment), ("control", control)):
-        mean = float(arm.mean[1])
-        error = math.sqrt(float(arm.covariance[1, 1]) / float(arm.n)) if float(arm.n) > 1 else 0.0
-        if mean <= SURELY_ABOVE * error:
+        if not bool(surely_above(arm, 1)):
+            mean = float(arm.mean[1])
+            error = math.sqrt(float(arm.covariance[1, 1]) / float(arm.n)) if arm.n > 1 else 0.0
             return _without(
                 found,
                 f"the denominator's mean is {mean:.4g} in {name}, not surely above 0 (its standard "

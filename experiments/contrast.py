@@ -14,6 +14,8 @@ import numpy as np
 from experiments.aggregates import Aggregates
 
 Figure = Literal["mean", "ratio"]
+# Standard errors that a ratio's denominator must lie above 0 for the delta method to hold.
+SURELY_ABOVE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,13 @@ def contrast(
     width = 1 if figure == "mean" else 2
     adjusted = k > width
     covariate: Figure = "mean" if k - width == 1 else "ratio"
-    slope = _slope(figure, covariate, both, width) if adjusted else np.zeros(both.n.shape)
+    slope = np.zeros(both.n.shape)
+    if adjusted:
+        slope = _slope(figure, covariate, both, width)
+        if covariate == "ratio":
+            # Around a zero any ratio is possible: such a covariate tells nothing.
+            sure = surely_above(treatment, k - 1) & surely_above(control, k - 1)
+            slope = np.where(sure, slope, 0.0)
     centre = _value(covariate, both.mean[..., width:]) if adjusted else None
     arms: list[tuple[np.ndarray, np.ndarray]] = []
     for arm in (treatment, control):
@@ -74,8 +82,9 @@ def contrast(
         value = _value(figure, mean[..., :width])
         weights = _gradient(figure, mean[..., :width])
         if centre is not None:
-            value = value - slope * (_value(covariate, mean[..., width:]) - centre)
-            before = -slope[..., None] * _gradient(covariate, mean[..., width:])
+            moved = _times(slope, _value(covariate, mean[..., width:]) - centre)
+            value = value - moved
+            before = _times(-slope[..., None], _gradient(covariate, mean[..., width:]))
             weights = np.concatenate([weights, before], axis=-1)
         arms.append((value, _quadratic(weights, arm.covariance)))
     (up, up_variance), (down, down_variance) = arms
@@ -88,6 +97,21 @@ def contrast(
         control_n=control.n,
         skewness=_skewness(figure, covariate, both, width, slope),
     )
+
+
+def surely_above(arm: Aggregates, column: int) -> np.ndarray:
+    """Say whether a column's mean lies SURELY_ABOVE of its standard errors above 0, shape (...)."""
+    mean = arm.mean[..., column]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.sqrt(arm.covariance[..., column, column] / arm.n)
+    # A single unit has no error; of none at all there is nothing.
+    return (mean > 0) & (mean > SURELY_ABOVE * np.where(np.isnan(error), 0.0, error))
+
+
+def _times(slope: np.ndarray, covariate: np.ndarray) -> np.ndarray:
+    """Return their product; 0 where the covariate is not used, whatever it is."""
+    with np.errstate(invalid="ignore"):
+        return np.where(slope != 0, slope * covariate, 0.0)
 
 
 def _value(figure: Figure, mean: np.ndarray) -> np.ndarray:
@@ -119,7 +143,7 @@ def _skewness(
 ) -> np.ndarray:
     weights = _gradient(figure, both.mean[..., :width])
     if both.first.shape[-1] > width:
-        before = -slope[..., None] * _gradient(covariate, both.mean[..., width:])
+        before = _times(-slope[..., None], _gradient(covariate, both.mean[..., width:]))
         weights = np.concatenate([weights, before], axis=-1)
     return both.skewness(weights)
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from experiments.layers import Layer
+from experiments.metric_titles import titled
 from experiments.plan import GROUP_SEQUENTIAL, METHODS, Guardrail, Method, StopRule
 from foundation.contracts.tables import CHANNELS
 from foundation.decision import Policy
@@ -117,6 +118,7 @@ def read_design(document: Any) -> Experiment:
         )
     fields = dict(cast("Mapping[Any, Any]", document))
     key = fields.get("key")
+    fields["guardrails"] = _with_directions(fields.get("guardrails", []))
     if fields.get("salt") is None and key is not None:
         fields["salt"] = key
     try:
@@ -125,6 +127,21 @@ def read_design(document: Any) -> Experiment:
         raise InvalidDesign(f"experiment {key!r}: {_in_words(error)}") from error
     check(experiment)
     return experiment
+
+
+def _with_directions(guardrails: Any) -> Any:
+    """Return a document's guardrails with the direction of their metric where they name none."""
+    if not isinstance(guardrails, list):
+        return guardrails
+    told: list[Any] = []
+    for one in cast("list[Any]", guardrails):
+        if isinstance(one, Mapping):
+            named = dict(cast("Mapping[Any, Any]", one))
+            named.setdefault("better", titled(str(named.get("metric", ""))).better)
+            told.append(named)
+        else:
+            told.append(one)
+    return told
 
 
 def _in_words(error: msgspec.ValidationError) -> str:

@@ -64,10 +64,15 @@ class Proportion(msgspec.Struct, frozen=True, tag="proportion"):
 
 
 class Quantile(msgspec.Struct, frozen=True, tag="quantile"):
-    """The value a share `level` of the units stays below; order statistics instead of sums."""
+    """The value a share `level` of the units stays below; order statistics instead of sums.
+
+    With `among` only units count in which that column is above 0. Where a variant changes who these
+    are, it compares different units: a report says so.
+    """
 
     column: Column
     level: float
+    among: Column | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1:
@@ -87,7 +92,15 @@ def columns(metric: Metric) -> list[Column]:
         return [metric.numerator, metric.denominator, *(before or ())]
     if isinstance(metric, Mean) and metric.before is not None:
         return [metric.column, metric.before]
+    if isinstance(metric, Quantile) and metric.among is not None:
+        return [metric.column, metric.among]
     return [metric.column]
+
+
+def columns_before(metric: Metric) -> list[Column]:
+    """Return the columns of before the experiment, by which it is adjusted."""
+    width = 2 if isinstance(metric, Ratio) else 1
+    return [] if isinstance(metric, Quantile) else columns(metric)[width:]
 
 
 def figure_of(metric: Metric) -> Figure:
@@ -135,7 +148,14 @@ def rows(metric: Metric, units: pd.DataFrame) -> np.ndarray:
             f"column {metric.column.name!r} of a proportion has values other than 0 and 1; "
             "measure its mean instead"
         )
-    return np.column_stack(found)
+    return among(metric, np.column_stack(found))
+
+
+def among(metric: Metric, unit_rows: np.ndarray) -> np.ndarray:
+    """Return the rows of those units that a metric is about, shape (at most n, k)."""
+    if isinstance(metric, Quantile) and metric.among is not None:
+        return unit_rows[unit_rows[:, 1] > 0]
+    return unit_rows
 
 
 def of_clusters(metric: Metric) -> Metric:

@@ -1,7 +1,8 @@
 """Novelty: does the effect last, or wear off week by week?
 
 Compared are weeks since each unit's first decision, among units that had all of them: otherwise
-late weeks would be those of early customers alone.
+late weeks would be those of early customers alone. Where a plan may be read at any time its weeks
+and their trend are read with intervals that stay right at every look as well.
 """
 
 import math
@@ -13,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from experiments.aggregates import Aggregates
-from experiments.analysis import SEED, with_adjusted
-from experiments.compare import compare
+from experiments.analysis import SEED, Always, Early, Once, with_adjusted
+from experiments.compare import compare, compare_always
 from experiments.effect import Effect
 
 # Enough to see a wearing off; more weeks would leave few units that had them all.
 MOST_WEEKS = 12
 _WEEK = timedelta(days=7)
+_ONCE = Once()
 
 
 class Week(msgspec.Struct, frozen=True):
@@ -64,6 +66,7 @@ def novelty(
     control: str,
     treatments: Sequence[str],
     confidence: float = 0.95,
+    plan: Once | Always = _ONCE,
 ) -> list[Novelty]:
     """Return the effect by week since the first decision, of each variant.
 
@@ -77,6 +80,7 @@ def novelty(
         until: The end of the report.
         control, treatments: The variants.
         confidence: Of every interval.
+        plan: Whether one looks once, or any number of times.
 
     Source: summary measures, Matthews, Altman, Campbell and Royston 1990.
     """
@@ -89,10 +93,10 @@ def novelty(
             metric=metric,
             variant=name,
             units=len(arms[name]) + len(arms[control]),
-            weeks=_weeks(arms[name], arms[control], confidence),
+            weeks=_weeks(arms[name], arms[control], confidence, plan),
             trend=trend,
         )
-        for name, trend in _trends(arms, control, treatments, count, confidence).items()
+        for name, trend in _trends(arms, control, treatments, count, confidence, plan).items()
     ]
 
 
@@ -106,11 +110,13 @@ def _by_week(units: pd.DataFrame, weekly: pd.DataFrame, count: int) -> np.ndarra
     return values
 
 
-def _weeks(treated: np.ndarray, controls: np.ndarray, confidence: float) -> list[Week]:
+def _weeks(
+    treated: np.ndarray, controls: np.ndarray, confidence: float, plan: Once | Always
+) -> list[Week]:
     if not len(treated) or not len(controls):
         return []
     return [
-        Week(week + 1, _compared(treated[:, week], controls[:, week], confidence))
+        Week(week + 1, _compared(treated[:, week], controls[:, week], confidence, plan))
         for week in range(treated.shape[1])
     ]
 
@@ -121,6 +127,7 @@ def _trends(
     treatments: Sequence[str],
     count: int,
     confidence: float,
+    plan: Once | Always,
 ) -> dict[str, Effect]:
     if count < 2:
         refused = "half of the units have not had two whole weeks yet, a trend needs them; wait"
@@ -130,15 +137,20 @@ def _trends(
     found: dict[str, Effect] = {}
     for name in treatments:
         if len(arms[name]) and len(arms[control]):
-            found[name] = _compared(arms[name] @ weights, arms[control] @ weights, confidence)
+            found[name] = _compared(arms[name] @ weights, arms[control] @ weights, confidence, plan)
         else:
             refused = "a variant has no unit that had all weeks; wait"
             found[name] = Effect(math.nan, math.nan, refused=refused)
     return with_adjusted({"": found})[""]
 
 
-def _compared(treated: np.ndarray, controls: np.ndarray, confidence: float) -> Effect:
+def _compared(
+    treated: np.ndarray, controls: np.ndarray, confidence: float, plan: Once | Always
+) -> Effect:
     # Chance must deal the same however the units lie.
     rows = (np.sort(treated)[:, None], np.sort(controls)[:, None])
     sums = (Aggregates.from_rows(rows[0]), Aggregates.from_rows(rows[1]))
-    return compare("mean", *sums, rows, SEED, confidence)
+    if isinstance(plan, Once):
+        return compare("mean", *sums, rows, SEED, confidence)
+    found = compare_always("mean", *sums, plan.planned_n, confidence)
+    return msgspec.structs.replace(found, p=None) if isinstance(plan, Early) else found

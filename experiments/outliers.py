@@ -33,14 +33,23 @@ def top_few(metric: str, units: pd.DataFrame) -> list[TopFew]:
     found: list[TopFew] = []
     for variant, values in units.groupby("variant")[metric]:
         sizes = np.sort(np.abs(values.to_numpy(dtype=np.float64)))[::-1]
-        total = float(sizes.sum())
-        if total > 0:
-            top = min(TOP, len(sizes))
-            share = float(sizes[:top].sum()) / total
-            found.append(
-                TopFew(metric, str(variant), len(sizes), top, share, float(sizes[0]) / total)
-            )
+        total, largest = float(sizes.sum()), float(sizes[:TOP].sum())
+        found += held_by_few(metric, str(variant), len(sizes), total, largest, float(sizes[0]))
     return found
+
+
+def held_by_few(
+    metric: str, variant: str, units: int, total: float, top: float, largest: float
+) -> list[TopFew]:
+    """Return what the TOP largest units of a variant hold, nothing where there is no total.
+
+    Args:
+        metric, variant, units: Of which, and how many they are.
+        total, top, largest: The absolute values of all, of the TOP largest, of the largest.
+    """
+    if not total > 0:
+        return []
+    return [TopFew(metric, variant, units, min(TOP, units), top / total, largest / total)]
 
 
 def outlier_warnings(found: list[TopFew], capped: bool) -> list[str]:

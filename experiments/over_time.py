@@ -5,6 +5,7 @@ The interval is always valid: whoever reads the whole curve looks at every day a
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -14,6 +15,7 @@ import pandas as pd
 from experiments.aggregates import Aggregates
 from experiments.compare import compare_always
 from experiments.effect import Effect
+from experiments.metrics import Mean, Metric, Quantile, columns, figure_of
 
 # A picture shows no more.
 MOST_POINTS = 60
@@ -40,7 +42,8 @@ class OverTime(msgspec.Struct, frozen=True):
 
 
 def over_time(
-    metric: str,
+    name: str,
+    metric: Metric,
     units: pd.DataFrame,
     daily: pd.DataFrame,
     until: datetime,
@@ -53,71 +56,85 @@ def over_time(
     """Return the effect as of each day, on the units assigned by then; at most MOST_POINTS days.
 
     Args:
-        metric: What `daily` tells.
+        name, metric: What is shown; a quantile has no curve, since nothing is always valid for it.
         units: One row a unit: unit_id, variant, since (aware: from when on it is counted, with all
-            it did until then) and `before`, its covariate.
-        daily: unit_id, day (days since 1970-01-01, UTC) and value.
+            it did until then) and those of the metric's columns that do not change.
+        daily: unit_id, day (days since 1970-01-01, UTC) and what the others changed by on it.
         until: The end of the report.
         control, treatments: The variants.
         planned_n: What the sequence is tuned for.
-        cap: The quantile of all units' values that larger ones count as; None caps nothing.
+        cap: The quantile of all units' values that larger ones of a mean count as; None caps
+            nothing.
         confidence: That the whole curve holds the truth.
     """
-    if units.empty:
-        return OverTime(metric)
+    if units.empty or isinstance(metric, Quantile):
+        return OverTime(name)
     joined = ((units["since"] - _EPOCH) // _DAY).to_numpy(dtype=np.int64)
     first, last = int(joined.min()), (pd.Timestamp(until) - _INSTANT - _EPOCH) // _DAY
-    changes = _changes(units, daily, first)
+    named = [column.name for column in columns(metric)]
+    moving = [place for place, column in enumerate(named) if column in daily.columns]
+    changes = _changes(units, daily, [named[place] for place in moving], first)
     variants = units["variant"].to_numpy(dtype=object)
-    columns = np.column_stack([np.zeros(len(units)), units["before"].to_numpy(dtype=np.float64)])
+    values = np.column_stack(
+        [
+            np.zeros(len(units)) if place in moving else units[column].to_numpy(dtype=np.float64)
+            for place, column in enumerate(named)
+        ]
+    )
+    comparing = _Comparing(metric, control, treatments, planned_n, cap, confidence)
     shown = _shown(first, last)
     days: list[Day] = []
     for day in range(first, last + 1):
         if day in changes:
-            place, amount = changes[day]
-            np.add.at(columns[:, 0], place, amount)
+            rows, amounts = changes[day]
+            for number, place in enumerate(moving):
+                np.add.at(values[:, place], rows, amounts[:, number])
         if day in shown:
             inside = joined <= day
-            effects = _as_of(
-                columns[inside], variants[inside], control, treatments, planned_n, cap, confidence
-            )
+            effects = comparing.as_of(values[inside], variants[inside])
             told = (_EPOCH + day * _DAY).date().isoformat()
-            days += [Day(told, name, n, effect) for name, (n, effect) in effects.items()]
-    return OverTime(metric, days)
+            days += [Day(told, one, n, effect) for one, (n, effect) in effects.items()]
+    return OverTime(name, days)
 
 
-def _as_of(
-    rows: np.ndarray,
-    variants: np.ndarray,
-    control: str,
-    treatments: Sequence[str],
-    planned_n: float,
-    cap: float | None,
-    confidence: float,
-) -> dict[str, tuple[int, Effect]]:
-    if cap is not None:
-        most = np.quantile(rows[:, 0], cap)
-        rows = np.column_stack([np.minimum(rows[:, 0], most), rows[:, 1]])
-    origin = np.median(rows, axis=0)
-    arms = {name: rows[variants == name] for name in (control, *treatments)}
-    sums = {name: Aggregates.from_rows(arm, origin) for name, arm in arms.items() if len(arm)}
-    return {
-        name: (
-            len(arms[name]) + len(arms[control]),
-            compare_always("mean", sums[name], sums[control], planned_n, confidence),
-        )
-        for name in treatments
-        if name in sums and control in sums
-    }
+@dataclass(frozen=True, slots=True)
+class _Comparing:
+    metric: Metric
+    control: str
+    treatments: Sequence[str]
+    planned_n: float
+    cap: float | None
+    confidence: float
+
+    def as_of(self, rows: np.ndarray, variants: np.ndarray) -> dict[str, tuple[int, Effect]]:
+        """Return each variant's units, with the control's, and its effect."""
+        if self.cap is not None and isinstance(self.metric, Mean):
+            rows = rows.copy()
+            rows[:, 0] = np.minimum(rows[:, 0], np.quantile(rows[:, 0], self.cap))
+        origin = np.median(rows, axis=0)
+        arms = {name: rows[variants == name] for name in (self.control, *self.treatments)}
+        sums = {name: Aggregates.from_rows(arm, origin) for name, arm in arms.items() if len(arm)}
+        figure = figure_of(self.metric)
+        return {
+            name: (
+                len(arms[name]) + len(arms[self.control]),
+                compare_always(
+                    figure, sums[name], sums[self.control], self.planned_n, self.confidence
+                ),
+            )
+            for name in self.treatments
+            if name in sums and self.control in sums
+        }
 
 
 def _changes(
-    units: pd.DataFrame, daily: pd.DataFrame, first: int
+    units: pd.DataFrame, daily: pd.DataFrame, moving: Sequence[str], first: int
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Return by day which units' places change, and by how much; nothing is told before `first`."""
+    """Return by day which units' places change, and by how much in each column that moves; nothing
+    is told before `first`."""
     place = pd.Index(units["unit_id"]).get_indexer(pd.Index(daily["unit_id"]))
     day = np.maximum(daily["day"].to_numpy(dtype=np.int64), first)
-    amount = daily["value"].to_numpy(dtype=np.float64)
+    amount = daily[list(moving)].to_numpy(dtype=np.float64)
     order = np.flatnonzero(place >= 0)
     order = order[np.argsort(day[order], kind="stable")]
     days, starts = np.unique(day[order], return_index=True)

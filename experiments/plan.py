@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from experiments.metric_titles import METRICS, Better
+
 # How differences are judged: once at the end; always valid, at every look; or at planned looks.
 Method = Literal["welch", "sequential", "obrien-fleming", "pocock"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -20,18 +22,22 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `margin` is a difference to the control's mean per unit, in the metric's own unit (money as
     decimals): -0.2 where higher is better lets the metric fall by at most .2; .01 where lower is
-    better lets it rise by at most .01.
+    better lets it rise by at most .01. A plan that leaves `better` out takes the metric's own.
     """
 
     metric: str
     margin: float
-    better: Literal["higher", "lower"] = "higher"
+    better: Better = "higher"
 
     def faults(self) -> list[str]:
         """Return a line for each broken rule."""
         subject = f"margin {self.margin:g} of guardrail {self.metric!r}"
         if not math.isfinite(self.margin) or self.margin == 0:
             return [f"{subject} is no margin; write the loss that is tolerated, other than 0"]
+        own = METRICS.get(self.metric)
+        # The other way round there are reasons: redemptions cost.
+        if own is not None and (own.better, self.better) == ("lower", "higher"):
+            return [f"{subject}: fewer {self.metric} are better; leave better out"]
         if (self.margin > 0) != (self.better == "lower"):
             return [
                 f"{subject} asks for a gain, since {self.better} is better; write the loss that is "

@@ -326,6 +326,8 @@ def _linearised(columns: np.ndarray) -> np.ndarray | None:
     """Return each unit's part in a mean (one column) or a ratio (two), None of no column."""
     if columns.shape[1] == 2:
         numerator, denominator = columns.T
+        if not denominator.mean() > 0:
+            return None
         return numerator - numerator.mean() / denominator.mean() * denominator
     return columns[:, 0] if columns.shape[1] else None
 

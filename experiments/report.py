@@ -5,10 +5,10 @@ treat). An unhealthy report says why and shows no effect: a figure from a broken
 read all the same. A comparison with too little data says so in `refused` and has no figures.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
-import numpy as np
 import pandas as pd
 
 from experiments.analysis import (
@@ -17,6 +17,7 @@ from experiments.analysis import (
     Early,
     Once,
     Plan,
+    PlannedUnits,
     UnitFrame,
     effects,
     summed,
@@ -31,26 +32,23 @@ from experiments.first_crossing import Stagewise
 from experiments.health import Health, Place, SampleRatio, health_of, sample_ratio
 from experiments.lock import exploratory_metrics
 from experiments.looks import Look
-from experiments.metrics import Column, Mean, Metric, columns
+from experiments.metric_titles import titled
+from experiments.metrics import Column, Mean, Metric, columns_before
 from experiments.non_inferiority import Guarded, guarded, guardrail_words
 from experiments.novelty import Novelty
 from experiments.offer_table import OfferTable
-from experiments.outliers import TopFew, outlier_warnings, top_few
+from experiments.outliers import TopFew, outlier_warnings
 from experiments.over_time import OverTime
 from experiments.plan import Guardrail
 from experiments.sample_ratio_sequence import SampleRatioSequence
+from experiments.unit_checks import check_units
 from experiments.verdict import Verdict
 from experiments.who_gained import WhoGained
-from foundation.errors import RegularsError
 from foundation.money import MINOR_PER_MAJOR
 
 # What an always-valid sequence is tuned for where the plan names no number of units; any number
 # will do that was fixed before the start.
 USUAL_UNITS = 10_000.0
-
-
-class InvalidUnits(RegularsError):
-    """The units do not fit the experiment, or a metric has gaps."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -93,7 +91,7 @@ class Report(msgspec.Struct, frozen=True):
 
 def analyse(
     experiment: Experiment,
-    units: pd.DataFrame,
+    units: pd.DataFrame | PlannedUnits,
     metrics: Sequence[str] | Mapping[str, Metric],
     confidence: float = 0.95,
     look: Look | None = None,
@@ -101,6 +99,8 @@ def analyse(
     money: Collection[str] = (),
     faults: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    caps: Mapping[str, float] | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> Report:
     """Compare every other variant with the control on every metric, by the method of the plan.
 
@@ -111,7 +111,7 @@ def analyse(
     Args:
         experiment: The design the units were assigned by.
         units: One row per assigned unit: unit_id, variant, and one numeric column a metric, 0
-            where a unit did nothing.
+            where a unit did nothing; or where sums of such rows, already checked, come from.
         metrics: What to compare, by name; a name alone is the mean of its column. Means are capped
             as the plan says.
         confidence: Of every interval.
@@ -121,6 +121,8 @@ def analyse(
         money: The metrics that are minor units of money; the plan's figures of them are decimals.
         faults: What else is known to be broken: no effect is shown.
         warnings: What to bear in mind with the effects.
+        caps: The quantile that a metric is capped at, by its name, instead of the plan's.
+        missing: Why a metric cannot be measured, by its name: it is refused.
 
     Raises:
         InvalidDesign: The experiment breaks a rule of `check`.
@@ -130,18 +132,25 @@ def analyse(
     check(experiment)
     if not isinstance(metrics, Mapping):
         metrics = {name: Mean(Column(name)) for name in metrics}
-    _check_units(experiment, units, metrics)
-    observed = {
-        variant.name: int(np.count_nonzero(units["variant"] == variant.name))
-        for variant in experiment.variants
-    }
+    if isinstance(units, pd.DataFrame):
+        check_units(experiment, units, metrics)
+        units = UnitFrame(units)
+    comparing = _Comparing(
+        experiment,
+        units,
+        metrics,
+        planned_looks(experiment, look, ended),
+        caps or {},
+        missing or {},
+    )
+    observed = comparing.observed
     split = sample_ratio(
         observed, {variant.name: variant.weight for variant in experiment.variants}
     )
     primary = metrics.get(experiment.primary_metric)
-    largest = top_few(primary.column.name, units) if isinstance(primary, Mean) else []
+    largest = units.top_few(primary.column.name) if isinstance(primary, Mean) else []
     outliers = outlier_warnings(largest, experiment.outlier_cap is not None)
-    found = [*faults, *_unbalanced_before(experiment, units, metrics)]
+    found = [*faults, *unbalanced(comparing.before())]
     health = health_of(split, found, [*warnings, *outliers])
     report = Report(
         key=experiment.key,
@@ -160,7 +169,6 @@ def analyse(
     )
     if not health.healthy:
         return report
-    comparing = _Comparing(experiment, units, metrics, planned_looks(experiment, look, ended))
     return msgspec.structs.replace(
         report,
         metrics=comparing.adjusted(confidence),
@@ -185,14 +193,15 @@ def minimum_effect(plan: Experiment, money: Collection[str]) -> float | None:
 def summary_lines(
     report: Report,
     currency_show: Callable[[float], str],
-    money_metrics: Collection[str] = ("margin",),
+    money_metrics: Collection[str] | None = None,
 ) -> list[str]:
     """Return the report as people read it, a line a statement, the verdict first.
 
     Args:
         report: As `analyse` returned it.
         currency_show: Shows an amount of minor units, for example `Currency.show`.
-        money_metrics: The metrics that are minor units of money; others are shown as numbers.
+        money_metrics: The metrics that are minor units of money, by their titles if nobody says;
+            others are shown as numbers.
     """
     counted = ", ".join(f"{count:,} in {name}" for name, count in report.units.items())
     lines = [f"experiment {report.key}: {report.unit}s {counted}"]
@@ -201,36 +210,39 @@ def summary_lines(
     lines.append(report.reason)
     if report.health is not None:
         lines += [f"beware: {warning}" for warning in report.health.warnings]
+
+    def shown(metric: str) -> Callable[[float], str]:
+        money = titled(metric).money if money_metrics is None else metric in money_metrics
+        return currency_show if money else _number
+
     for metric, by_variant in report.metrics.items():
-        show = currency_show if metric in money_metrics else _number
+        show = shown(metric)
+        each = f" per {report.unit}" if titled(metric).each else ""
         stamp = " (exploratory, not in the plan)" if metric in report.exploratory else ""
         for variant, effect in by_variant.items():
             lines.append(
-                f"{metric} per {report.unit}{stamp}, {variant} {show(effect.mean)} against "
+                f"{metric}{each}{stamp}, {variant} {show(effect.mean)} against "
                 f"{report.control} {show(effect.control_mean)}: "
                 f"{in_words(effect, show, report.confidence)}"
             )
     primary = next(iter(report.metrics), "")
-    show = currency_show if primary in money_metrics else _number
+    show = shown(primary)
     for variant, one in report.crossed.items():
         lines.append(
             f"{primary} of {variant} crossed its boundary at look {one.look}; corrected for the "
             f"looks it adds {show(one.difference)} ({show(one.low)} to {show(one.high)})"
         )
     for one in report.guardrails:
-        show = currency_show if one.metric in money_metrics else _number
-        lines.append(guardrail_words(one, show))
-    return lines + _gained_lines(report, currency_show, money_metrics)
+        lines.append(guardrail_words(one, shown(one.metric)))
+    return lines + _gained_lines(report, shown)
 
 
-def _gained_lines(
-    report: Report, currency_show: Callable[[float], str], money_metrics: Collection[str]
-) -> list[str]:
+def _gained_lines(report: Report, shown: Callable[[str], Callable[[float], str]]) -> list[str]:
     """Return the segments that surely gained or lost; the rest is for the picture."""
     gained = report.who_gained
     if gained is None:
         return []
-    show = currency_show if gained.metric in money_metrics else _number
+    show = shown(gained.metric)
     lines = [
         f"{gained.metric} in {row.segmentation} {row.segment}"
         f"{' (exploratory)' if row.exploratory else ''}, {row.variant}: "
@@ -241,70 +253,6 @@ def _gained_lines(
     if gained.rows and not lines:
         lines.append(f"no segment surely gained or lost, of {len(gained.rows)} compared")
     return lines if gained.refused is None else [*lines, f"segments: {gained.refused}"]
-
-
-def _check_units(
-    experiment: Experiment, units: pd.DataFrame, metrics: Mapping[str, Metric]
-) -> None:
-    subject = f"experiment {experiment.key!r}"
-    measured = list(dict.fromkeys(c.name for metric in metrics.values() for c in columns(metric)))
-    missing = [name for name in ("unit_id", "variant", *measured) if name not in units.columns]
-    if missing:
-        raise InvalidUnits(
-            f"{subject}: column {missing[0]!r} is missing, the units have "
-            f"{', '.join(map(str, units.columns))}; name one of these"
-        )
-    if bool(units["unit_id"].isna().any()):
-        raise InvalidUnits(f"{subject}: a unit has no unit_id; leave out who was not assigned")
-    names = [variant.name for variant in experiment.variants]
-    strange = units.loc[~units["variant"].isin(names), "variant"]
-    if len(strange):
-        raise InvalidUnits(
-            f"{subject}: variant {strange.iloc[0]!r} of {len(strange)} unit(s) is not in the "
-            f"design ({', '.join(names)}); analyse with the design they were assigned by"
-        )
-    _check_once(subject, units)
-    unseen = [name for name in names if not bool((units["variant"] == name).any())]
-    if unseen:
-        raise InvalidUnits(
-            f"{subject}: nobody was assigned variant {unseen[0]!r}, so there is nothing to "
-            "compare; check that the experiment runs, or wait"
-        )
-    for name in measured:
-        _check_metric(subject, units, name)
-
-
-def _check_once(subject: str, units: pd.DataFrame) -> None:
-    again = units.loc[units["unit_id"].duplicated(), "unit_id"]
-    if not len(again):
-        return
-    # One in two variants is the worse fault, so it is named first.
-    pairs = units.drop_duplicates(["unit_id", "variant"])
-    torn = pairs.loc[pairs["unit_id"].duplicated(), "unit_id"].drop_duplicates()
-    if len(torn):
-        raise InvalidUnits(
-            f"{subject}: {len(torn)} unit(s) are in two variants, first {torn.iloc[0]!r}; "
-            "find who assigned them anew, or leave them out and say so"
-        )
-    raise InvalidUnits(
-        f"{subject}: {len(again.drop_duplicates())} unit(s) have more than one row, first "
-        f"{again.iloc[0]!r}; add them up to one row a unit"
-    )
-
-
-def _check_metric(subject: str, units: pd.DataFrame, metric: str) -> None:
-    column = units[metric]
-    if not pd.api.types.is_numeric_dtype(column):
-        raise InvalidUnits(
-            f"{subject}: metric {metric!r} is of type {column.dtype}, not numeric; convert it"
-        )
-    gaps = ~np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    if bool(gaps.any()):
-        raise InvalidUnits(
-            f"{subject}: metric {metric!r} is missing or infinite for {int(gaps.sum()):,} of "
-            f"{len(units):,} units, first {units.loc[gaps, 'unit_id'].iloc[0]!r}; "
-            "write 0 where a unit did nothing"
-        )
 
 
 def planned_looks(experiment: Experiment, look: Look | None = None, ended: bool = True) -> Plan:
@@ -333,13 +281,17 @@ def sequence_units(experiment: Experiment) -> float:
     return USUAL_UNITS if stop is None or stop.units is None else float(stop.units)
 
 
-def capped(experiment: Experiment, units: pd.DataFrame, metric: Metric) -> Metric:
-    """Return a metric with the plan's cap: a quantile of all these units' values together."""
-    level = experiment.outlier_cap
+def capped(level: float | None, units: PlannedUnits, metric: Metric) -> Metric:
+    """Return a mean with a cap: a quantile of all these units' values together.
+
+    Args:
+        level: Of the quantile; None caps nothing.
+        units: Whose values.
+        metric: Capped if it is a mean and has no cap yet.
+    """
     if level is None or not isinstance(metric, Mean) or metric.column.cap is not None:
         return metric
-    values = units[metric.column.name].to_numpy(dtype=np.float64)
-    column = Column(metric.column.name, cap=float(np.quantile(values, level)))
+    column = Column(metric.column.name, cap=units.quantile(metric.column.name, level))
     return msgspec.structs.replace(metric, column=column)
 
 
@@ -349,18 +301,51 @@ class _Comparing:
     def __init__(
         self,
         experiment: Experiment,
-        units: pd.DataFrame,
+        units: PlannedUnits,
         metrics: Mapping[str, Metric],
         plan: Plan,
+        caps: Mapping[str, float],
+        missing: Mapping[str, str],
     ) -> None:
         self._experiment = experiment
-        self._units = UnitFrame(units)
-        self._metrics = {name: capped(experiment, units, one) for name, one in metrics.items()}
-        self._sums = summed(self._units, self._metrics)
+        self._units = units
+        self._missing = {name: missing[name] for name in metrics if name in missing}
+        self._order = list(metrics)
+        self._metrics = {
+            name: capped(caps.get(name, experiment.outlier_cap), units, one)
+            for name, one in metrics.items()
+            if name not in self._missing
+        }
+        self._before: dict[str, Metric] = {
+            column.name: Mean(column)
+            for metric in self._metrics.values()
+            for column in columns_before(metric)
+        }
+        # One query for all of them: what was before is part of the metrics' own sums.
+        # No metric's name begins with a blank.
+        every = self._metrics | {f" {name}": one for name, one in self._before.items()}
+        self._sums = summed(units, every)
         self._plan = plan
         self.treatments = [
             one.name for one in experiment.variants if one.name != experiment.control
         ]
+
+    @property
+    def observed(self) -> dict[str, int]:
+        """The units of each variant, in the plan's order."""
+        sums = next(iter(self._sums.values()), None)
+        found = (
+            self._units.observed()
+            if sums is None
+            else {name: int(one.n) for name, one in sums.items()}
+        )
+        return {one.name: found.get(one.name, 0) for one in self._experiment.variants}
+
+    def before(self) -> dict[str, dict[str, Effect]]:
+        """Return how the variants differed before, which chance alone had dealt."""
+        sums = {name: self._sums[f" {name}"] for name in self._before}
+        control = self._experiment.control
+        return effects(self._units, sums, self._before, control, self.treatments)
 
     def adjusted(self, confidence: float) -> dict[str, dict[str, Effect]]:
         found = self._effects(self._metrics, confidence)
@@ -368,12 +353,22 @@ class _Comparing:
         primary = {name: one for name, one in found.items() if name == deciding}
         others = {name: one for name, one in found.items() if name not in primary}
         told = with_adjusted(primary, "holm") | with_adjusted(others, "benjamini_hochberg")
-        return {name: told[name] for name in found}
+        told |= self._unmeasured(self._missing)
+        return {name: told[name] for name in self._order}
 
     def guardrails(self, confidence: float) -> dict[str, dict[str, Effect]]:
         planned = [one.metric for one in self._experiment.guardrails]
         measured = {name: one for name, one in self._metrics.items() if name in planned}
-        return self._effects(measured, confidence)
+        unmeasured = [name for name in self._missing if name in planned]
+        return self._effects(measured, confidence) | self._unmeasured(unmeasured)
+
+    def _unmeasured(self, names: Iterable[str]) -> dict[str, dict[str, Effect]]:
+        return {
+            name: dict.fromkeys(
+                self.treatments, Effect(math.nan, math.nan, refused=self._missing[name])
+            )
+            for name in names
+        }
 
     def _effects(
         self, metrics: Mapping[str, Metric], confidence: float
@@ -387,21 +382,6 @@ class _Comparing:
             confidence,
             self._plan,
         )
-
-
-def _unbalanced_before(
-    experiment: Experiment, units: pd.DataFrame, metrics: Mapping[str, Metric]
-) -> list[str]:
-    """Say which variants differed in a covariate, which chance alone had dealt."""
-    frame = UnitFrame(units)
-    before: dict[str, Metric] = {
-        name: Mean(metric.before)
-        for name, metric in metrics.items()
-        if isinstance(metric, Mean) and metric.before is not None
-    }
-    treatments = [v.name for v in experiment.variants if v.name != experiment.control]
-    found = effects(frame, summed(frame, before), before, experiment.control, treatments)
-    return [line for by_variant in found.values() for line in unbalanced(by_variant)]
 
 
 def _in_data_units(guardrail: Guardrail, money: Collection[str]) -> Guardrail:

@@ -78,6 +78,7 @@ def report_page(
             report=report,
             plan=plan,
             primary=primary.title.lower(),
+            deciding=primary.of(plan.unit).lower(),
             curved=curved.title.lower(),
             added=added.title.lower(),
             started=_day(started_at),

@@ -115,7 +115,7 @@ def metric_lines(report: Report, currency: Currency) -> list[Told]:
                 f"{report.control} {title.value(effect.control_mean, currency)}"
             )
             note = f"{means}; {stamp}" if stamp else means
-            label = f"{title.title} per {report.unit}, {variant}"
+            label = f"{title.of(report.unit)}, {variant}"
             found.append(told_effect(label, effect, title, currency, note))
     return found
 
@@ -259,7 +259,7 @@ def told_effect(label: str, effect: Effect, title: Title, currency: Currency, no
     between = f"{title.change(effect.low, currency)} to {title.change(effect.high, currency)}{said}"
     tone: Tone = "wait"
     if p is not None and not effect.low <= 0 <= effect.high:
-        tone = "good" if effect.difference > 0 else "bad"
+        tone = "good" if (effect.difference > 0) == (title.better == "higher") else "bad"
     return Told(label, words, between, effect.difference, effect.low, effect.high, note, tone)
 
 
@@ -282,7 +282,8 @@ def _worth(report: Report, variant: str, effect: Effect, currency: Currency) -> 
         return each
     total, low, high = (units * x for x in (effect.difference, effect.low, effect.high))
     note = f"{each.words} a {report.unit} ({each.between}), times {units:,} {report.unit}s in it"
-    if not title.money:
+    # What is no figure a unit, such as the average basket, adds up to nothing.
+    if not title.money or not title.each:
         return Told(
             variant, each.words, each.between, each.value, each.low, each.high, "", each.tone
         )

@@ -2,7 +2,7 @@
 
 Who has the plan and the figures comes to the same verdict; nobody's hopes enter it. A variant
 ships where its gain on the primary metric is proven, its likeliest size is worth acting on, and
-every guardrail holds. More of every primary metric is taken to be better.
+every guardrail holds. Which way is better the metric says: fewer complaints are a gain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ import msgspec
 
 from experiments.design import Experiment
 from experiments.effect import Effect
+from experiments.metric_titles import titled
 from experiments.non_inferiority import Guarded
 
 Action = Literal["ship", "stop", "continue"]
@@ -64,13 +65,14 @@ def verdict(
     unjudged = _not_judged(plan, ended, stopped)
     if unjudged is not None:
         return Verdict("stop" if stopped else "continue", unjudged, ended=ended)
+    gains = {variant: _gain(effect, plan.primary_metric) for variant, effect in effects.items()}
     found: dict[str, Finding] = {
         variant: _finding(variant, effect, guardrails, minimum, 1 - confidence)
-        for variant, effect in effects.items()
+        for variant, effect in gains.items()
     }
     ready = [variant for variant, finding in found.items() if finding == "gains"]
     if ready:
-        best = max(ready, key=lambda variant: effects[variant].difference or 0.0)
+        best = max(ready, key=lambda variant: gains[variant].difference or 0.0)
         held = "and every guardrail holds" if guardrails else "and the plan has no guardrails"
         also = "" if minimum is None else ", its likeliest size is worth acting on"
         why = f"{best} gains on {plan.primary_metric}{also}, {held}"
@@ -103,6 +105,18 @@ def _not_judged(plan: Experiment, ended: bool, stopped: bool) -> str | None:
         rest = "was stopped before it" if stopped else "it has not come"
         return f"the plan judges once, at its end, and {rest}"
     return None
+
+
+def _gain(effect: Effect, metric: str) -> Effect:
+    """Return an effect with what is better above 0."""
+    if titled(metric).better == "higher" or effect.difference is None:
+        return effect
+    return msgspec.structs.replace(
+        effect,
+        difference=-effect.difference,
+        low=None if effect.high is None else -effect.high,
+        high=None if effect.low is None else -effect.low,
+    )
 
 
 def _finding(

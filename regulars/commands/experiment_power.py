@@ -20,7 +20,8 @@ PICTURES = (".png", ".svg", ".pdf")
 
 def experiment_power(
     metric: Annotated[
-        str, typer.Option("--metric", help="margin, orders or redeemed; or COLUMN:KIND.")
+        str,
+        typer.Option("--metric", help="As a plan names it: margin, basket, spend:winsorised99."),
     ] = "margin",
     denominator: Annotated[
         str | None, typer.Option("--denominator", help="Column that a ratio divides by.")
@@ -57,10 +58,10 @@ def experiment_power(
 
     from experiments.design import Unit
     from experiments.duration import Arms, foresight_sentence
+    from experiments.metric_titles import titled
     from experiments.plan import METHODS, Method
     from foundation.money import MINOR_PER_MAJOR
     from regulars.assumptions import statements
-    from regulars.jobs.earned import MONEY
     from regulars.jobs.membership import held_by
     from regulars.jobs.power import Wanted, experiment_power, history_window
 
@@ -68,7 +69,7 @@ def experiment_power(
         raise RegularsError(f"--out {picture}: a picture ends in {', '.join(PICTURES)}")
     house = open_house()
     lake, now = real_shoppers(house), house.clock.now()
-    in_money = metric.partition(":")[0] in MONEY
+    in_money = titled(metric.partition(":")[0]).money
     wanted = Wanted(
         metric=metric,
         denominator=denominator,

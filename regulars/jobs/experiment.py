@@ -5,10 +5,11 @@ from datetime import datetime
 from adapters.postgres_admin import PostgresAdmin, StoredExperiment
 from experiments.design import Experiment, InvalidDesign, check
 from experiments.holdout import HOLDOUT, holdout_design
+from experiments.metric_catalogue import measured
+from experiments.metrics import InvalidMetric
 from foundation.decision import POLICY_WORDS, Policy
 from foundation.errors import RegularsError
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
-from regulars.jobs.earned import METRICS
 from segmentation.living import InvalidSegment, check_groups
 
 # Kinds that a variant may carry whole, since no word says their numbers.
@@ -37,12 +38,11 @@ def start_experiment(
             f"experiment {design.key!r}: key and salt {HOLDOUT!r} are the global holdout's; choose "
             f"others, or set the holdout with 'regulars experiment {HOLDOUT} SHARE'"
         )
-    unknown_metrics = [name for name in design.planned_metrics if name not in METRICS]
-    if unknown_metrics:
-        raise RegularsError(
-            f"experiment {design.key!r}: metric {unknown_metrics[0]!r} is none of "
-            f"{', '.join(METRICS)}"
-        )
+    for name in design.planned_metrics:
+        try:
+            measured(name, design.unit)
+        except InvalidMetric as fault:
+            raise InvalidDesign(f"experiment {design.key!r}: {fault}") from fault
     offers = admin.offer_ids()
     for variant in design.variants:
         if isinstance(variant.policy, Policy):

@@ -28,8 +28,8 @@ from recommender.policies import Eligible, slot_probabilities
 from recommender.policy_contest import Contest, contest
 from recommender.position_chances import position_chances
 from recommender.slate_value import slate_value
+from regulars.jobs.earned import with_metrics
 from regulars.jobs.recorded_scores import Scores
-from regulars.jobs.report import with_metrics
 
 # Records were written as JSON, to the last digit; more than rounding is another catalogue.
 SAME = 1e-6

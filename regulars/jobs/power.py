@@ -11,26 +11,35 @@ from typing import Any
 
 import ibis
 import msgspec
+import numpy as np
 import pandas as pd
 
+from experiments.analysis import UnitFrame
 from experiments.design import Unit
 from experiments.duration import USUAL_LOOKS, WANTED, Arms, Foresight, foresee
+from experiments.metric_catalogue import WORDED, Measured, measured
 from experiments.metric_words import read_metrics
-from experiments.metrics import Metric, rows
+from experiments.metrics import Metric, columns, rows
 from experiments.plan import Method
 from experiments.power import InvalidPower, intraclass_correlation
+from experiments.report import capped
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from regulars.jobs.assigned import UNIT_COLUMNS
-from regulars.jobs.earned import DAYS_BEFORE, MEASURED, METRICS, with_metrics
+from regulars.jobs.earned import DAYS_BEFORE, with_metrics
 
 WEEKS = 8
+# What a ratio of one's own may be made of.
+RATIO_COLUMNS = (*WORDED, "redeemed")
 HALVES = Arms({"control": 0.5, "treatment": 0.5})
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked: `metric` in the words of `experiment analyse`, effects as in `foresee`."""
+    """What is asked: `metric` as a plan names it, effects as in `foresee`.
+
+    With a `denominator` it is the ratio of two of RATIO_COLUMNS.
+    """
 
     metric: str = "margin"
     denominator: str | None = None
@@ -59,7 +68,9 @@ def experiment_power(
         InvalidPower: The history is shorter than the weeks asked for and the days before them.
         InvalidMetric: The metric is not one of the lake's.
     """
-    name, metric = _metric(wanted)
+    name, asked = _metric(wanted)
+    metric = asked.metric
+    needed = [column.name for column in columns(metric)]
     starts, ends = history_window(lake, wanted.weeks, now)
     came = _came(lake, wanted.unit, starts, ends, audience)
     if came.empty:
@@ -67,9 +78,9 @@ def experiment_power(
             f"nobody of the audience bought from {starts:%Y-%m-%d} to {ends:%Y-%m-%d}, so there is "
             "no history to plan from; choose another audience"
         )
-    measured = with_metrics(lake, *_as_if(came, starts, wanted.weeks))
+    seen = with_metrics(lake, *_as_if(came, starts, wanted.weeks), columns=needed)
     weeks = {
-        week: rows(metric, measured[measured["variant"] == str(week)])
+        week: _rows(asked, seen[seen["variant"] == str(week)])
         for week in range(1, wanted.weeks + 1)
     }
     found = foresee(
@@ -120,16 +131,23 @@ def history_window(lake: Lake, weeks: int, now: datetime) -> tuple[datetime, dat
     return starts, ends
 
 
-def _metric(wanted: Wanted) -> tuple[str, Metric]:
+def _metric(wanted: Wanted) -> tuple[str, Measured]:
     text, denominator = wanted.metric, wanted.denominator
-    if text in MEASURED and denominator is None:
-        return text, MEASURED[text]
-    ((name, asked),) = read_metrics([text], METRICS, denominator).items()
-    unknown = [c for c in (asked.column, denominator) if c is not None and c not in METRICS]
+    if denominator is None:
+        return text, measured(text, wanted.unit)
+    ((name, asked),) = read_metrics([text], RATIO_COLUMNS, denominator).items()
+    unknown = [c for c in (asked.column, denominator) if c not in RATIO_COLUMNS]
     if unknown:
-        raise InvalidPower(f"metric {unknown[0]!r} is none of {', '.join(METRICS)}")
-    told = name if denominator is None else f"{name} / {denominator}"
-    return told, asked.metric(denominator=denominator)
+        raise InvalidPower(
+            f"column {unknown[0]!r} of a ratio is none of {', '.join(RATIO_COLUMNS)}"
+        )
+    return f"{name} / {denominator}", Measured(asked.metric(denominator=denominator))
+
+
+def _rows(asked: Measured, units: pd.DataFrame) -> np.ndarray:
+    if units.empty:
+        return np.empty((0, len(columns(asked.metric))))
+    return rows(capped(asked.cap, UnitFrame(units), asked.metric), units)
 
 
 def _came(
@@ -172,14 +190,15 @@ def _alike(lake: Lake, came: pd.DataFrame, ends: datetime, metric: Metric) -> di
     """Return how alike the members of a cluster are over the longest duration, and their number."""
     # Every member as a unit of her own, from when her cluster came in.
     each = came.assign(unit_id=came["customer_id"], variant="")
-    measured = with_metrics(lake, each, ends).merge(
+    needed = [column.name for column in columns(metric)]
+    seen = with_metrics(lake, each, ends, columns=needed).merge(
         came[["customer_id", "unit_id"]].rename(
             columns={"customer_id": "unit_id", "unit_id": "cluster"}
         ),
         on="unit_id",
     )
-    values = rows(metric, measured)[:, 0]
-    cluster = measured["cluster"].to_numpy(dtype=object)
+    values = rows(metric, seen)[:, 0]
+    cluster = seen["cluster"].to_numpy(dtype=object)
     members = len(values) / max(len(set(cluster)), 1)
     try:
         return {"alike": intraclass_correlation(values, cluster), "members": members}

@@ -14,13 +14,15 @@ from typing import NamedTuple
 import msgspec
 import pandas as pd
 
-from experiments.analysis import Plan
+from experiments.analysis import Always, AtLook, Plan, UnitFrame
 from experiments.contamination import contamination_faults
 from experiments.design import Experiment
 from experiments.first_crossing import Judged, first_crossing
 from experiments.health import SAMPLE_RATIO_ALARM, split_places, where_it_sits
 from experiments.looks import Look, newest_look, planned_end, reached_looks
-from experiments.metrics import Mean
+from experiments.metric_catalogue import SELECTED, USUAL, Measured, measured
+from experiments.metric_titles import titled
+from experiments.metrics import Metric, columns
 from experiments.novelty import novelty
 from experiments.offer_table import OfferTable, offer_table
 from experiments.over_time import over_time
@@ -33,13 +35,16 @@ from experiments.report import (
     sequence_units,
 )
 from experiments.sample_ratio_sequence import SampleRatioSequence, sample_ratio_sequence
+from experiments.unit_checks import check_assigned
 from experiments.verdict import verdict
 from experiments.who_gained import WhoGained, who_gained
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from regulars.jobs.assigned import assigned_decisions, assigned_units
-from regulars.jobs.earned import MEASURED, MONEY, daily_changes, margin_by, with_metrics
+from regulars.jobs.earned import daily_changes, margin_by, unit_columns
 from regulars.jobs.exposed import event_faults, exposures
+from regulars.jobs.lake_units import LakeUnits
+from regulars.jobs.metric_data import missing_data
 from regulars.jobs.segments_before import SegmentsBefore, segments_before
 
 # The segmentation of the table of offers, unless the plan names another one.
@@ -115,7 +120,7 @@ def experiment_report(
             report.metrics.get(design.primary_metric, {}),
             report.guardrails,
             _fault(report),
-            minimum_effect(design, MONEY),
+            minimum_effect(design, report.money),
             ended=end is not None and look is None,
             stopped=stopped,
             confidence=report.confidence,
@@ -143,7 +148,7 @@ def _first_decided(
         effects = report.metrics.get(design.primary_metric, {})
         walked.append(Judged(look, effects, report.guardrails, _fault(report)))
         last = look is looks[-1]
-        minimum = minimum_effect(design, MONEY)
+        minimum = minimum_effect(design, report.money)
         decided = first_crossing(design, walked, minimum, stopped and last, report.confidence)
         if last or decided.verdict.action != "continue":
             # What is only told, not judged, is worked out for the look that is shown alone.
@@ -171,7 +176,7 @@ class _Known(NamedTuple):
 
     report: Report
     units: pd.DataFrame
-    table: pd.DataFrame
+    rows: LakeUnits
     decisions: pd.DataFrame
     window: _Window
     looks: Plan
@@ -220,7 +225,13 @@ def _judged(
 ) -> _Known:
     until = window.until
     firsts = units.groupby(["unit_id", "variant"], as_index=False).agg(since=("since", "min"))
-    table = with_metrics(lake, units, window.ends, window.contact_costs, until)
+    check_assigned(design, firsts)
+    asked = planned_metrics(design)
+    metrics = {name: one.metric for name, one in asked.items()}
+    needed = dict.fromkeys(column.name for one in metrics.values() for column in columns(one))
+    rows = LakeUnits(
+        lake, unit_columns(lake, units, window.ends, needed, window.contact_costs, until)
+    )
     exposed = exposures(lake, design, units, until)
     events = event_faults(lake, units, decisions, until)
     faults, warnings = contamination_faults(design, exposed)
@@ -228,18 +239,21 @@ def _judged(
     sequence = sample_ratio_sequence(firsts, planned, SAMPLE_RATIO_ALARM)
     report = analyse(
         design,
-        table,
-        MEASURED,
+        rows,
+        metrics,
         look=look,
         ended=ended,
-        money=MONEY,
+        money=[name for name in metrics if titled(name).money],
         faults=[*_alarm(sequence), *faults],
         warnings=[
             *_counted(design, window),
             *_unjudged(design, firsts, ended),
+            *_selected(metrics),
             *warnings,
             *events.warnings(),
         ],
+        caps={name: one.cap for name, one in asked.items() if one.cap is not None},
+        missing=missing_data(lake, metrics),
     )
     report = msgspec.structs.replace(
         report, sequence=sequence, contamination=exposed, event_faults=events
@@ -247,7 +261,26 @@ def _judged(
     if not report.sample_ratio.holds or sequence.alarm_unit is not None:
         report = _located(lake, design, report, decisions, until)
     looks = planned_looks(design, look, ended)
-    return _Known(report, units, table, decisions, window, looks)
+    return _Known(report, units, rows, decisions, window, looks)
+
+
+def planned_metrics(design: Experiment) -> dict[str, Measured]:
+    """Return the metrics of a plan by name, the one that decides first, and the usual ones.
+
+    Raises:
+        InvalidMetric: The plan names one that nobody knows.
+    """
+    return {name: measured(name, design.unit) for name in (*design.planned_metrics, *USUAL)}
+
+
+def _selected(metrics: Mapping[str, Metric]) -> list[str]:
+    """Say which metrics compare customers that the variants may have chosen."""
+    return [
+        f"{name} is of {SELECTED[name]}, which a variant may change as well: it tells no cause by "
+        "itself"
+        for name in metrics
+        if name in SELECTED
+    ]
 
 
 def _counted(design: Experiment, window: _Window) -> list[str]:
@@ -318,17 +351,20 @@ def _stores(lake: Lake, design: Experiment) -> dict[str, str]:
 
 def _told(lake: Lake, design: Experiment, known: _Known) -> Report:
     """Return the report with the effects over time, by week and by segment, if it is healthy."""
-    report, units, table, decisions, window, looks = known
+    report, units, rows, decisions, window, looks = known
     if not report.healthy:
         return report
     keys = ["unit_id", "variant"]
+    table = rows.frame
     firsts = units.groupby(keys, as_index=False).agg(since=("since", "min"))
-    firsts = firsts.merge(table, on=keys).rename(columns={"margin_before": "before"})
-    primary = MEASURED[design.primary_metric]
-    adjusted = isinstance(primary, Mean) and primary.before is not None
+    firsts = firsts.merge(table, on=keys)
+    decides = measured(design.primary_metric, design.unit)
+    primary = decides.metric
+    cap = design.outlier_cap if decides.cap is None else decides.cap
     treatments = [one.name for one in design.variants if one.name != design.control]
     until, costs = window.until, window.contact_costs
-    daily = daily_changes(lake, units, window.ends, design.primary_metric, costs, until)
+    moving = [column.name for column in columns(primary)]
+    daily = daily_changes(lake, units, window.ends, moving, costs, until)
     # Weeks beyond a window still say whether the effect lasts.
     weekly = margin_by(lake, units, until, "week", costs)
     entered = firsts["since"] + pd.Timedelta(days=design.follow_up_days or 0)
@@ -338,16 +374,26 @@ def _told(lake: Lake, design: Experiment, known: _Known) -> Report:
         report,
         over_time=over_time(
             design.primary_metric,
-            entering if adjusted else entering.assign(before=0.0),
+            primary,
+            entering,
             daily,
             until,
             design.control,
             treatments,
             sequence_units(design),
-            design.outlier_cap if isinstance(primary, Mean) else None,
+            cap,
             report.confidence,
         ),
-        novelty=novelty(TOLD, firsts, weekly, until, design.control, treatments, report.confidence),
+        novelty=novelty(
+            TOLD,
+            firsts,
+            weekly,
+            until,
+            design.control,
+            treatments,
+            report.confidence,
+            Always(sequence_units(design)) if isinstance(looks, AtLook) else looks,
+        ),
         who_gained=_gained(design, report, table, before, treatments, looks),
         offer_table=_offers(design, report, table, before, decisions, looks),
     )
@@ -363,6 +409,13 @@ def _segments(lake: Lake, design: Experiment, units: pd.DataFrame) -> SegmentsBe
     return segments_before(lake, design.segments, units["since"].min())
 
 
+def _capped(design: Experiment, table: pd.DataFrame, name: str) -> Metric:
+    """Return a metric capped as everywhere in the report."""
+    asked = measured(name, design.unit)
+    level = design.outlier_cap if asked.cap is None else asked.cap
+    return capped(level, UnitFrame(table), asked.metric)
+
+
 def _gained(
     design: Experiment,
     report: Report,
@@ -374,7 +427,7 @@ def _gained(
     primary = design.primary_metric
     return who_gained(
         primary,
-        capped(design, table, MEASURED[primary]),
+        _capped(design, table, primary),
         table,
         before.rows.rename(columns={"customer_id": "unit_id"}),
         design.segments,
@@ -407,7 +460,7 @@ def _offers(
     )
     return offer_table(
         TOLD,
-        capped(design, table, MEASURED[TOLD]),
+        _capped(design, table, TOLD),
         units,
         segmentation,
         {v.name: v.offers or [] for v in design.variants if v.name != design.control},

@@ -120,7 +120,7 @@ def _effect(report: Report, name: str, variant: str, effect: Effect, currency: C
     with box("article", "effect", data_metric=name, data_variant=variant):
         with box("div", "words"):
             with box("h3"):
-                text("span", f"{metric.title} per {report.unit}")
+                text("span", metric.of(report.unit))
                 if metric.money:
                     text("span", "assumed", "tag assumed")
             if effect.difference is not None:

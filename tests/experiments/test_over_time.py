@@ -6,10 +6,12 @@ import pytest
 
 from experiments.aggregates import Aggregates
 from experiments.compare import compare_always
+from experiments.metrics import Column, Mean
 from experiments.over_time import MOST_POINTS, over_time
 
 START = datetime(2026, 5, 4, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
+SPENT = Mean(Column("value"), Column("before"))
 
 
 def world(days=10, n=400, gain=0.0, seed=1):
@@ -35,7 +37,7 @@ def world(days=10, n=400, gain=0.0, seed=1):
 
 def test_each_day_is_what_a_report_of_that_day_would_have_said():
     units, daily = world()
-    curve = over_time("margin", units, daily, START + 9.9 * DAY, "off", ["on"], 400)
+    curve = over_time("margin", SPENT, units, daily, START + 9.9 * DAY, "off", ["on"], 400)
     # The last hours of the report reach into an eleventh day.
     assert [one.day for one in curve.days][:2] == ["2026-05-04", "2026-05-05"]
     assert len(curve.days) == 11
@@ -60,7 +62,7 @@ def test_the_whole_curve_holds_the_truth():
     left_out = 0
     for seed in range(60):
         units, daily = world(gain=5.0, seed=seed)
-        curve = over_time("margin", units, daily, START + 9 * DAY, "off", ["on"], 400)
+        curve = over_time("margin", SPENT, units, daily, START + 9 * DAY, "off", ["on"], 400)
         joined = (units["since"] - units["since"].min()).dt.days
         for at, day in enumerate(curve.days):
             # What was planted by then, a mean over those who had joined.
@@ -72,7 +74,7 @@ def test_the_whole_curve_holds_the_truth():
 
 def test_a_long_experiment_is_drawn_in_few_points_with_the_last_day_among_them():
     units, daily = world(days=5, n=100)
-    curve = over_time("margin", units, daily, START + 200 * DAY, "off", ["on"], 400)
+    curve = over_time("margin", SPENT, units, daily, START + 200 * DAY, "off", ["on"], 400)
     assert len(curve.days) <= MOST_POINTS
     assert curve.days[-1].day == (START + 200 * DAY).date().isoformat()
 
@@ -83,12 +85,17 @@ def test_large_values_are_capped_as_planned():
         [daily, pd.DataFrame([("c-1", daily["day"].min(), 1e7)], columns=daily.columns)]
     )
     until = START + 9 * DAY
-    capped = over_time("margin", units, wild, until, "off", ["on"], 400, cap=0.99).days[-1].effect
-    plain = over_time("margin", units, wild, until, "off", ["on"], 400).days[-1].effect
+    capped = (
+        over_time("margin", SPENT, units, wild, until, "off", ["on"], 400, cap=0.99).days[-1].effect
+    )
+    plain = over_time("margin", SPENT, units, wild, until, "off", ["on"], 400).days[-1].effect
     assert abs(capped.difference) < 100 < plain.mean
 
 
 def test_a_report_that_ends_at_midnight_has_no_empty_day():
     units, daily = world()
     until = datetime(2026, 5, 8, tzinfo=UTC)
-    assert over_time("margin", units, daily, until, "off", ["on"], 400).days[-1].day == "2026-05-07"
+    assert (
+        over_time("margin", SPENT, units, daily, until, "off", ["on"], 400).days[-1].day
+        == "2026-05-07"
+    )

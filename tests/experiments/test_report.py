@@ -13,7 +13,8 @@ from experiments.assignment import variant_of
 from experiments.design import Experiment, InvalidDesign, Variant, content_hash
 from experiments.looks import Look
 from experiments.plan import StopRule
-from experiments.report import InvalidUnits, Report, analyse, summary_lines
+from experiments.report import Report, analyse, summary_lines
+from experiments.unit_checks import InvalidUnits
 from experiments.welch import Moments, difference, relative
 from foundation.errors import RegularsError
 from foundation.money import Currency

@@ -8,11 +8,12 @@ import pytest
 
 from adapters.duckdb_lake import DuckDbLake
 from experiments.design import Experiment, Variant
+from experiments.metric_catalogue import USUAL
 from experiments.report import analyse
 from foundation.contracts import TABLES
 from foundation.money import Currency
 from regulars.jobs.assigned import assigned_units
-from regulars.jobs.earned import METRICS, with_metrics
+from regulars.jobs.earned import with_metrics
 from regulars.jobs.measure import Measured, planted_effects
 from regulars.jobs.simulate import Simulated
 
@@ -116,7 +117,7 @@ def test_figures_and_lines_name_every_variant_with_its_truth(lake: DuckDbLake) -
         for n, (customer_id, _, _, planted) in enumerate(visits)
     ]
     put(lake, "purchases", lines)
-    report = analyse(of, with_metrics(lake, assigned_units(lake, of), UNTIL), METRICS)
+    report = analyse(of, with_metrics(lake, assigned_units(lake, of), UNTIL), USUAL)
     measured = Measured(of, Simulated(decisions=12), report, planted_effects(lake, of), ["so"])
 
     figures = measured.figures()

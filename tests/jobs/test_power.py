@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
+from experiments.metrics import InvalidMetric
 from experiments.power import InvalidPower
 from foundation.contracts import TABLES
 from foundation.errors import NothingToDo
@@ -110,8 +111,10 @@ def test_a_history_too_short_says_how_long_it_may_be(shop: DuckDbLake) -> None:
     assert history_window(shop, 6, NOW)[0] == NOW - timedelta(weeks=6, minutes=1, microseconds=-1)
     with pytest.raises(InvalidPower, match="ask for 6 weeks at most"):
         experiment_power(shop, Wanted(weeks=7), NOW)
-    with pytest.raises(InvalidPower, match="none of margin"):
+    with pytest.raises(InvalidMetric, match="none of margin"):
         experiment_power(shop, Wanted("smiles"), NOW)
+    with pytest.raises(InvalidPower, match="'smiles' of a ratio is none of margin"):
+        experiment_power(shop, Wanted("margin", "smiles"), NOW)
 
 
 def test_an_empty_lake_says_what_to_load(lake: DuckDbLake) -> None:

@@ -15,11 +15,12 @@ from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, InvalidDesign, Variant
 from experiments.plan import StopRule
-from experiments.report import InvalidUnits, summary_lines
+from experiments.report import summary_lines
+from experiments.unit_checks import InvalidUnits
 from foundation.contracts import TABLES
 from foundation.errors import NothingToDo, RegularsError
 from regulars.jobs.assigned import assigned_units
-from regulars.jobs.earned import METRICS, with_metrics
+from regulars.jobs.earned import USUAL_COLUMNS, with_metrics
 from regulars.jobs.experiment import start_experiment
 from regulars.jobs.report import experiment_report
 
@@ -102,7 +103,7 @@ def figures(lake: DuckDbLake, of: Experiment) -> dict[str, tuple[float, float, f
     """Each unit's margin, orders and redeemed."""
     table = with_metrics(lake, assigned_units(lake, of), UNTIL)
     assert not table["unit_id"].duplicated().any()
-    assert list(table.columns) == ["unit_id", "variant", *METRICS, "margin_before"]
+    assert list(table.columns) == ["unit_id", "variant", *USUAL_COLUMNS]
     return {
         row["unit_id"]: (row["margin"], row["orders"], row["redeemed"])
         for row in table.to_dict("records")
