@@ -266,7 +266,7 @@ def _offer(offer_id: str, n: int) -> dict[str, Any]:
         "stores": [],
         "scope": [],
         # A quarter of the offers is for some customers only.
-        "eligibility": {"feature": "recency_days", "op": "<", "value": 30} if n % 4 == 0 else None,
+        "eligibility": {"feature": "recency_days", "is": "<", "value": 30} if n % 4 == 0 else None,
         "total_cap": 1_000_000 if n % 5 == 0 else None,
         "customer_cap": 1,
         "budget": None,

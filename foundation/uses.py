@@ -31,6 +31,12 @@ class Limits:
     stock: int | None = None
     store_stock: Mapping[str, int] | None = None
 
+    @property
+    def scarce(self) -> bool:
+        """Whether a customer's use leaves less to the others."""
+        limits = (self.total_cap, self.budget, self.stock, self.store_stock)
+        return any(limit is not None for limit in limits)
+
 
 NO_LIMITS = Limits(cost=0)
 

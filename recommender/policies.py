@@ -53,7 +53,17 @@ def draw_slate(
         limit: Slots, at least 0.
         random: Source of chance; the same seed draws the same slate.
     """
-    ranking = ranked(eligible, scores)
+    return draw_ranked(policy, ranked(eligible, scores), scores, limit, random)
+
+
+def draw_ranked(
+    policy: Policy,
+    ranking: list[Eligible],
+    scores: Mapping[str, float],
+    limit: int,
+    random: Random,
+) -> Drawn:
+    """Draw as `draw_slate` from offers that are `ranked` already."""
     ways = ways_of(policy, ranking, scores)
     way = _choose(ways, random)
     slate: list[Eligible] = []
@@ -182,7 +192,15 @@ class _Nothing:
 
 def ranked(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:
     """Return offers by score, the order in which ways are told what is allowed."""
-    return sorted(eligible, key=lambda o: (-scores[o.offer_id], -o.priority, o.offer_id))
+    return by_score(sorted(eligible, key=lambda o: (-o.priority, o.offer_id)), scores)
+
+
+def by_score(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:
+    """Return offers as `ranked`, of those in the order in which ties in score go."""
+    told = [scores[offer.offer_id] for offer in eligible]
+    # A key that is a method of a list costs a fifth of a function of ours.
+    order = sorted(range(len(told)), key=told.__getitem__, reverse=True)
+    return [eligible[place] for place in order]
 
 
 def ways_of(

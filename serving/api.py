@@ -1,22 +1,23 @@
 """HTTP: the service under /v1, health and metrics. Errors are problem+json (RFC 9457)."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from serving import metrics
 from serving.openapi import describe
-from serving.problems import Problem, add_problems
+from serving.problems import Problem, add_problems, told
 from serving.routes.decisions import add_decisions
 from serving.routes.health import add_health
 from serving.routes.uses import add_uses
 from serving.service import DecisionService
+from serving.wire import Endpoint
 
 
 def create_app(service: DecisionService) -> FastAPI:
@@ -38,8 +39,7 @@ def create_app(service: DecisionService) -> FastAPI:
         redoc_url=None,
     )
     add_problems(app)
-    app.add_middleware(Watched)
-    add_decisions(app, service)
+    app.add_middleware(Watched, direct=add_decisions(app, service))
     add_uses(app, service)
     add_health(app, service)
     describe(app)
@@ -47,10 +47,16 @@ def create_app(service: DecisionService) -> FastAPI:
 
 
 class Watched:
-    """Times every request, and answers a fault of our own as a problem that the log explains."""
+    """Times every request, and answers a fault of our own as a problem that the log explains.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        direct: Endpoints of POST by path that FastAPI documents but does not call: looking for
+            their route and what they depend on would cost as much as a decision.
+    """
+
+    def __init__(self, app: ASGIApp, direct: Mapping[str, Endpoint]) -> None:
         self._app = app
+        self._direct = direct
         self._log = structlog.get_logger("serving")
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -65,8 +71,13 @@ class Watched:
                 status = message["status"]
             await send(message)
 
+        path = scope["path"]
+        direct = self._direct.get(path) if scope["method"] == "POST" else None
         try:
-            await self._app(scope, receive, sent)
+            if direct is None:
+                await self._app(scope, receive, sent)
+            else:
+                await _answer(direct, scope, receive, sent)
         except Exception as error:
             self._log.error("fault", path=scope["path"], exc_info=error)
             if status:
@@ -76,6 +87,18 @@ class Watched:
         finally:
             # Not the path itself: a scanner would make as many series as it has guesses.
             route = scope.get("route")
-            path = "other" if route is None else route.path
-            seconds = time.perf_counter() - started
-            metrics.SECONDS.labels(path, str(status or 499)).observe(seconds)
+            if direct is None:
+                path = "other" if route is None else route.path
+            metrics.count_request(path, status or 499, time.perf_counter() - started)
+
+
+async def _answer(endpoint: Endpoint, scope: AsgiScope, receive: Receive, send: Send) -> None:
+    """Answer a request by its endpoint, errors of ours as problems."""
+    try:
+        response = await endpoint(Request(scope, receive))
+    except Exception as error:
+        problem = told(error)
+        if problem is None:
+            raise
+        response = problem.response()
+    await response(scope, receive, send)

@@ -45,6 +45,20 @@ def shared_offers(offers: Sequence[Offer], experiments: Sequence[Experiment]) ->
     return found
 
 
+def shares_of(
+    customer_id: str, profile: Profile | None, sharing: Sequence[Experiment]
+) -> tuple[str | None, ...]:
+    """Return her variants in the experiments that share offers out: who has the same has the same
+    arms. None where she has none.
+    """
+    units = [unit_of(experiment, customer_id, profile) for experiment in sharing]
+    variants = [
+        None if unit is None else assigned_variant(experiment, unit)
+        for experiment, unit in zip(sharing, units, strict=True)
+    ]
+    return tuple([None if variant is None else variant.name for variant in variants])
+
+
 def arms_of(
     customer_id: str, profile: Profile | None, shared: Mapping[str, Shared]
 ) -> dict[str, Arm]:

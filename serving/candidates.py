@@ -9,22 +9,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from foundation.offer import Offer
+from foundation.rule_profile import Judge
 from serving.catalogue import Catalogue
-from serving.eligibility import is_open, unfit
+from serving.eligibility import unfit
 
 # Channels and stores come from requests: what is kept of them stays bounded.
 MOST_KEPT = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """What may be shown from `since` until before `until`, and one code for each other offer.
 
-    `open` ones are for all who have not used them up; the others are `judged` for each customer.
+    `rules` are those of the offers, each once: who passes the same ones may be shown the same.
     """
 
-    open: Sequence[Offer]
-    judged: Sequence[Offer]
+    offers: Sequence[Offer]
+    rules: Sequence[Judge]
     refusals: Mapping[str, str]
     since: datetime
     until: datetime
@@ -39,28 +40,25 @@ class CandidateLists:
 
     def at(self, at: datetime, channel: str, store_id: str | None) -> Candidates:
         """Return what may be shown there and then."""
-        found = self._kept.get((channel, store_id))
+        place = (channel, self._catalogue.named_store(store_id))
+        found = self._kept.get(place)
         if found is None or not found.since <= at < found.until:
             found = self._gathered(at, channel, store_id)
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            self._kept[channel, store_id] = found
+            self._kept[place] = found
         return found
 
     def _gathered(self, at: datetime, channel: str, store_id: str | None) -> Candidates:
-        groups: dict[bool, list[Offer]] = {True: [], False: []}
-        refusals: dict[str, str] = {}
-        for offer in self._catalogue.offers:
-            reason = unfit(offer, self._catalogue, at, channel, store_id)
-            if reason is None:
-                groups[is_open(offer)].append(offer)
-            else:
-                refusals[offer.offer_id] = reason
-        changes = [t for o in self._catalogue.offers for t in (o.valid_from, o.valid_to)]
+        catalogue = self._catalogue
+        codes = {o.offer_id: unfit(o, catalogue, at, channel, store_id) for o in catalogue.offers}
+        fit = [offer for offer in catalogue.offers if codes[offer.offer_id] is None]
+        rules = (catalogue.rules.get(offer.offer_id) for offer in fit)
+        changes = [t for o in catalogue.offers for t in (o.valid_from, o.valid_to)]
         return Candidates(
-            groups[True],
-            groups[False],
-            refusals,
+            fit,
+            [rule for rule in dict.fromkeys(rules) if rule is not None],
+            {offer_id: code for offer_id, code in codes.items() if code is not None},
             max((t for t in changes if t <= at), default=datetime.min.replace(tzinfo=UTC)),
             min((t for t in changes if t > at), default=datetime.max.replace(tzinfo=UTC)),
         )

@@ -1,5 +1,6 @@
 """The catalogue: offers and running experiments as the service holds them in memory."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -53,6 +54,31 @@ class Catalogue:
         }
 
     @cached_property
+    def by_tie(self) -> Sequence[Offer]:
+        """Offers in the order in which a policy breaks ties in score."""
+        return sorted(self.offers, key=lambda offer: (-offer.priority, offer.offer_id))
+
+    @cached_property
+    def scarce(self) -> Sequence[Offer]:
+        """The offers of which others may leave her none."""
+        return [offer for offer in self.offers if offer.limits.scarce]
+
+    def named_store(self, store_id: str | None) -> str | None:
+        """Return a store; all that no offer names are one, which is no store's id."""
+        return store_id if store_id is None or store_id in self._stores else ""
+
+    @cached_property
+    def _stores(self) -> frozenset[str]:
+        stocked = (offer.limits.store_stock or () for offer in self.offers)
+        return frozenset().union(*(offer.stores for offer in self.offers), *stocked)
+
+    @cached_property
+    def sharing(self) -> Sequence[Experiment]:
+        """The experiments whose variants share an offer out."""
+        found = {one.experiment.key: one.experiment for one in self.shared.values()}
+        return list(found.values())
+
+    @cached_property
     def shared(self) -> Mapping[str, Shared]:
         """The limited offers that several variants show, by id."""
         return shared_offers(self.offers, self.trials)
@@ -65,13 +91,18 @@ class Catalogue:
         own, never silently false. An audience of such a kind holds nobody, and `waiting` says why.
         """
         rules: dict[str, Judge] = {}
+        # Offers of the same rule are judged by one function, once.
+        judges: dict[str, Judge] = {}
         pending: set[str] = set()
         invalid: set[str] = set()
         for offer in self.offers:
             if offer.eligibility is None:
                 continue
+            written = json.dumps(offer.eligibility, sort_keys=True)
             try:
-                rules[offer.offer_id] = judge(read_rule(offer.eligibility, vocabulary))
+                if written not in judges:
+                    judges[written] = judge(read_rule(offer.eligibility, vocabulary))
+                rules[offer.offer_id] = judges[written]
             except UnknownName:
                 pending.add(offer.offer_id)
             except InvalidRule:

@@ -1,9 +1,9 @@
 """One decision: from a request and what is known to a drawn slate and its record. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from random import Random
 
 import numpy as np
@@ -24,13 +24,11 @@ from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
-from recommender.policies import draw_slate
+from recommender.policies import after, by_score, draw_ranked
 from recommender.value import levered
-from serving.arms import arms_of
-from serving.assign import assign, offers_of, policy_of
-from serving.candidates import CandidateLists
+from serving.assign import assign, policy_of
 from serving.catalogue import Catalogue
-from serving.eligibility import refusal
+from serving.lineup import Lineup, Lineups
 from serving.messages import DecisionRequest
 from serving.reasons import Reasons
 from serving.scoring import Scorer
@@ -59,8 +57,15 @@ class Knowledge:
     reasons: Reasons | None = None
 
     @cached_property
-    def candidates(self) -> CandidateLists:
-        return CandidateLists(self.catalogue)
+    def lineups(self) -> Lineups:
+        return Lineups(self.catalogue)
+
+    def holding(self, held: Mapping[str, Held]) -> "Knowledge":
+        """Return the same knowledge with other uses held."""
+        newer = replace(self, held=held)
+        # Lineups are of the catalogue, and dear to put together again twice a second.
+        newer.__dict__["lineups"] = self.lineups
+        return newer
 
 
 def decide(
@@ -88,28 +93,29 @@ def decide(
     named = policy_of(variants)
     default = known.default_policy
     policy = default if named is None else named_policy(named, default.exploration)
-    restricted = offers_of(variants)
-    eligible, refusals = _eligible(request, profile, facts, state, known, restricted, at)
+    scored = policy.scored
+    assigned = list(zip(assignments, variants, strict=True))
+    lineup = known.lineups.of(request, profile, facts, state, assigned, known.held, at)
     context = _context(request)
     causes = list(known.causes)
     # A lever weighs money; a response's score stays a probability.
-    levers = {o.offer_id: o.lever for o in eligible if o.lever != 1 and policy.scored == "uplift"}
+    levers = lineup.levers if scored == "uplift" else {}
     own = None
     try:
-        own = _levered(_own_scores(policy, profile, eligible, known, request, context, at), levers)
+        own = _levered(_own_scores(scored, profile, lineup, known, request, context, at), levers)
     except RegularsError as error:
         causes.append(str(error))
-    unscored = policy.scored not in (None, "popular") and own is None
-    without = _without_posterior(policy, eligible)
+    unscored = scored not in (None, "popular") and own is None
+    without = _without_posterior(policy, lineup.offers)
     if without is not None:
         causes.append(f"the thompson policy has no posterior for offer {without!r}; add it")
     # Without a profile, a sound model or a belief nothing can be chosen for her: the popular
     # offers, and the answer says so. A holdout's empty slate needs neither.
     fallback = unscored or without is not None
     drawn_by = Policy("popular") if fallback else policy
-    scores = {o.offer_id: o.popularity for o in eligible} if own is None else own
-    near = _affinities(profile, eligible, known)
-    slates = _slates(request, drawn_by, eligible, scores, near, fallback, known, Random(seed))  # noqa: S311
+    scores = dict(lineup.popularity) if own is None else own
+    near = None if profile is None else _affinities(profile, lineup, known)
+    slates = _slates(request, drawn_by, lineup, scores, near, fallback, known, Random(seed))  # noqa: S311
     told = None if profile is None else b"" if near is None else near.astype("<f4").tobytes()
     return DecisionRecord(
         decision_id=decision_id,
@@ -123,64 +129,20 @@ def decide(
         assignments=assignments,
         policy=drawn_by,
         scores=scores,
-        refusals=refusals,
+        refusals=dict(lineup.refusals),
         slates=slates,
         seed=seed,
         propensity_valid=not fallback,
         causes=causes,
         versions=Versions(
             catalogue=known.catalogue.version,
-            model=_model(policy, known),
+            model=_model(scored, known),
             snapshot=known.snapshot,
             features=known.feature_hash,
         ),
         affinity=told,
-        levers={} if own is None else levers,
+        levers={} if own is None else dict(levers),
     )
-
-
-def _eligible(
-    request: DecisionRequest,
-    profile: Profile | None,
-    facts: Facts,
-    state: LiveState,
-    known: Knowledge,
-    restricted: frozenset[str] | None,
-    at: datetime,
-) -> tuple[list[Offer], dict[str, str]]:
-    """Return the offers that may be shown, and one refusal code for each other one."""
-    store_id = request.context.store_id
-    candidates = known.candidates.at(at, request.channel, store_id)
-    refusals = dict(candidates.refusals)
-    arms = arms_of(request.customer_id, profile, known.catalogue.shared)
-    asked = {placement.name for placement in request.placements}
-    used_any = bool(state.redemptions) or (profile is not None and bool(profile.redemptions))
-    # Who has used nothing yet has used nothing up.
-    eligible = [] if used_any else list(candidates.open)
-    judged = [*candidates.open, *candidates.judged] if used_any else candidates.judged
-    for offer in judged:
-        reason = refusal(
-            offer,
-            known.catalogue,
-            facts,
-            profile,
-            state,
-            store_id=store_id,
-            held=known.held,
-            arm=arms.get(offer.offer_id),
-        )
-        if reason is None and offer.placements and asked.isdisjoint(offer.placements):
-            reason = "wrong_placement"
-        if reason is None:
-            eligible.append(offer)
-        else:
-            refusals[offer.offer_id] = reason
-    if restricted is not None:
-        # Her variant comes first: what it leaves out is no candidate for her at any time.
-        left_out = known.catalogue.by_id.keys() - restricted
-        eligible = [offer for offer in eligible if offer.offer_id in restricted]
-        refusals |= dict.fromkeys(left_out, "not_in_variant")
-    return eligible, refusals
 
 
 def named_policy(name: str | Policy, exploration: float) -> Policy:
@@ -190,6 +152,11 @@ def named_policy(name: str | Policy, exploration: float) -> Policy:
     """
     if isinstance(name, Policy):
         return name
+    return _policy_of_word(name, exploration)
+
+
+@lru_cache(maxsize=64)
+def _policy_of_word(word: str, exploration: float) -> Policy:
     kinds: dict[str, Policy] = {
         "response": Policy("response", exploration),
         "uplift": Policy("uplift", exploration),
@@ -198,10 +165,10 @@ def named_policy(name: str | Policy, exploration: float) -> Policy:
         "random": Policy("random", 1.0),
         "none": Policy("none"),
     }
-    return kinds[name]
+    return kinds[word]
 
 
-def _without_posterior(policy: Policy, eligible: list[Offer]) -> str | None:
+def _without_posterior(policy: Policy, eligible: Sequence[Offer]) -> str | None:
     """Return an eligible offer that the policy knows nothing of, where it needs to."""
     for part in (policy, *policy.parts):
         if part.kind == "thompson":
@@ -222,27 +189,27 @@ def _context(request: DecisionRequest) -> Context:
 
 
 def _own_scores(
-    policy: Policy,
+    scored: str | None,
     profile: Profile | None,
-    eligible: list[Offer],
+    lineup: Lineup,
     known: Knowledge,
     request: DecisionRequest,
     context: Context,
     at: datetime,
 ) -> dict[str, float] | None:
-    """Return the scores of the policy's own model; None where she or the model is unknown.
+    """Return the scores a policy ranks by, of its own model; None where she or it is unknown.
 
     Raises:
         RegularsError: The model serves nothing that can be used.
     """
-    scorer = {"response": known.scorer, "uplift": known.uplift}.get(policy.scored or "")
-    if policy.scored == "uplift" and scorer is None:
+    scorer = {"response": known.scorer, "uplift": known.uplift}.get(scored or "")
+    if scored == "uplift" and scorer is None:
         raise RegularsError(known.uplift_fault)
     if profile is None or scorer is None:
         return None
     return scorer.scores(
         profile,
-        eligible,
+        lineup.offers,
         channel=request.channel,
         at=at,
         time_zone=profile.time_zone or known.time_zone,
@@ -258,32 +225,29 @@ def _levered(
     Raises:
         RegularsError: A lever is out of bounds.
     """
-    if scores is None:
-        return None
+    if scores is None or not levers:
+        return scores
     weighed = {offer_id: levered(scores[offer_id], lever) for offer_id, lever in levers.items()}
     return scores | weighed
 
 
-def _model(policy: Policy, known: Knowledge) -> str | None:
-    scorer = known.uplift if policy.scored == "uplift" else known.scorer
+def _model(scored: str | None, known: Knowledge) -> str | None:
+    scorer = known.uplift if scored == "uplift" else known.scorer
     return None if scorer is None else scorer.name
 
 
-def _affinities(
-    profile: Profile | None, eligible: list[Offer], known: Knowledge
-) -> np.ndarray | None:
+def _affinities(profile: Profile, lineup: Lineup, known: Knowledge) -> np.ndarray | None:
     """Return what is known of her and each offer, whoever ranks: models learn from it later."""
-    if profile is None or not eligible:
+    if not lineup.offers:
         return None
-    places = np.array([known.places.get(offer.offer_id, -1) for offer in eligible])
-    near = profile.affinities_to(places)
+    near = profile.affinities_to(lineup.places_in(known.places))
     return None if near is None or np.isnan(near).all() else near
 
 
 def _slates(
     request: DecisionRequest,
     policy: Policy,
-    eligible: list[Offer],
+    lineup: Lineup,
     scores: dict[str, float],
     near: np.ndarray | None,
     fallback: bool,
@@ -291,29 +255,18 @@ def _slates(
     random: Random,
 ) -> list[Slate]:
     slates: list[Slate] = []
-    left, ranked = eligible, known.catalogue.ranked
-    rows = {} if near is None else {o.offer_id: row for o, row in zip(eligible, near, strict=True)}
+    left = by_score(lineup.eligible, scores)
     for placement in request.placements:
-        drawn = draw_slate(
-            policy,
-            [
-                ranked[offer.offer_id]
-                for offer in left
-                if not offer.placements or placement.name in offer.placements
-            ],
-            scores,
-            placement.limit,
-            random,
-        )
+        elsewhere = lineup.elsewhere(placement.name)
+        ranking = [o for o in left if o.offer_id not in elsewhere] if elsewhere else left
+        drawn = draw_ranked(policy, ranking, scores, placement.limit, random)
         shown = [
-            Shown(offer.offer_id, rank, scores[offer.offer_id], propensity, None)
-            if offer.offer_id not in known.places or not rows
-            else Shown(
+            Shown(
                 offer.offer_id,
                 rank,
                 scores[offer.offer_id],
                 propensity,
-                _nullable(rows[offer.offer_id]),
+                _affinity(offer.offer_id, near, lineup, known),
             )
             for rank, (offer, propensity) in enumerate(
                 zip(drawn.offers, drawn.slot_propensities, strict=True), start=1
@@ -321,10 +274,17 @@ def _slates(
         ]
         slates.append(Slate(placement.name, shown, drawn.slate_propensity, fallback))
         # An answer shows an offer, and one of an exclusive group, only once.
-        ids = {offer.offer_id for offer in drawn.offers}
-        groups = {o.exclusive_group for o in drawn.offers if o.exclusive_group is not None}
-        left = [o for o in left if o.offer_id not in ids and o.exclusive_group not in groups]
+        for offer in drawn.offers:
+            left = after(left, offer)
     return slates
+
+
+def _affinity(
+    offer_id: str, near: np.ndarray | None, lineup: Lineup, known: Knowledge
+) -> list[float | None] | None:
+    if near is None or offer_id not in known.places:
+        return None
+    return _nullable(near[lineup.rows[offer_id]])
 
 
 def _nullable(vector: np.ndarray) -> list[float | None]:

@@ -53,6 +53,18 @@ def refusal(
     if offer.offer_id in state.activated:
         # Hers is reserved, whatever others took since.
         return None
+    return spent(offer, store_id, held, arm)
+
+
+def spent(
+    offer: Offer, store_id: str | None, held: Mapping[str, Held], arm: Arm | None
+) -> Exhausted | None:
+    """Return why there is no use left of an offer, None when there is one.
+
+    Args:
+        held: As of `refusal`.
+        arm: As of `refusal`.
+    """
     taken = held.get(offer.offer_id, NOTHING_HELD)
     left = _exhausted(offer, taken, store_id)
     return arm_exhausted(arm, offer.limits, taken) if left is None and arm is not None else left
@@ -77,17 +89,6 @@ def unfit(
     if offer.offer_id in catalogue.pending:
         return "rule_pending"
     return "rule_invalid" if offer.offer_id in catalogue.invalid else None
-
-
-def is_open(offer: Offer) -> bool:
-    """Whether only a cap per customer may keep an offer from anyone."""
-    limits = offer.limits
-    scarce = (limits.total_cap, limits.budget, limits.stock, limits.store_stock)
-    return (
-        offer.eligibility is None
-        and not offer.placements
-        and all(limit is None for limit in scarce)
-    )
 
 
 def inapplicable(

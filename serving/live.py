@@ -5,7 +5,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
@@ -90,7 +90,7 @@ class LiveKnowledge:
         await self._parts.uses.release_expired()
         self._held = await self._parts.uses.held()
         if self.known is not None:
-            self.known = replace(self.known, held=self._held)
+            self.known = self.known.holding(self._held)
 
     async def read_champion(self) -> None:
         def take(read: _Champion[LiveModel]) -> None:

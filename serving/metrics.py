@@ -1,6 +1,7 @@
 """What the service counts, for Prometheus."""
 
 from collections import Counter as Tally
+from functools import cache
 
 from prometheus_client import Counter, Histogram
 
@@ -40,9 +41,31 @@ SECONDS = Histogram(
 )
 
 
+@cache
+def _seconds(path: str, status: int) -> Histogram:
+    return SECONDS.labels(path, str(status))
+
+
+def count_request(path: str, status: int, seconds: float) -> None:
+    """Count one answered request."""
+    _seconds(path, status).observe(seconds)
+
+
+@cache
+def _decisions(channel: str, policy: str) -> Counter:
+    return DECISIONS.labels(channel, policy)
+
+
+@cache
+def _refusals(reason: str) -> Counter:
+    return REFUSALS.labels(reason)
+
+
 def count_decision(record: DecisionRecord) -> None:
     """Count one answered decision."""
-    DECISIONS.labels(record.channel, record.policy.kind).inc()
-    FALLBACKS.inc(sum(slate.fallback for slate in record.slates))
+    _decisions(record.channel, record.policy.kind).inc()
+    fallbacks = sum([slate.fallback for slate in record.slates])
+    if fallbacks:
+        FALLBACKS.inc(fallbacks)
     for reason, times in Tally(record.refusals.values()).items():
-        REFUSALS.labels(reason).inc(times)
+        _refusals(reason).inc(times)

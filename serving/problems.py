@@ -35,36 +35,38 @@ class Problem(Exception):
         return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
 
 
+def told(error: Exception) -> Problem | None:
+    """Return an error as a request is told of it; None of a fault of our own."""
+    match error:
+        case Problem():
+            return error
+        case StoreUnavailable():
+            return Problem(503, "store_unavailable", str(error))
+        case EventChanged():
+            return Problem(409, "event_changed", str(error), "events")
+        case KeyReused():
+            return Problem(409, "idempotency_key_reused", str(error), "Idempotency-Key")
+        case InvalidField():
+            return Problem(422, "invalid_value", str(error), error.field)
+        case ClientDisconnect():
+            return Problem(400, "client_gone", "the caller left in the middle of its body")
+        case RegularsError():
+            return Problem(422, "refused", str(error))
+        case _:
+            return None
+
+
 def add_problems(app: FastAPI) -> None:
     """Answer every error of ours as a problem."""
 
-    @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return error.response()
+    async def ours(_: Request, error: Exception) -> Response:
+        problem = told(error)
+        if problem is None:
+            raise error
+        return problem.response()
 
-    @app.exception_handler(StoreUnavailable)
-    async def away(_: Request, error: StoreUnavailable) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Problem(503, "store_unavailable", str(error)).response()
-
-    @app.exception_handler(EventChanged)
-    async def changed(_: Request, error: EventChanged) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Problem(409, "event_changed", str(error), "events").response()
-
-    @app.exception_handler(KeyReused)
-    async def reused(_: Request, error: KeyReused) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Problem(409, "idempotency_key_reused", str(error), "Idempotency-Key").response()
-
-    @app.exception_handler(InvalidField)
-    async def invalid(_: Request, error: InvalidField) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Problem(422, "invalid_value", str(error), error.field).response()
-
-    @app.exception_handler(ClientDisconnect)
-    async def gone(*_: object) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Problem(400, "client_gone", "the caller left in the middle of its body").response()
-
-    @app.exception_handler(RegularsError)
-    async def refused(_: Request, error: RegularsError) -> Response:  # pyright: ignore[reportUnusedFunction]
-        return Problem(422, "refused", str(error)).response()
+    for kind in (Problem, RegularsError, ClientDisconnect):
+        app.add_exception_handler(kind, ours)
 
     @app.exception_handler(HTTPException)
     async def http(_: Request, error: HTTPException) -> Response:  # pyright: ignore[reportUnusedFunction]

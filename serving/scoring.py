@@ -1,6 +1,7 @@
 """Scores: how likely customers are to redeem offers, for one request or for a batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -17,6 +18,10 @@ from recommender.pair_scores import Inputs, pair_scores
 
 # An offer that is younger than the snapshot.
 UNKNOWN = np.full(len(AFFINITY_NAMES), np.nan)
+
+
+# Offers that were asked for together: what is kept of them stays bounded.
+MOST_KEPT = 1000
 
 
 class Model(Protocol):
@@ -61,6 +66,16 @@ class Quick(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """Offers that are asked for together: a row of features each, its place in an affinity."""
+
+    offers: Sequence[Offer]
+    features: np.ndarray
+    places: np.ndarray
+    unknown: np.ndarray
+
+
 class Scorer:
     """A model fitted to one snapshot: assembles inputs and predicts.
 
@@ -99,6 +114,8 @@ class Scorer:
         self._row_of: dict[int, int] = {}
         # What is held here keeps its identity: no other offer can come by it.
         self._seen: list[Offer] = []
+        # Of the offers that are asked for together again and again, by identity.
+        self._together: dict[int, _Together] = {}
         # Inputs of an offer's own, between those of the customer and those of the moment.
         own = len(offer_names) + len(AFFINITY_NAMES)
         self._own = slice(customer, customer + own)
@@ -161,12 +178,9 @@ class Scorer:
         self, profile: Profile, offers: Sequence[Offer], context: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what the rows share, in its places among the inputs, and what each has its own."""
-        offered = len(self._offer_names)
-        own = np.empty((len(offers), self._own.stop - self._own.start))
-        rows = self._rows(offers)
-        own[:, :offered] = self._offer_rows[rows]
-        near = profile.affinities_to(self._offer_places[rows])
-        own[:, offered:] = UNKNOWN if near is None else near
+        together = self._asked(offers)
+        near = profile.affinities_to(together.places)
+        own = np.hstack([together.features, together.unknown if near is None else near])
         shared = np.empty(len(self._own_places))
         shared[: self._own.start] = profile.vector
         shared[self._own.stop :] = context
@@ -218,6 +232,19 @@ class Scorer:
         )
         rows, columns = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
         return pair_scores(self._model, inputs, rows, columns).reshape(n, m)
+
+    def _asked(self, offers: Sequence[Offer]) -> "_Together":
+        known = self._together.get(id(offers))
+        if known is None:
+            rows = self._rows(offers)
+            unknown = np.tile(UNKNOWN, (len(offers), 1))
+            known = _Together(offers, self._offer_rows[rows], self._offer_places[rows], unknown)
+            # A list may change under its identity.
+            if isinstance(offers, tuple):
+                if len(self._together) >= MOST_KEPT:
+                    self._together.clear()
+                self._together[id(offers)] = known
+        return known
 
     def _rows(self, offers: Sequence[Offer]) -> list[int]:
         """Return the row of each offer; a changed offer of the same id is another one."""

@@ -1,6 +1,7 @@
 """What comes in and what goes out: the caller's key, the body, the answer."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,8 @@ LONGEST_NAME = 200
 _NAMED = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
 
 Message = TypeVar("Message")
+# Answers a request; what it raises is told as a problem.
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 async def authorise(service: DecisionService, request: Request, scope: Scope) -> str:

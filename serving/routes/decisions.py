@@ -5,11 +5,11 @@ from fastapi import FastAPI, Request, Response
 from serving.messages import DecisionRequest, OutcomeRequest, RecommendationRequest
 from serving.openapi import answers, body
 from serving.service import DecisionService
-from serving.wire import authorise, json_answer, read
+from serving.wire import Endpoint, authorise, json_answer, read
 
 
-def add_decisions(app: FastAPI, service: DecisionService) -> None:
-    """Add the routes the app asks at checkout."""
+def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]:
+    """Add the routes the app asks at checkout; return those that are worth a way of their own."""
 
     @app.post(
         "/v1/decisions",
@@ -43,3 +43,5 @@ def add_decisions(app: FastAPI, service: DecisionService) -> None:
         await authorise(service, request, "outcomes")
         told = await read(request, OutcomeRequest)
         return json_answer(await service.telling.tell(told))
+
+    return {"/v1/decisions": decisions}
