@@ -5,10 +5,16 @@ Who asks it meanwhile is answered without it at once, instead of waiting for wha
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 State = Literal["closed", "open", "half_open"]
 PAUSE_SECONDS = 1.0
+
+
+class Gauge(Protocol):
+    """Shows whether the store is left alone: 1 or 0."""
+
+    def set(self, value: float) -> None: ...
 
 
 class Breaker:
@@ -26,11 +32,13 @@ class Breaker:
         failures: int,
         pause: float = PAUSE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
+        told: Gauge | None = None,
     ) -> None:
         self._failures = failures
         self._pause = pause
         # Not the time of day, which may jump.
         self._clock = clock
+        self._told = told
         self._failed = 0
         self._until: float | None = None
         self._probing = False
@@ -52,9 +60,18 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        self._failed, self._until, self._probing = 0, None, False
+        self._failed = 0
+        if self._until is not None:
+            self._until, self._probing = None, False
+            self._tell(0)
 
     def failed(self) -> None:
         self._failed += 1
         if self._failed >= self._failures:
+            if self._until is None:
+                self._tell(1)
             self._until, self._probing = self._clock() + self._pause, False
+
+    def _tell(self, is_open: int) -> None:
+        if self._told is not None:
+            self._told.set(is_open)

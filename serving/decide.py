@@ -24,7 +24,6 @@ from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
-from recommender.policies import draw_slate
 from recommender.value import levered
 from serving.arms import arms_of
 from serving.assign import assign, offers_of, policy_of
@@ -34,6 +33,7 @@ from serving.eligibility import refusal
 from serving.messages import DecisionRequest
 from serving.reasons import Reasons
 from serving.scoring import Scorer
+from serving.slates import drawn_slates
 from serving.uplift_scoring import UpliftScorer
 
 
@@ -136,6 +136,7 @@ def decide(
         ),
         affinity=told,
         levers={} if own is None else levers,
+        terms={i: t for i, t in known.catalogue.terms.items() if i in scores},
     )
 
 
@@ -155,6 +156,7 @@ def _eligible(
     arms = arms_of(request.customer_id, profile, known.catalogue.shared)
     asked = {placement.name for placement in request.placements}
     used_any = bool(state.redemptions) or (profile is not None and bool(profile.redemptions))
+    used_any = used_any or not state.counted
     # Who has used nothing yet has used nothing up.
     eligible = [] if used_any else list(candidates.open)
     judged = [*candidates.open, *candidates.judged] if used_any else candidates.judged
@@ -291,20 +293,11 @@ def _slates(
     random: Random,
 ) -> list[Slate]:
     slates: list[Slate] = []
-    left, ranked = eligible, known.catalogue.ranked
+    catalogue = known.catalogue
     rows = {} if near is None else {o.offer_id: row for o, row in zip(eligible, near, strict=True)}
-    for placement in request.placements:
-        drawn = draw_slate(
-            policy,
-            [
-                ranked[offer.offer_id]
-                for offer in left
-                if not offer.placements or placement.name in offer.placements
-            ],
-            scores,
-            placement.limit,
-            random,
-        )
+    ranked = [catalogue.ranked[offer.offer_id] for offer in eligible]
+    placements = [(placement.name, placement.limit) for placement in request.placements]
+    for name, drawn in drawn_slates(policy, placements, ranked, catalogue.placed, scores, random):
         shown = [
             Shown(offer.offer_id, rank, scores[offer.offer_id], propensity, None)
             if offer.offer_id not in known.places or not rows
@@ -319,11 +312,7 @@ def _slates(
                 zip(drawn.offers, drawn.slot_propensities, strict=True), start=1
             )
         ]
-        slates.append(Slate(placement.name, shown, drawn.slate_propensity, fallback))
-        # An answer shows an offer, and one of an exclusive group, only once.
-        ids = {offer.offer_id for offer in drawn.offers}
-        groups = {o.exclusive_group for o in drawn.offers if o.exclusive_group is not None}
-        left = [o for o in left if o.offer_id not in ids and o.exclusive_group not in groups]
+        slates.append(Slate(name, shown, drawn.slate_propensity, fallback))
     return slates
 
 

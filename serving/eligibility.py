@@ -21,6 +21,7 @@ Reason = Literal[
     "rule_pending",
     "rule_invalid",
     "not_eligible",
+    "uncountable",
     "customer_cap_reached",
     "cap_reached",
     "budget_spent",
@@ -48,6 +49,8 @@ def refusal(
     rule = catalogue.rules.get(offer.offer_id)
     if rule is not None and not rule(facts):
         return "not_eligible"
+    if not state.counted and is_scarce(offer):
+        return "uncountable"
     if offer.customer_cap is not None and _used(offer, profile, state) >= offer.customer_cap:
         return "customer_cap_reached"
     if offer.offer_id in state.activated:
@@ -81,13 +84,12 @@ def unfit(
 
 def is_open(offer: Offer) -> bool:
     """Whether only a cap per customer may keep an offer from anyone."""
-    limits = offer.limits
-    scarce = (limits.total_cap, limits.budget, limits.stock, limits.store_stock)
-    return (
-        offer.eligibility is None
-        and not offer.placements
-        and all(limit is None for limit in scarce)
-    )
+    return offer.eligibility is None and not offer.placements and not _shared_limits(offer)
+
+
+def is_scarce(offer: Offer) -> bool:
+    """Whether there is a limit to how often an offer may be used."""
+    return offer.customer_cap is not None or _shared_limits(offer)
 
 
 def inapplicable(
@@ -99,6 +101,12 @@ def inapplicable(
         return reason
     rule = catalogue.rules.get(offer.offer_id)
     return "not_eligible" if rule is not None and not rule(facts) else None
+
+
+def _shared_limits(offer: Offer) -> bool:
+    limits = offer.limits
+    shared = (limits.total_cap, limits.budget, limits.stock, limits.store_stock)
+    return any(limit is not None for limit in shared)
 
 
 def _exhausted(offer: Offer, held: Held, store_id: str | None) -> Exhausted | None:

@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from foundation.errors import EventChanged, RegularsError, StoreUnavailable
-from serving.errors import InvalidField, KeyReused
+from serving.errors import InvalidField, KeyReused, Overloaded
 
 
 class Problem(Exception):
@@ -29,7 +29,7 @@ class Problem(Exception):
         }
         if self.field is not None:
             body["field"] = self.field
-        headers = {"Retry-After": "1"} if self.status == 503 else {}
+        headers = {"Retry-After": "1"} if self.status in (429, 503) else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
@@ -45,6 +45,10 @@ def add_problems(app: FastAPI) -> None:
     @app.exception_handler(StoreUnavailable)
     async def away(_: Request, error: StoreUnavailable) -> Response:  # pyright: ignore[reportUnusedFunction]
         return Problem(503, "store_unavailable", str(error)).response()
+
+    @app.exception_handler(Overloaded)
+    async def overloaded(_: Request, error: Overloaded) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return Problem(429, "overloaded", str(error)).response()
 
     @app.exception_handler(EventChanged)
     async def changed(_: Request, error: EventChanged) -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -1,5 +1,6 @@
 """What tests of several files need: a lake of one's own, and the real data loaded once."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from regulars.progress import Progress
 
 if TYPE_CHECKING:
     from regulars.wiring import House
+
+# What is late here is the machine that runs many tests at once, not a database.
+os.environ.setdefault("REGULARS_DEADLINE_MS", "5000")
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("regulars", deadline=None)
