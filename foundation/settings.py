@@ -73,6 +73,9 @@ class Settings(BaseSettings):
         description="Document of the policy that serves where no experiment says otherwise; "
         "without it the response model does.",
     )
+    deadline_ms: int = Field(
+        default=50, ge=1, le=60_000, description="How long a decision waits for the database."
+    )
 
     activation_minutes: int = Field(
         default=1440, ge=1, description="How long an activated offer is kept for its customer."
@@ -140,6 +143,14 @@ class Settings(BaseSettings):
     @property
     def postgres_folder(self) -> Path:
         return self.home / "postgres"
+
+    @property
+    def spool_folder(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def last_known_folder(self) -> Path:
+        return self.home / "last-known"
 
     @property
     def lock_folder(self) -> Path:

@@ -5,7 +5,7 @@ offer given those above, so the chance of a slate is a sum of products: exact, t
 in batch, and the same function says what another policy would have done with a logged decision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -192,7 +192,12 @@ class _Nothing:
 
 def ranked(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:
     """Return offers by score, the order in which ways are told what is allowed."""
-    return by_score(sorted(eligible, key=lambda o: (-o.priority, o.offer_id)), scores)
+    return by_score(by_tie(eligible), scores)
+
+
+def by_tie(eligible: Iterable[Eligible]) -> list[Eligible]:
+    """Return offers in the order in which ties in score go."""
+    return sorted(eligible, key=lambda offer: (-offer.priority, offer.offer_id))
 
 
 def by_score(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:

@@ -12,6 +12,7 @@ import structlog
 from fastapi import FastAPI
 from structlog.tracebacks import ExceptionDictTransformer
 
+from adapters.file_spool import FileSpool
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.policy_file import read_policy
 from adapters.postgres_journal import PostgresJournal
@@ -157,6 +158,8 @@ class House:
                 journal=journal,
                 uses=PostgresUses(pool),
                 activation_seconds=60 * self.settings.activation_minutes,
+                spool=FileSpool(self.settings.spool_folder),
+                deadline_seconds=self.settings.deadline_ms / 1000,
                 keys=journal,
                 profiles=self.profiles(),
                 champion=self._one_by_one(self._champion),

@@ -100,5 +100,5 @@ class Claims:
         # Also what is refused goes there: the same request was perhaps granted before.
         claimed = await self._claims.submit(claim)
         if claimed is None:
-            raise KeyReused("this Idempotency-Key was used for another request; send a new one")
+            raise KeyReused
         return claimed

@@ -11,6 +11,7 @@ from serving.journal import Journal
 from serving.keys import KeyStore
 from serving.profiles import ProfileStore
 from serving.scoring import Model, Quick
+from serving.spool import Spool
 from serving.uplift_scoring import UpliftValues
 from serving.uses import Uses
 
@@ -51,6 +52,10 @@ class Parts:
     policy: Policy
     time_zone: str
     activation_seconds: int
+    # Where decisions and outcomes wait that the database does not take.
+    spool: Spool
+    # What the database may take of a decision's time; then it is answered without.
+    deadline_seconds: float
     # Models that score beside those that serve, by what they score: response, uplift.
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
     contacts: Contacts = NO_COSTS

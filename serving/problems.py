@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from foundation.errors import EventChanged, RegularsError, StoreUnavailable
-from serving.errors import InvalidField, KeyReused
+from serving.errors import InvalidField, KeyReused, Overloaded
 
 
 class Problem(Exception):
@@ -29,7 +29,7 @@ class Problem(Exception):
         }
         if self.field is not None:
             body["field"] = self.field
-        headers = {"Retry-After": "1"} if self.status == 503 else {}
+        headers = {"Retry-After": "1"} if self.status in (429, 503) else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
@@ -42,6 +42,8 @@ def told(error: Exception) -> Problem | None:
             return error
         case StoreUnavailable():
             return Problem(503, "store_unavailable", str(error))
+        case Overloaded():
+            return Problem(429, "overloaded", str(error))
         case EventChanged():
             return Problem(409, "event_changed", str(error), "events")
         case KeyReused():

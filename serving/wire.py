@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Request, Response
 
 from foundation.access import Scope, hash_key
+from foundation.replay import Replay, digest
 from serving.problems import Problem
 from serving.service import DecisionService
 
@@ -66,6 +67,14 @@ def _invalid(said: str) -> Problem:
 def json_answer(answer: Any) -> Response:
     """Return a message as an answer."""
     return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def replay_of(request: Request, key: str, asked: Any) -> Replay | None:
+    """Return what a request that may be repeated is known by, None for one without a key of its
+    own.
+    """
+    name = replay_name(request, key)
+    return None if name is None else Replay(name, digest(asked))
 
 
 def replay_name(request: Request, key: str) -> str | None:

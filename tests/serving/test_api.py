@@ -22,6 +22,7 @@ import psycopg
 import pytest
 
 from adapters.embedded_postgres import EmbeddedPostgres
+from adapters.file_spool import FileSpool
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
@@ -1268,6 +1269,8 @@ async def in_process(
         Parts(
             uses=PostgresUses(pool),
             activation_seconds=60,
+            spool=FileSpool(house.settings.spool_folder),
+            deadline_seconds=5.0,
             clock=SystemClock(),
             catalogue=journal,
             journal=journal,
