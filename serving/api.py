@@ -68,14 +68,18 @@ class Watched:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:
-            self._log.error("fault", path=scope["path"], exc_info=error)
+            self._log.error("fault", path=_route(scope), exc_info=error)
             if status:
                 raise
             fault = Problem(500, "fault", "the service failed; its log says why").response()
             await fault(scope, receive, sent)
         finally:
-            # Not the path itself: a scanner would make as many series as it has guesses.
-            route = scope.get("route")
-            path = "other" if route is None else route.path
             seconds = time.perf_counter() - started
-            metrics.SECONDS.labels(path, str(status or 499)).observe(seconds)
+            metrics.SECONDS.labels(_route(scope), str(status or 499)).observe(seconds)
+
+
+def _route(scope: AsgiScope) -> str:
+    # Not the path itself: it may name a customer, and a scanner would make as many series as it
+    # has guesses.
+    route = scope.get("route")
+    return "other" if route is None else route.path
