@@ -4,7 +4,7 @@ import sys
 
 from foundation.errors import RegularsError
 from foundation.settings import Settings, load_settings
-from serving.console import LOOPBACK
+from regulars.reach import check_reach
 
 GRACE_SECONDS = 2
 
@@ -48,20 +48,6 @@ def _settings() -> Settings:
     settings = load_settings()
     check_reach(settings)
     return settings
-
-
-def check_reach(settings: Settings) -> None:
-    """Pass where nobody's password would cross a network in the clear.
-
-    Raises:
-        RegularsError: The console would listen beyond this machine, and no proxy ends TLS.
-    """
-    if settings.host not in LOOPBACK and not settings.proxies:
-        raise RegularsError(
-            f"setting REGULARS_HOST={settings.host!r}: passwords would cross the network in the "
-            "clear; name the proxy that ends TLS in REGULARS_PROXIES, start with --no-console, or "
-            "keep REGULARS_HOST=127.0.0.1"
-        )
 
 
 def _port(arguments: list[str]) -> int:

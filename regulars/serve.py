@@ -25,7 +25,7 @@ import structlog
 
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.settings import Settings, load_settings
-from regulars.console import check_reach
+from regulars.reach import check_reach
 from regulars.wiring import RATES, House
 from serving import connection
 from serving.rates import lay_out
