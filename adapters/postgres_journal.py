@@ -1,7 +1,7 @@
 """PostgreSQL on the hot path: live state, decisions, outcomes, catalogue and keys, by asyncpg."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -151,9 +151,29 @@ class PostgresJournal:
     async def keys(self) -> dict[bytes, KeyFacts]:
         async with self._pool.connection() as connection:
             rows = await connection.fetch(
-                "SELECT secret_hash, name, scopes FROM api_keys WHERE revoked_at IS NULL"
+                "SELECT secret_hash, name, scopes, number, line, rate, expires_at FROM api_keys "
+                "WHERE revoked_at IS NULL AND coalesce(expires_at > now(), true)"
             )
-        return {row["secret_hash"]: KeyFacts(row["name"], frozenset(row["scopes"])) for row in rows}
+        return {
+            row["secret_hash"]: KeyFacts(
+                row["name"],
+                frozenset(row["scopes"]),
+                row["number"],
+                row["line"].hex(),
+                row["rate"],
+                row["expires_at"],
+            )
+            for row in rows
+        }
+
+    async def used(self, numbers: Collection[int]) -> None:
+        async with self._pool.connection() as connection:
+            # Nothing is written but the first use of a day.
+            await connection.execute(
+                "UPDATE api_keys SET last_used = current_date "
+                "WHERE number = ANY($1::bigint[]) AND last_used IS DISTINCT FROM current_date",
+                list(numbers),
+            )
 
 
 async def _insert_records(connection: Any, records: Sequence[DecisionRecord]) -> None:

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foundation.clock import known_zone
@@ -65,6 +73,11 @@ class Settings(BaseSettings):
         default=3, ge=0, le=23, description="Local hour at which the nightly snapshot goes live."
     )
     host: str = Field(default="127.0.0.1", description="Address the service listens on.")
+    proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="Addresses and networks of proxies that are trusted to say who calls, and "
+        "whether encrypted.",
+    )
     exploration: float = Field(
         default=0.1, gt=0, le=1, description="Share of slates drawn at random, to keep learning."
     )

@@ -1,12 +1,14 @@
 """Where parts are put together: the one file that chooses adapters."""
 
 import asyncio
+import os
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 from fastapi import FastAPI
@@ -27,6 +29,7 @@ from regulars.contacts import contacts_of
 from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.parts import LiveModel, LiveUplift, Parts
+from serving.rates import Rates
 from serving.service import DecisionService
 
 # MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
@@ -45,6 +48,8 @@ if TYPE_CHECKING:
 
 
 Loaded = TypeVar("Loaded")
+# Names the file in which the workers of one machine count together how often keys ask.
+RATES = "REGULARS_RATES_FILE"
 
 
 class House:
@@ -147,8 +152,12 @@ class House:
         finally:
             admin.close()
 
-    def service(self, url: str) -> DecisionService:
-        """Return a decision service on a running database."""
+    def service(self, url: str, rates: Rates | None = None) -> DecisionService:
+        """Return a decision service on a running database.
+
+        Args:
+            rates: Shared with other workers; of its own where left out.
+        """
         pool = PostgresPool(url)
         journal = PostgresJournal(pool)
         return DecisionService(
@@ -168,6 +177,7 @@ class House:
                 policy=self.policy(),
                 time_zone=self.settings.time_zone,
                 contacts=contacts_of(self.settings),
+                rates=rates or Rates(),
             )
         )
 
@@ -294,7 +304,9 @@ def api() -> FastAPI:
     settings = load_settings()
     if settings.database_url is None:
         raise RuntimeError("a worker needs REGULARS_DATABASE_URL; start it by 'regulars serve'")
-    return create_app(House(settings).service(settings.database_url))
+    shared = os.environ.get(RATES)
+    rates = None if shared is None else Rates(Path(shared))
+    return create_app(House(settings).service(settings.database_url, rates))
 
 
 def quiet_logs() -> None:
@@ -305,7 +317,21 @@ def quiet_logs() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # Without local variables: among them are keys, bodies and customers.
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            _without_values,
             structlog.processors.JSONRenderer(),
         ],
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
+
+
+def _without_values(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leave of errors their kinds and places: their texts quote what somebody sent.
+
+    PostgreSQL, for one, tells the row that broke a rule.
+    """
+    for error in event.get("exception", ()):
+        error["exc_value"] = ""
+        error["exc_notes"] = []
+    return event

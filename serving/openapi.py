@@ -40,7 +40,7 @@ def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
         409: "It was done before in another way: an event_id, an Idempotency-Key, a use",
         413: "The body is too large",
         422: "A field breaks its rule",
-        429: "Too many ask at once; come again after Retry-After seconds",
+        429: "The key asks too often, or too many do; try again after Retry-After seconds",
         503: "The database does not answer; try again",
     }
     statuses = sorted({400, 401, 403, 413, 422, 429, 503, *more})

@@ -1,7 +1,7 @@
 """The adapters a decision service is put together from, and the models it takes over."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from foundation.clock import Clock
 from foundation.decision import Policy
@@ -10,6 +10,7 @@ from serving.catalogue import CatalogueSource
 from serving.journal import Journal
 from serving.keys import KeyStore
 from serving.profiles import ProfileStore
+from serving.rates import Rates
 from serving.scoring import Model, Quick
 from serving.spool import Spool
 from serving.uplift_scoring import UpliftValues
@@ -59,3 +60,4 @@ class Parts:
     # Models that score beside those that serve, by what they score: response, uplift.
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
     contacts: Contacts = NO_COSTS
+    rates: Rates = field(default_factory=Rates)

@@ -59,7 +59,7 @@ class DecisionService:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.keyring = Keyring(parts.keys)
+        self.keyring = Keyring(parts.keys, parts.clock, parts.rates)
         self.live = LiveKnowledge(parts)
         self.claims = Claims(parts, self.live)
         self._spooling = Spooling(parts.spool, parts.journal)

@@ -26,9 +26,11 @@ async def watch(
             await step()
             fault = None
         except Exception as error:
-            fault = f"{type(error).__name__}: {error}"
+            ours = isinstance(error, RegularsError)
+            # What others say of an error may quote a row.
+            fault = f"{type(error).__name__}: {error}" if ours else type(error).__name__
             if fault != told:
-                trace = None if isinstance(error, RegularsError) else error
+                trace = None if ours else error
                 log.warning("refresh failed", reason=fault, exc_info=trace)
         if told is not None and fault is None:
             log.info("refresh works again")

@@ -1,15 +1,18 @@
-"""The service and the keys that it asks for."""
+"""The service."""
 
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from foundation.access import SCOPES
-from regulars.commands.house import administered, open_house
-from regulars.commands.options import Json, Port
-from regulars.commands.telling import out, print_json, say
+from foundation.access import APP_SCOPES
+from regulars.commands.house import open_house
+from regulars.commands.options import Port
+from regulars.commands.telling import out, say
+
+if TYPE_CHECKING:
+    from adapters.postgres_admin import PostgresAdmin
 
 
 def serve(
@@ -26,7 +29,9 @@ def serve(
         admin = stack.enter_context(house.admin(url))
         if not admin.has_keys():
             say("first start: this API key is shown once and stored only as a hash")
-            say(f"API key: {admin.make_key('first start', SCOPES)}")
+            say(f"API key: {admin.make_key('first start', APP_SCOPES)}")
+        if console:
+            say_first_user(admin, out)
         up = stack.enter_context(running(house, url, port, workers, console=console))
         say(f"API {up.url}/docs")
         if up.console_url:
@@ -34,18 +39,12 @@ def serve(
         watch(up, out)
 
 
-def key(
-    name: Annotated[str, typer.Argument(help="Who or what will use it.")],
-    as_json: Json = False,
-) -> None:
-    """Make an API key; it is printed once and stored only as a hash."""
-    house = open_house()
-    with administered(house) as admin:
-        made = admin.make_key(name, SCOPES)
-    if as_json:
-        print_json({"name": name, "key": made, "scopes": SCOPES})
-        return
-    say(f"API key: {made}")
+def say_first_user(admin: "PostgresAdmin", told: Console) -> None:
+    """Make the console's first user where there is none, and say her password this once."""
+    password = admin.users.add_first("admin")
+    if password is not None:
+        say("first start: this password is shown once and stored only as a hash", told)
+        say(f"console user admin, password: {password}", told)
 
 
 def watch(up: Any, told: Console) -> None:

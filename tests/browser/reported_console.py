@@ -1,17 +1,22 @@
-"""A console on a desk that holds one report: `python -m tests.browser.reported_console PORT`."""
+"""A console on a desk that holds one report.
+
+`python -m tests.browser.reported_console PORT DATABASE_URL`; who signs in is in the database.
+"""
 
 import sys
 from zoneinfo import ZoneInfo
 
-import uvicorn
-
+from adapters.postgres_admin import PostgresAdmin
 from experiments.programme import Concluded, Programme, programme
 from experiments.report import Report
+from foundation.clock import SystemClock
 from foundation.errors import NothingToDo
 from foundation.money import Currency
 from recommender.model_card import ModelCard
+from serving.connection import Server, config
 from serving.console.desk import Holdings, Segments, Trial
 from serving.console.page import create_console
+from serving.console.sign_in import SignIn
 from tests.experiments.reported import BROKEN, EVIL, PLAN, REPORT, START
 
 
@@ -45,6 +50,6 @@ class ReportedDesk:
 
 
 if __name__ == "__main__":
-    uvicorn.run(
-        create_console(ReportedDesk()), port=int(sys.argv[1]), log_level="warning", ws="wsproto"
-    )
+    sign_in = SignIn(PostgresAdmin(sys.argv[2]).users, SystemClock())
+    console = create_console(ReportedDesk(), sign_in, behind_proxy=False)
+    Server(config(console, [], port=int(sys.argv[1]), ws="wsproto")).run()

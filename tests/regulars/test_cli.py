@@ -19,7 +19,7 @@ import pytest
 import structlog
 
 from adapters.embedded_postgres import EmbeddedPostgres
-from foundation.access import SCOPES
+from foundation.access import APP_SCOPES
 from regulars import cli, serve
 from regulars.commands import telling
 from regulars.locks import only_one
@@ -324,9 +324,9 @@ class TestJson:
         said = run("rollback")
         assert said.code == 2
         assert "has no champion before it" in said.err.splitlines()[-1]
-        made = run("key", "till 4", "--json").answer
+        made = run("key", "add", "till 4", "--json").answer
         assert made["key"].startswith("rgl_")
-        assert made["scopes"] == list(SCOPES)
+        assert made["scopes"] == list(APP_SCOPES)
         assert run("ingest", "--json").answer["decisions"] == 0
 
     @pytest.mark.usefixtures("filled")
