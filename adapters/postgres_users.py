@@ -88,7 +88,7 @@ class PostgresUsers:
             RegularsError: There is no such user.
         """
         name, password = name.strip().lower(), new_password()
-        self.set_password(name, hash_password(password), datetime.now(UTC))
+        self._set_password(name, hash_password(password), datetime.now(UTC), self._who)
         return password
 
     def password_hash(self, name: str) -> str | None:
@@ -99,6 +99,9 @@ class PostgresUsers:
             return found.scalar()
 
     def set_password(self, name: str, password_hash: str, at: datetime) -> None:
+        self._set_password(name, password_hash, at, f"user {name}")
+
+    def _set_password(self, name: str, password_hash: str, at: datetime, who: str) -> None:
         with self._begin() as connection:
             changed = connection.execute(
                 text("UPDATE users SET password_hash = :hash WHERE name = :name"),
@@ -108,7 +111,7 @@ class PostgresUsers:
                 raise _nobody(name)
             connection.execute(text("DELETE FROM sessions WHERE name = :name"), {"name": name})
             _forget(connection, f"user {name}")
-            self._log(connection, "password", name, at)
+            write_entry(connection, who, "password", f"user {name}", at)
 
     def try_once(self, subject: str, most: int, locked: timedelta, at: datetime) -> Tries:
         with self._begin() as connection:

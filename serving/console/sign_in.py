@@ -39,7 +39,7 @@ class Accounts(Protocol):
         ...
 
     def set_password(self, name: str, password_hash: str, at: datetime) -> None:
-        """Change a password, end all sessions of the user and forget her tries."""
+        """Change her own password, end all her sessions and forget her tries."""
         ...
 
     def try_once(self, subject: str, most: int, locked: timedelta, at: datetime) -> Tries:
