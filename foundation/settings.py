@@ -14,7 +14,7 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from foundation.clock import known_zone
 from foundation.errors import RegularsError
@@ -190,6 +190,12 @@ def load_settings(home: Path | None = None) -> Settings:
     """
     try:
         return Settings() if home is None else Settings(home=home)
+    except SettingsError as error:
+        # It names the field, in quotes, and nothing else of use.
+        name = str(error).split('"')[1]
+        raise RegularsError(
+            f"setting REGULARS_{name.upper()} is no JSON; write it as the guide shows"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         name, *inside = (str(part) for part in first["loc"])

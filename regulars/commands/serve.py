@@ -30,11 +30,10 @@ def serve(
         if not admin.has_keys():
             say("first start: this API key is shown once and stored only as a hash")
             say(f"API key: {admin.make_key('first start', APP_SCOPES)}")
-        if console:
-            say_first_user(admin, out)
         up = stack.enter_context(running(house, url, port, workers, console=console))
         say(f"API {up.url}/docs")
         if up.console_url:
+            say_first_user(admin, out)
             say(f"console {up.console_url}")
         watch(up, out)
 

@@ -405,6 +405,59 @@ def _assigned(key: str, sizes: dict[str, int]):
     )
 
 
+def test_a_marketer_stops_an_experiment_and_the_audit_log_names_her(
+    bare: Bare, window: Window
+) -> None:
+    start_experiment(bare.admin, _design("of this week"), datetime.now(UTC))
+    marketer, viewer = (bare.admin.users.add(role, role) for role in ("marketer", "viewer"))
+    page = window.open(bare.url, "viewer", viewer)
+    assert page.locator("nav.account").inner_text().split() == [
+        "viewer", "viewer", "Password", "Sign", "out",
+    ]  # fmt: skip
+    assert page.get_by_text("Stop this experiment").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in")
+
+    page = window.open(bare.url, "marketer", marketer)
+    page.get_by_text("Stop this experiment").click()
+    page.get_by_role("button", name="Stop it now").click()
+    card = page.locator("section.card", has_text="What the offers earned")
+    card.locator(".tag", has_text="stopped").wait_for()
+    assert page.get_by_text("Audit log").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in")
+
+    page = bare.open(window)
+    page.get_by_text("Audit log").click()
+    row = page.locator("table.audit tbody tr").first.inner_text()
+    assert row.split("\t")[1:4] == ["user marketer", "stop", "experiment of this week"]
+    assert window.errors == []
+
+
+def test_an_open_page_ends_with_its_session(bare: Bare, window: Window) -> None:
+    page = bare.open(window)
+    bare.admin.users.remove("ana")
+    # Its socket is hung up on, and what the page then asks for is behind the gate.
+    page.get_by_text("Connection lost").or_(page.get_by_label("Password")).first.wait_for()
+    page.goto(bare.url)
+    assert page.url.endswith("/sign-in")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_forms_are_legible_and_do_not_scroll_sideways(
+    bare: Bare, window: Window, width: int
+) -> None:
+    window.page.set_viewport_size({"width": width, "height": 900})
+    page = window.sign_in(bare.url, "ana", "wrong")
+    page.get_by_role("alert").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for tag in ("h2", ".notice p", "label", "button", ".soft"):
+        assert page.locator(tag).first.evaluate(_CONTRAST) >= 4.5, tag
+    assert page.get_by_label("Name").input_value() == "ana"
+    # The refusal itself (401) is what the browser's console tells.
+    assert [error for error in window.errors if "401" not in error] == []
+
+
 def test_a_name_that_a_foreign_page_points_here_is_refused(deployed: Deployed) -> None:
     answer = httpx.get(deployed.url, headers={"Host": "evil.example"}, trust_env=False)
     assert answer.status_code == 400
