@@ -6,7 +6,7 @@ is told as ever, and what was read stays live. Keys are kept as the hashes that 
 
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from adapters.durable import sync_folder
+from adapters.postgres_journal import PostgresJournal
 from experiments.design import Experiment
 from foundation.access import KeyFacts
 from foundation.errors import StoreUnavailable
@@ -92,19 +93,13 @@ class _Catalogue(msgspec.Struct, frozen=True, array_like=True):
 class LastKnownCatalogue:
     """A catalogue's source, see serving.catalogue.CatalogueSource, that is remembered."""
 
-    def __init__(
-        self,
-        folder: Path,
-        version: Callable[[], Awaitable[int]],
-        read: Callable[[], Awaitable[tuple[int, Sequence[Offer], Sequence[Experiment]]]],
-    ) -> None:
-        self._version = version
-        self._read = read
+    def __init__(self, folder: Path, source: PostgresJournal) -> None:
+        self._source = source
         self._remembered = _Remembered(folder / "catalogue", _Catalogue)
 
     async def version(self) -> int:
         try:
-            return await self._version()
+            return await self._source.version()
         except StoreUnavailable:
             if self._remembered.answered:
                 raise
@@ -113,8 +108,7 @@ class LastKnownCatalogue:
 
     async def read(self) -> tuple[int, Sequence[Offer], Sequence[Experiment]]:
         async def asked() -> _Catalogue:
-            version, offers, experiments = await self._read()
-            return _Catalogue(version, list(offers), list(experiments))
+            return _Catalogue(*await self._source.read())
 
         found = await self._remembered.ask(asked)
         return found.version, found.offers, found.experiments
@@ -123,9 +117,12 @@ class LastKnownCatalogue:
 class LastKnownKeys:
     """A store of keys, see serving.keys.KeyStore, that is remembered."""
 
-    def __init__(self, folder: Path, keys: Callable[[], Awaitable[dict[bytes, KeyFacts]]]) -> None:
-        self._keys = keys
+    def __init__(self, folder: Path, source: PostgresJournal) -> None:
+        self._source = source
         self._remembered = _Remembered(folder / "keys", dict[bytes, KeyFacts])
 
     async def keys(self) -> dict[bytes, KeyFacts]:
-        return await self._remembered.ask(self._keys)
+        return await self._remembered.ask(self._source.keys)
+
+    async def used(self, numbers: Collection[int]) -> None:
+        await self._source.used(numbers)

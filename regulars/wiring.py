@@ -166,13 +166,13 @@ class House:
         return DecisionService(
             Parts(
                 clock=self.clock,
-                catalogue=LastKnownCatalogue(remembered, journal.version, journal.read),
+                catalogue=LastKnownCatalogue(remembered, journal),
                 journal=journal,
                 uses=PostgresUses(pool),
                 activation_seconds=60 * self.settings.activation_minutes,
                 spool=FileSpool(self.settings.spool_folder),
                 deadline_seconds=self.settings.deadline_ms / 1000,
-                keys=LastKnownKeys(remembered, journal.keys),
+                keys=LastKnownKeys(remembered, journal),
                 profiles=self.profiles(),
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),

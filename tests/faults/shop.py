@@ -27,7 +27,7 @@ from adapters.postgres_uses import PostgresUses
 from foundation.access import SCOPES
 from foundation.clock import Clock, SystemClock
 from foundation.decision import Policy
-from foundation.profile import Profile
+from foundation.profile import Profile, SnapshotFacts
 from serving.api import create_app
 from serving.parts import Parts
 from serving.service import DecisionService
@@ -97,13 +97,13 @@ class Shop:
         service = DecisionService(
             Parts(
                 clock=clock or SystemClock(),
-                catalogue=LastKnownCatalogue(self.folder / home, journal.version, journal.read),
+                catalogue=LastKnownCatalogue(self.folder / home, journal),
                 journal=journal,
                 uses=PostgresUses(pool),
                 activation_seconds=60,
                 spool=FileSpool(self.folder / home / "spool"),
                 deadline_seconds=deadline,
-                keys=LastKnownKeys(self.folder / home, journal.keys),
+                keys=LastKnownKeys(self.folder / home, journal),
                 profiles=LmdbProfiles(self.folder / "snapshots"),
                 champion=lambda: None,
                 uplift=lambda: None,
@@ -192,15 +192,20 @@ class Shop:
             await asyncio.to_thread(self.server.start)
 
 
-@contextlib.contextmanager
-def open_shop(folder: Path) -> Iterator[Shop]:
-    publish_snapshot(
-        folder / "snapshots",
+def publish(folder: Path, feature_hash: str) -> SnapshotFacts:
+    """Publish a snapshot of all customers."""
+    return publish_snapshot(
+        folder,
         [Profile(i, None, None, np.array([1.0]), {}) for i in CUSTOMERS],
         as_of=datetime.now(UTC),
         names=("orders_30d",),
-        feature_hash="91bc",
+        feature_hash=feature_hash,
     )
+
+
+@contextlib.contextmanager
+def open_shop(folder: Path) -> Iterator[Shop]:
+    publish(folder / "snapshots", "91bc")
     with EmbeddedPostgres(folder / "postgres") as server:
         admin = PostgresAdmin(server.url)
         documents = [_document("plain"), *(_document(i, **more) for i, more in LIMITED.items())]

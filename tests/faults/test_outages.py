@@ -7,18 +7,33 @@ processes.
 import asyncio
 import json
 import resource
+import shutil
+import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import structlog
+import uvicorn
 
+from adapters.lmdb_profiles import POINTER
 from regulars.wiring import quiet_logs
+from serving.api import create_app
 from serving.degraded import PLACE_CAUSES, UNCOUNTED_CAUSE
-from tests.faults.shop import CUSTOMERS, Shop, event, many, offers_of, open_shop, within
+from tests.faults.shop import (
+    CUSTOMERS,
+    Shop,
+    Till,
+    event,
+    many,
+    offers_of,
+    open_shop,
+    publish,
+    within,
+)
 
 SPOOLED, UNRECORDED = PLACE_CAUSES["spool"], PLACE_CAUSES["nowhere"]
 
@@ -329,5 +344,82 @@ def test_a_decision_replays_from_its_record(shop: Shop) -> None:
                 missing = await till.post(f"/v1/decisions/{unknown}/replay", {})
                 assert missing.status_code == 404
                 assert missing.json()["code"] == "unknown_decision"
+
+    run(story)
+
+
+def test_slow_clients_keep_nobody_else_waiting(shop: Shop) -> None:
+    async def story() -> None:
+        async with shop.till() as till, listening(till) as port:
+            body = json.dumps(
+                {"customer_id": "c-1", "channel": "app", "placements": [{"name": "checkout"}]}
+            ).encode()
+            head = (
+                f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shop.key}\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            ).encode()
+            slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+            for _, writer in slow:
+                writer.write(head + body[:5])
+                await writer.drain()
+            began = time.monotonic()
+            await many(40, lambda n: till.decide(CUSTOMERS[n % 20]))
+            assert time.monotonic() - began < 5
+            assert set(till.statuses) == {200}
+            # Half of them leave, the others come to their end and are answered.
+            for _, writer in slow[::2]:
+                writer.close()
+            for _, writer in slow[1::2]:
+                writer.write(body[5:])
+            for reader, writer in slow[1::2]:
+                answer = await asyncio.wait_for(reader.read(), 20)
+                assert answer.startswith(b"HTTP/1.1 200"), answer
+                writer.close()
+
+    run(story)
+
+
+@asynccontextmanager
+async def listening(till: Till) -> AsyncGenerator[int]:
+    """A till's service on a port of its own."""
+    app = create_app(till.service)
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        yield int(listener.getsockname()[1])
+        server.should_exit = True
+        await serving
+
+
+def test_a_snapshot_that_is_half_written_does_not_come_in(shop: Shop) -> None:
+    async def story() -> None:
+        # A folder of its own, which others do not read, and one that nobody does.
+        snapshots, beside = shop.folder / "snapshots", shop.folder / "beside"
+        whole = snapshots.resolve()
+        snapshots.unlink()
+        for folder in (snapshots, beside):
+            shutil.copytree(whole, folder)
+        async with shop.till() as till:
+            live = (await till.decide())["versions"]["snapshot"]
+            facts = publish(beside, "newer")
+            # Cut while it was copied from another machine, say.
+            data = beside / facts.version / "data.mdb"
+            with data.open("r+b") as file:
+                file.truncate(data.stat().st_size // 2)
+            (beside / facts.version).rename(snapshots / facts.version)
+            (beside / POINTER).rename(snapshots / POINTER)
+            await asyncio.sleep(1.2)
+            answer = await till.decide("c-1")
+            assert answer["versions"]["snapshot"] == live
+            again = publish(snapshots, "newest")
+
+            async def newest_is_live() -> bool:
+                return (await till.decide())["versions"]["snapshot"] == again.version
+
+            async with asyncio.timeout(20):
+                while not await newest_is_live():
+                    await asyncio.sleep(0.1)
+            assert set(till.statuses) == {200}
 
     run(story)
