@@ -19,9 +19,11 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import structlog
+from prometheus_client import multiprocess
 
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.settings import Settings, load_settings
@@ -50,6 +52,7 @@ class Child:
     command: list[str]
     environment: dict[str, str]
     descriptors: tuple[int, ...] = ()
+    figures: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     fast_deaths: int = 0
@@ -57,6 +60,9 @@ class Child:
     def start(self) -> None:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
+        if self.process is not None and self.figures is not None:
+            # What it showed of itself when it died is not so any more.
+            multiprocess.mark_process_dead(self.process.pid, str(self.figures))
         self.process = subprocess.Popen(
             self.command,
             env=self.environment,
@@ -153,6 +159,7 @@ def running(
                 # A worker is one core: threads that a request started would fight over it.
                 {**environment, "PROMETHEUS_MULTIPROC_DIR": str(figures), "OMP_NUM_THREADS": "1"},
                 (listening.fileno(),),
+                figures,
             )
             for number in range(1, workers + 1)
         ]

@@ -8,13 +8,14 @@ from collections.abc import Callable, Generator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import structlog
 from fastapi import FastAPI
 from structlog.tracebacks import ExceptionDictTransformer
 
 from adapters.file_spool import FileSpool
+from adapters.last_known import LastKnownCatalogue, LastKnownKeys
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.policy_file import read_policy
 from adapters.postgres_journal import PostgresJournal
@@ -26,6 +27,7 @@ from foundation.errors import RegularsError
 from foundation.profile import LiveState, SnapshotFacts
 from foundation.settings import Settings, load_settings
 from regulars.contacts import contacts_of
+from regulars.log_lines import LogLines
 from serving.api import create_app
 from serving.catalogue import Catalogue
 from serving.parts import LiveModel, LiveUplift, Parts
@@ -160,16 +162,17 @@ class House:
         """
         pool = PostgresPool(url)
         journal = PostgresJournal(pool)
+        remembered = self.settings.last_known_folder
         return DecisionService(
             Parts(
                 clock=self.clock,
-                catalogue=journal,
+                catalogue=LastKnownCatalogue(remembered, journal),
                 journal=journal,
                 uses=PostgresUses(pool),
                 activation_seconds=60 * self.settings.activation_minutes,
                 spool=FileSpool(self.settings.spool_folder),
                 deadline_seconds=self.settings.deadline_ms / 1000,
-                keys=journal,
+                keys=LastKnownKeys(remembered, journal),
                 profiles=self.profiles(),
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),
@@ -320,7 +323,7 @@ def quiet_logs() -> None:
             _without_values,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogLines(sys.stderr))),
     )
 
 

@@ -7,9 +7,10 @@ import typer
 from rich.console import Console
 
 from foundation.access import APP_SCOPES
+from foundation.errors import StoreUnavailable
 from regulars.commands.house import open_house
 from regulars.commands.options import Port
-from regulars.commands.telling import out, say
+from regulars.commands.telling import beside, out, say
 
 if TYPE_CHECKING:
     from adapters.postgres_admin import PostgresAdmin
@@ -26,13 +27,23 @@ def serve(
     house = open_house()
     with ExitStack() as stack:
         url = stack.enter_context(house.database())
-        admin = stack.enter_context(house.admin(url))
-        if not admin.has_keys():
-            say("first start: this API key is shown once and stored only as a hash")
-            say(f"API key: {admin.make_key('first start', APP_SCOPES)}")
+        admin = None
+        try:
+            admin = stack.enter_context(house.admin(url))
+        except StoreUnavailable as error:
+            # A machine that restarts during an outage goes on answering.
+            if not house.settings.last_known_folder.exists():
+                raise
+            # The console shows what is in the database.
+            console = False
+            say(f"{error}; serving without the console, by what was last known", beside)
+        else:
+            if not admin.has_keys():
+                say("first start: this API key is shown once and stored only as a hash")
+                say(f"API key: {admin.make_key('first start', APP_SCOPES)}")
         up = stack.enter_context(running(house, url, port, workers, console=console))
         say(f"API {up.url}/docs")
-        if up.console_url:
+        if up.console_url and admin is not None:
             say_first_user(admin, out)
             say(f"console {up.console_url}")
         watch(up, out)
