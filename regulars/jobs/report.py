@@ -46,6 +46,7 @@ from regulars.jobs.exposed import event_faults, exposures
 from regulars.jobs.lake_units import LakeUnits
 from regulars.jobs.metric_data import missing_data
 from regulars.jobs.segments_before import SegmentsBefore, segments_before
+from regulars.jobs.strata import STRATUM, strata_of
 
 # The segmentation of the table of offers, unless the plan names another one.
 USUAL_SEGMENTATION = "lifecycle"
@@ -98,7 +99,7 @@ def experiment_report(
     keys = ["unit_id", "variant"]
     first = units.groupby(keys)["since"].transform("min")
     # A unit with a window comes in when it is over, for the plan's end and its looks as well.
-    follow_up = pd.Timedelta(days=design.follow_up_days or 0)
+    follow_up = pd.Timedelta(days=design.window_days or 0)
     each = first[~units.duplicated(keys)] + follow_up
     people = _Assigned(units, decisions, first, follow_up)
     contacts = contact_costs or {}
@@ -196,18 +197,18 @@ def _as_of(
     units, first, follow_up = people.units, people.first, people.follow_up
     # Without a judgement whoever was assigned is in, at whatever instant.
     inside = first < until if judged else first.notna()
-    if design.follow_up_days is not None:
+    if design.window_days is not None:
         inside = first + follow_up <= until
     if not inside.any():
         raise NothingToDo(
-            f"experiment {design.key!r} counts {design.follow_up_days} days of each "
+            f"experiment {design.key!r} counts {design.window_days} days of each "
             f"{design.unit}, and nobody's are over; report again on "
             f"{(first + follow_up).min():%Y-%m-%d}"
         )
     waiting = int((~inside[~units.duplicated(["unit_id", "variant"])]).sum())
     window = _Window(
         until,
-        until if design.follow_up_days is None else (first + follow_up)[inside],
+        until if design.window_days is None else (first + follow_up)[inside],
         0 if judged else waiting,
         contact_costs,
     )
@@ -229,9 +230,9 @@ def _judged(
     asked = planned_metrics(design)
     metrics = {name: one.metric for name, one in asked.items()}
     needed = dict.fromkeys(column.name for one in metrics.values() for column in columns(one))
-    rows = LakeUnits(
-        lake, unit_columns(lake, units, window.ends, needed, window.contact_costs, until)
-    )
+    strata = strata_of(lake, design, firsts)
+    table = unit_columns(lake, units, window.ends, needed, window.contact_costs, until)
+    rows = LakeUnits(lake, strata.joined(lake, table))
     exposed = exposures(lake, design, units, until)
     events = event_faults(lake, units, decisions, until)
     faults, warnings = contamination_faults(design, exposed)
@@ -248,12 +249,14 @@ def _judged(
         warnings=[
             *_counted(design, window),
             *_unjudged(design, firsts, ended),
+            *strata.told,
             *_selected(metrics),
             *warnings,
             *events.warnings(),
         ],
         caps={name: one.cap for name, one in asked.items() if one.cap is not None},
         missing=missing_data(lake, metrics),
+        stratum=None if strata.rows is None else STRATUM,
     )
     report = msgspec.structs.replace(
         report, sequence=sequence, contamination=exposed, event_faults=events
@@ -285,9 +288,9 @@ def _selected(metrics: Mapping[str, Metric]) -> list[str]:
 
 def _counted(design: Experiment, window: _Window) -> list[str]:
     """Say over which days each unit counts, where the plan says so."""
-    if design.follow_up_days is None:
+    if design.window_days is None:
         return []
-    told = f"each {design.unit} counts for {design.follow_up_days} days from its first decision"
+    told = f"each {design.unit} counts for {design.window_days} days from its first decision"
     if window.waiting:
         told += f"; {window.waiting:,} {design.unit}s whose days are not over are left out"
     return [told]
@@ -302,7 +305,7 @@ def _unjudged(design: Experiment, firsts: pd.DataFrame, ended: bool) -> list[str
         return [f"the plan judges once and names no end, so nothing is judged: {rest}"]
     ends: list[str] = []
     if stop.days is not None:
-        days = stop.days + (design.follow_up_days or 0)
+        days = stop.days + (design.window_days or 0)
         ends.append(f"on {firsts['since'].min() + pd.Timedelta(days=days):%Y-%m-%d}")
     if stop.units is not None:
         ends.append(f"at {stop.units:,} {design.unit}s")
@@ -367,7 +370,7 @@ def _told(lake: Lake, design: Experiment, known: _Known) -> Report:
     daily = daily_changes(lake, units, window.ends, moving, costs, until)
     # Weeks beyond a window still say whether the effect lasts.
     weekly = margin_by(lake, units, until, "week", costs)
-    entered = firsts["since"] + pd.Timedelta(days=design.follow_up_days or 0)
+    entered = firsts["since"] + pd.Timedelta(days=design.window_days or 0)
     entering = firsts.assign(since=entered)
     before = _segments(lake, design, units)
     return msgspec.structs.replace(
