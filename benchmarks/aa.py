@@ -156,11 +156,12 @@ def grid(seed: int, experiments: int) -> Iterator[Cell]:
         # The extreme quantiles, where order statistics are few.
         "quantile_99": (20_000, 40_000),
         "cuped_spend": (500, 2_000),
-        "strata": (500, 2_000),
         "always": (2_000,),
         "looks": (2_000,),
         "household": (500, 2_000),
         "store": (20, 60),
+        # Last, so that the cells above keep their seeds.
+        "strata": (500, 2_000),
     }
     places = [
         (metric, n, split)

@@ -71,9 +71,6 @@ def contrast(
     slope = np.zeros(both.n.shape)
     if adjusted:
         slope = slope_of(figure, covariate, both, width)
-        if covariate == "ratio":
-            sure = surely_above(treatment, width + 1) & surely_above(control, width + 1)
-            slope = np.where(sure, slope, 0.0)
     centre = value_of(covariate, both.mean[..., width:]) if adjusted else None
     arms: list[tuple[np.ndarray, np.ndarray]] = []
     for arm in (treatment, control):

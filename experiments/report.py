@@ -58,9 +58,10 @@ class Report(msgspec.Struct, frozen=True):
     `exploratory` are the metrics shown that are not in the plan, `money` those in minor units.
     `crossed` has the variants that crossed a boundary of a group sequential plan by the look that
     decided, their effects corrected for the looks. What has figures of effects (`guardrails` to
-    `offer_table`) is empty when unhealthy as well; `health` says why, and `places` are the worst
+    `by_offer`) is empty when unhealthy as well; `health` says why, and `places` are the worst
     places of the split, the worst first. `novelty`, `offer_table`, and rows of `who_gained` that
-    say so are exploratory: they decide nothing. What a job did not compute is None or empty.
+    say so are exploratory: they decide nothing; `by_offer` is of single
+    offers drawn by chance. What a job did not compute is None or empty.
     """
 
     key: str
@@ -88,6 +89,7 @@ class Report(msgspec.Struct, frozen=True):
     novelty: list[Novelty] = msgspec.field(default_factory=list[Novelty])
     who_gained: WhoGained | None = None
     offer_table: OfferTable | None = None
+    by_offer: OfferTable | None = None
 
 
 def analyse(
