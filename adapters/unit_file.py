@@ -18,6 +18,8 @@ from foundation.errors import RegularsError
 
 # How files write that there is no value; an empty one is none anyway.
 _NONE = "('', 'na', 'n/a', 'nan', 'null', 'none')"
+# What is blank so far has no header.
+_GLANCE = 4096
 # Whole names, since INTERVAL begins like INTEGER.
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DOUBLE|FLOAT|DECIMAL\(.*\)|BOOLEAN")
 # A column of variants that has more is another column.
@@ -52,6 +54,9 @@ class UnitFile:
         self.path = path
         if not path.is_file():
             raise RegularsError(f"data {path} is no file; name a CSV or Parquet file")
+        with path.open("rb") as opened:
+            if not opened.read(_GLANCE).strip():
+                raise RegularsError(f"data {path} is empty; write a header and one row a unit")
         self._connection = duckdb.connect()
         readers = {".csv": self._csv, ".parquet": self._connection.read_parquet}
         if path.suffix.lower() not in readers:

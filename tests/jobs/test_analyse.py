@@ -479,3 +479,15 @@ def test_strata_that_cannot_be_are_told(analyse):
         analyse(UNITS, stratify="customer_id", unit="before")
     with pytest.raises(RegularsError, match="do not go together"):
         analyse(UNITS, stratify="store", cluster="store")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("", "is empty"), ("\n \n", "is empty"), ("group,spend\n", "a header but no rows")],
+)
+def test_an_empty_file_says_so_in_one_line(tmp_path, written, said):
+    path = tmp_path / "units.csv"
+    path.write_text(written)
+    with pytest.raises(RegularsError, match=said) as refusal:
+        analyse_file(path, "group", ["spend"], "control")
+    assert "\n" not in str(refusal.value)
