@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
 from foundation.access import KeyFacts, Scope
 from foundation.replay import Replay, digest
@@ -45,20 +46,27 @@ async def authorise(service: DecisionService, request: Request, scope: Scope) ->
 async def read(request: Request, message: type[Message]) -> Message:
     """Return the body of a request as a message."""
     length = request.headers.get("content-length", "0")
-    too_large = Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
     if not length.isdecimal() or int(length) > LARGEST_BODY:
-        raise too_large
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
+        raise _too_large()
+    body, more = bytearray(), True
+    while more:
+        piece = await request.receive()
+        if piece["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += piece.get("body", b"")
         if len(body) > LARGEST_BODY:
-            raise too_large
+            raise _too_large()
+        more = piece.get("more_body", False)
     try:
         return msgspec.json.decode(body, type=message)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "not_json", str(error)) from error
+
+
+def _too_large() -> Problem:
+    return Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
 
 
 def _invalid(said: str) -> Problem:
