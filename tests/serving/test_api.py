@@ -1004,7 +1004,7 @@ class TestTakingOver:
 
         async def story() -> None:
             async with in_process(house, house.profiles(), champion) as running:
-                assert await running.ready()
+                assert await running.causes() is not None
                 answer = await running.decide(request("c-0050"))
                 assert answer.degraded
                 assert answer.causes == ["the champion model cannot be loaded (OSError)"]
@@ -1051,7 +1051,7 @@ class TestTakingOver:
                     assert told.startswith("the champion model response@2 is refused: ")
                     assert told.endswith("; response@1 stays")
                     assert reason in told
-                    assert await running.ready()
+                    assert await running.causes() is not None
                 await crowned(running, LiveModel("response@2", model))
                 assert (await running.decide(request("c-0050"))).versions.model == "response@2"
                 assert list(running.live.refused) == []
@@ -1237,12 +1237,19 @@ class TestTakingOver:
             admin.stop_experiment("meanwhile", datetime.now(UTC))
             admin.close()
 
-    def test_without_a_database_is_told_and_a_key_is_not_called_unknown(self, house: House) -> None:
+    def test_without_a_database_is_told_and_a_key_is_not_called_unknown(
+        self, house: House, tmp_path: Path
+    ) -> None:
         # Nobody listens there: a till with a good key must hear "try again", not "bad key".
         async def story() -> None:
             nowhere = House(
                 house.settings.model_copy(
-                    update={"database_url": "postgresql://postgres@127.0.0.1:1/postgres"}
+                    update={
+                        "database_url": "postgresql://postgres@127.0.0.1:1/postgres",
+                        # Where nothing was known before; see tests/faults/test_outages.py.
+                        "home": tmp_path,
+                        "mlflow_tracking_uri": house.settings.mlflow_uri,
+                    }
                 )
             )
             running = nowhere.service("postgresql://postgres@127.0.0.1:1/postgres")

@@ -51,12 +51,13 @@ def api(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         admin.close()
 
 
-REPLAYED = ("/v1/activations", "/v1/redemptions")
+REPLAYED = ("/v1/decisions", "/v1/outcomes", "/v1/activations", "/v1/redemptions")
 
 # How many requests each is sent; True for sound ones, False for broken ones.
 TRIED = {
     ("POST", "/v1/decisions", True): 60,
     ("POST", "/v1/decisions", False): 60,
+    ("POST", "/v1/decisions/{decision_id}/replay", True): 10,
     ("POST", "/v1/recommendations", True): 30,
     ("POST", "/v1/recommendations", False): 30,
     ("POST", "/v1/outcomes", True): 60,
