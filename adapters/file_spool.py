@@ -60,19 +60,21 @@ class FileSpool:
         await self._do(self._append, b"".join(_framed(msgspec.json.encode(one)) for one in entries))
 
     async def pass_on(self, write: Callable[[Sequence[Spooled]], Awaitable[None]]) -> int:
-        passed, fault = 0, None
-        for path in await self._do(self._waiting):
-            file = await self._do(self._claim, path)
-            if file is None:
-                continue
-            try:
-                passed += await self._pass_on_file(file, write)
-            except StoreUnavailable:
-                raise
-            except Exception as error:  # What one file holds does not keep back the others.
-                fault = fault or error
-        if fault is not None:
-            raise fault
+        passed, faults = 0, dict[Path, Exception]()
+        # Its own file the last: while the others find no ear it is not closed, again and again.
+        for step in (self._left, self._own):
+            for path in await self._do(step):
+                file = None if path in faults else await self._do(self._claim, path)
+                if file is None:
+                    continue
+                try:
+                    passed += await self._pass_on_file(file, write)
+                except StoreUnavailable:
+                    raise
+                except Exception as error:  # What one file holds does not keep back the others.
+                    faults[path] = error
+        for error in faults.values():
+            raise error
         return passed
 
     async def reject(self, rejected: Sequence[Rejected]) -> None:
@@ -154,11 +156,18 @@ class FileSpool:
             self._closed[self._open.path] = self._open
             self._open = None
 
-    def _waiting(self) -> list[Path]:
-        if self._open is not None and self._open.end > len(MAGIC):
-            self._seal()
+    def _left(self) -> list[Path]:
+        """Return the files that nobody appends to here."""
         held = None if self._open is None else self._open.path
         return [path for path in sorted(self._folder.glob("*.spool")) if path != held]
+
+    def _own(self) -> list[Path]:
+        """Close the file that is appended to, and return it."""
+        if self._open is None or self._open.end == len(MAGIC):
+            return []
+        path = self._open.path
+        self._seal()
+        return [path]
 
     def _claim(self, path: Path) -> _File | None:
         """Return a file that is ours or whose process ended; None while another one holds it."""

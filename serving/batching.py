@@ -126,5 +126,7 @@ class Batcher(Generic[Item, Result]):
             _, _, future = heapq.heappop(deadlines)
             if not future.done():
                 future.set_exception(TooLate("it was not done in time; try again"))
+        # Who gave up makes room, also while a batch hangs.
+        self._waiting = [pair for pair in self._waiting if not pair[1].done()]
         if deadlines:
             self._set_timer(asyncio.get_running_loop(), deadlines[0][0])

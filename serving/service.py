@@ -78,15 +78,15 @@ class DecisionService:
             self.live.read_uplift,
             self.live.read_catalogue,
             self.live.read_uses,
-            self._spooling.pass_on,
         )
         first = [asyncio.Event() for _ in steps]
         self._watches = [
             asyncio.create_task(watch(step, tried))
             for step, tried in zip(steps, first, strict=True)
         ]
-        # No start waits for a shadow, or for what is only tidied up.
+        # No start waits for a shadow, or for what an outage left and what is tidied up.
         self._watches += [
+            asyncio.create_task(watch(self._spooling.pass_on, asyncio.Event())),
             asyncio.create_task(watch(self.live.read_shadows, asyncio.Event())),
             asyncio.create_task(watch(self._forget_names, asyncio.Event(), FORGET_SECONDS)),
         ]

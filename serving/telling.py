@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from foundation.errors import RegularsError, StoreUnavailable
+from foundation.errors import EventChanged, RegularsError, StoreUnavailable
 from foundation.outcome import Outcome, check_outcome
 from foundation.replay import Replay
 from foundation.spooled import Spooled
@@ -60,6 +60,9 @@ class Telling:
                 new = await self._tellings.submit((request.events, replay), by)
             except StoreUnavailable:
                 self._breaker.failed()
+            except EventChanged:
+                self._breaker.succeeded()
+                raise
             else:
                 self._breaker.succeeded()
                 if new is None:

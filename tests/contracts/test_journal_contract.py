@@ -28,10 +28,19 @@ from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from experiments.design import Experiment, Variant
 from foundation.access import KeyFacts, hash_key
-from foundation.decision import Context, DecisionRecord, Placement, Policy, Versions, decode_record
+from foundation.decision import (
+    Context,
+    DecisionRecord,
+    Placement,
+    Policy,
+    Terms,
+    Versions,
+    decode_record,
+)
 from foundation.errors import EventChanged, StoreUnavailable
 from foundation.outcome import BoughtLine, Outcome
 from foundation.profile import LiveState
+from foundation.replay import KEPT_HOURS, Answered, Replay
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -347,6 +356,97 @@ class TestTell:
                         return_exceptions=True,
                     )
                     assert {type(one) for one in told} == {int, EventChanged}
+
+        tell_story(store.url, story)
+
+
+class TestRepeatedRequest:
+    def test_is_decided_once_and_gets_the_first_answer(self, store: Store) -> None:
+        def answered(name: str, asked: bytes, decision_id: str) -> Answered:
+            return Answered(Replay(name, asked), decision(decision_id), f'"{decision_id}"')
+
+        async def story(journal: PostgresJournal) -> None:
+            first = [answered("a", b"x", "d-1"), answered("b", b"x", "d-2")]
+            assert await journal.record_once(first) == ['"d-1"', '"d-2"']
+            again = [
+                answered("a", b"x", "d-3"),
+                answered("b", b"other", "d-4"),
+                answered("c", b"x", "d-5"),
+                answered("c", b"x", "d-6"),
+                answered("c", b"other", "d-7"),
+            ]
+            assert await journal.record_once(again) == ['"d-1"', None, '"d-5"', '"d-5"', None]
+            assert await journal.record_once([]) == []
+
+        tell_story(store.url, story)
+        kept = store.rows("SELECT decision_id FROM decisions ORDER BY 1")
+        assert kept == [("d-1",), ("d-2",), ("d-5",)]
+
+    def test_at_once_is_decided_once(self, store: Store) -> None:
+        async def story(journal: PostgresJournal) -> None:
+            async with journal_at(store.url) as other:
+                for n in range(20):
+                    replay = Replay(f"name-{n}", b"x")
+                    answers = await asyncio.gather(
+                        *(
+                            one.record_once([Answered(replay, decision(f"d-{n}-{k}"), f"{k}")])
+                            for k, one in enumerate((journal, other))
+                        )
+                    )
+                    assert answers[0] == answers[1]
+
+        tell_story(store.url, story)
+        assert store.rows("SELECT count(*) FROM decisions") == [(20,)]
+
+    def test_of_outcomes_is_told_once(self, store: Store) -> None:
+        async def story(journal: PostgresJournal) -> None:
+            replay = Replay("batch", b"x")
+            assert await journal.tell([outcome("e-1"), outcome("e-2")], replay) == 2
+            assert await journal.tell([outcome("e-1"), outcome("e-2")], replay) == 2
+            assert await journal.tell([outcome("e-3")], Replay("batch", b"other")) is None
+            # What is refused takes no name.
+            with pytest.raises(EventChanged):
+                await journal.tell([outcome("e-1", kind="redeem")], Replay("bad", b"x"))
+            assert await journal.tell([outcome("e-4")], Replay("bad", b"y")) == 1
+
+        tell_story(store.url, story)
+        assert store.rows("SELECT event_id FROM outcomes ORDER BY 1") == [
+            ("e-1",),
+            ("e-2",),
+            ("e-4",),
+        ]
+
+    def test_is_forgotten_when_it_is_old(self, store: Store) -> None:
+        async def story(journal: PostgresJournal) -> None:
+            for name in ("old", "young"):
+                await journal.tell([outcome(f"e-{name}")], Replay(name, b"x"))
+            with psycopg.connect(store.url) as connection:
+                connection.execute(
+                    "UPDATE replays SET at = now() - make_interval(hours => %s, secs => %s) "
+                    "WHERE replay = %s",
+                    (KEPT_HOURS, 1, "old"),
+                )
+                connection.execute(
+                    "UPDATE replays SET at = now() - make_interval(hours => %s, secs => %s) "
+                    "WHERE replay = %s",
+                    (KEPT_HOURS, -60, "young"),
+                )
+            assert await journal.forget_names() == 1
+            assert await journal.forget_names() == 0
+
+        tell_story(store.url, story)
+        assert store.rows("SELECT replay FROM replays") == [("young",)]
+
+
+class TestSecondCopy:
+    def test_comes_back_whole_and_a_second_copy_changes_nothing(self, store: Store) -> None:
+        async def story(journal: PostgresJournal) -> None:
+            first = msgspec.structs.replace(decision("d-1"), terms={"o-1": Terms(3, "g", ["home"])})
+            await journal.record([first])
+            await journal.record([decision("d-1", "c-9"), decision("d-2")])
+            assert await journal.decision("d-1") == first
+            assert await journal.decision("d-2") == decision("d-2")
+            assert await journal.decision("d-3") is None
 
         tell_story(store.url, story)
 

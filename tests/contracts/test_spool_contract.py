@@ -111,10 +111,16 @@ def test_a_database_that_is_away_leaves_it_where_it_is(folder: Path) -> None:
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 await spool.pass_on(Database(after=0))
-        await spool.keep([telling("e-2")])
+        # However often it is tried, there are no more files for it.
+        for n in range(2, 8):
+            await spool.keep([telling(f"e-{n}")])
+            with pytest.raises(StoreUnavailable):
+                await spool.pass_on(Database(after=0))
+        assert len(files(folder)) <= 2
         database = Database()
-        assert await spool.pass_on(database) == 2
-        assert sorted(database.took) == ["e-1", "e-2"]
+        assert await spool.pass_on(database) == 7
+        assert sorted(database.took) == [f"e-{n}" for n in range(1, 8)]
+        await spool.close()
 
     run(story)
 

@@ -306,6 +306,22 @@ def test_more_than_can_be_done_soon_are_refused_and_the_others_served() -> None:
     run(scenario)
 
 
+def test_those_who_gave_up_make_room_also_while_a_batch_hangs() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1, most_waiting=3)
+        now = asyncio.get_running_loop().time()
+        waiting = [asyncio.create_task(batcher.submit(n, now + 0.01)) for n in range(4)]
+        await asyncio.wait(waiting)
+        late = [asyncio.create_task(batcher.submit(n)) for n in range(10, 13)]
+        await settle()
+        work.gate.set()
+        assert await asyncio.gather(*late) == [20, 22, 24]
+        assert {type(task.exception()) for task in waiting} == {TooLate}
+
+    run(scenario)
+
+
 def test_work_that_cannot_be_shared_is_done_one_by_one() -> None:
     async def scenario() -> None:
         work = Work()
