@@ -191,6 +191,8 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
             over_logistic >= WORSE_THAN_LOGISTIC,
         ),
     ]
+    basket = figures["basket_gain_low"]
+    found.append(Bar("basket_gain_low", basket, "above 0", basket > 0))
     for name, least in (
         ("starbucks_completed_auc", COMPLETED),
         ("starbucks_influenced_auc", INFLUENCED),

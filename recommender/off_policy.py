@@ -54,6 +54,10 @@ class Direct:
     shown: np.ndarray
     target: np.ndarray
 
+    def times(self, rows: int) -> "Direct":
+        """Return the same for rewards that count so many times."""
+        return Direct(self.shown * rows, self.target * rows)
+
 
 @dataclass(frozen=True)
 class OffPolicyValue:

@@ -11,6 +11,7 @@ import numpy as np
 from foundation.scores import Interval
 from recommender.evidence import Weighted
 from recommender.off_policy import (
+    Direct,
     Logged,
     OffPolicyValue,
     off_policy_value,
@@ -35,13 +36,20 @@ class Contest:
     alike: float
 
 
-def contest(logged: Logged, champion: np.ndarray, *, rows_a_decision: int = 1) -> Contest:
+def contest(
+    logged: Logged,
+    champion: np.ndarray,
+    *,
+    rows_a_decision: int = 1,
+    directs: tuple[Direct, Direct] | None = None,
+) -> Contest:
     """Value two policies on one log.
 
     Args:
         logged: The log, with the challenger's chances as `target`.
         champion: The champion's chances of the same, shape (n,).
         rows_a_decision: Positions of each decision, see `slate_value`; 1 for a row a decision.
+        directs: Forecasts for the challenger's doubly robust value, and for the champion's.
 
     Raises:
         RegularsError: As `off_policy_value`.
@@ -51,7 +59,11 @@ def contest(logged: Logged, champion: np.ndarray, *, rows_a_decision: int = 1) -
     """
     challenger = replace(logged, reward=logged.reward * rows_a_decision)
     theirs = replace(challenger, target=champion)
-    values = off_policy_value(challenger), off_policy_value(theirs)
+    ours, its = (None, None) if directs is None else directs
+    values = (
+        off_policy_value(challenger, direct=ours and ours.times(rows_a_decision)),
+        off_policy_value(theirs, direct=its and its.times(rows_a_decision)),
+    )
     refusals = [
         f"the {who} has no value: {value.refusal}"
         for who, value in zip(("challenger", "champion"), values, strict=True)

@@ -8,10 +8,12 @@ those of whole slates explode.
 from dataclasses import replace
 
 from foundation.errors import RegularsError
-from recommender.off_policy import Logged, OffPolicyValue, off_policy_value
+from recommender.off_policy import Direct, Logged, OffPolicyValue, off_policy_value
 
 
-def slate_value(logged: Logged, positions: int, *, clip: float | None = None) -> OffPolicyValue:
+def slate_value(
+    logged: Logged, positions: int, *, clip: float | None = None, direct: Direct | None = None
+) -> OffPolicyValue:
     """Evaluate a target policy's slates, per decision.
 
     Args:
@@ -19,6 +21,7 @@ def slate_value(logged: Logged, positions: int, *, clip: float | None = None) ->
             that position (whatever stood above it), the target's chance of the same, and what
             the offer there earned.
         positions: Rows of each decision.
+        direct: Forecasts of each position's reward, for the doubly robust value.
 
     Raises:
         RegularsError: As `off_policy_value`, or the rows are not those of whole slates.
@@ -32,4 +35,7 @@ def slate_value(logged: Logged, positions: int, *, clip: float | None = None) ->
             "give a row for each position, empty ones too"
         )
     # A slate earns the sum of its positions; the mean of rows is that over their number.
-    return off_policy_value(replace(logged, reward=logged.reward * positions), clip=clip)
+    if direct is not None:
+        direct = direct.times(positions)
+    rows = replace(logged, reward=logged.reward * positions)
+    return off_policy_value(rows, clip=clip, direct=direct)

@@ -23,7 +23,8 @@ from foundation.lake import Lake
 from recommender.beliefs import FirstShown
 from recommender.credit import credited, shown_offers
 from recommender.decision_log import decision_records
-from recommender.off_policy import Logged, OffPolicyValue, off_policy_value
+from recommender.forecasts import direct_by_offer
+from recommender.off_policy import Direct, Logged, OffPolicyValue, off_policy_value
 from recommender.policies import Eligible, slot_probabilities
 from recommender.policy_contest import Contest, contest
 from recommender.position_chances import position_chances
@@ -78,7 +79,10 @@ class PolicyContest(Counted):
 
 @dataclass(frozen=True)
 class _Row:
-    """A position of a decision, or the whole slate: the policies' chances of what was there."""
+    """A position of a decision, or the whole slate: the policies' chances of what was there.
+
+    `spreads` are, of a position, each target's chances of every offer there.
+    """
 
     customer_id: str
     decision_id: str
@@ -86,6 +90,8 @@ class _Row:
     propensity: float
     targets: tuple[float, ...]
     valid: bool
+    place: int = 0
+    spreads: tuple[Mapping[str | None, float], ...] = ()
 
 
 @dataclass
@@ -176,16 +182,17 @@ class _Log:
         if abs(slots[0][-1] - slate.slate_propensity) > SAME * slate.slate_propensity:
             return False
 
-        def row(offer_id: str | None, chances: Sequence[float]) -> _Row:
-            return _Row(who, which, offer_id, chances[0], tuple(chances[1:]), True)
+        def row(offer_id: str | None, chances: Sequence[float], place: int = 0) -> _Row:
+            spreads = tuple(each[place] for each in places[1:]) if place < limit else ()
+            return _Row(who, which, offer_id, chances[0], tuple(chances[1:]), True, place, spreads)
 
+        places = [position_chances(p, eligible, scores, limit) for p, scores in drawn]
         found.first.append(row(shown[0] if shown else None, [each[0] for each in slots]))
         found.whole.append(row(None, [each[-1] for each in slots]))
-        places = [position_chances(p, eligible, scores, limit) for p, scores in drawn]
         for place, offer_id in enumerate([*shown, *[None] * (self.positions - len(shown))]):
             # Below its limit a slate is empty for sure.
             chances = [each[place].get(offer_id, 0.0) if place < limit else 1.0 for each in places]
-            found.positions.append(row(offer_id, chances))
+            found.positions.append(row(offer_id, chances, place))
         return True
 
     def logged(self, rows: list[_Row], reward: Sequence[float] | None = None) -> Logged:
@@ -201,6 +208,16 @@ class _Log:
             reward=np.array(told, dtype=np.float64),
             valid=np.array([row.valid for row in rows], dtype=bool),
             adaptive=self.adaptive,
+        )
+
+    def direct(self, rows: list[_Row], ranking: int = 0) -> Direct:
+        """Return the forecasts of positions' rewards for the doubly robust value of a ranking."""
+        return direct_by_offer(
+            np.array([row.customer_id for row in rows], dtype=object),
+            np.array([row.place for row in rows], dtype=np.int64),
+            [row.offer_id for row in rows],
+            np.array([float((row.decision_id, row.offer_id) in self.earned) for row in rows]),
+            [row.spreads[ranking] if row.spreads else {} for row in rows],
         )
 
     def money(self, rows: list[_Row]) -> list[float]:
@@ -250,8 +267,10 @@ def policy_value(
     rows, counted = log.weighed(target, [None], chance_only=False)
     return PolicyValue(
         **vars(counted),
-        first=off_policy_value(log.logged(rows.first)),
-        slate=slate_value(log.logged(rows.positions), log.positions),
+        first=off_policy_value(log.logged(rows.first), direct=log.direct(rows.first)),
+        slate=slate_value(
+            log.logged(rows.positions), log.positions, direct=log.direct(rows.positions)
+        ),
     )
 
 
@@ -285,11 +304,16 @@ def policy_contest(
         logged = log.logged(rows.whole, log.money(rows.whole))
         slate = contest(logged, _targets(rows.whole, 1))
         return PolicyContest(**vars(counted), first=None, slate=slate, unit="money")
-    first = contest(log.logged(rows.first), _targets(rows.first, 1))
+    first = contest(
+        log.logged(rows.first),
+        _targets(rows.first, 1),
+        directs=(log.direct(rows.first), log.direct(rows.first, 1)),
+    )
     slate = contest(
         log.logged(rows.positions),
         _targets(rows.positions, 1),
         rows_a_decision=log.positions,
+        directs=(log.direct(rows.positions), log.direct(rows.positions, 1)),
     )
     return PolicyContest(**vars(counted), first=first, slate=slate, unit="responses")
 

@@ -125,14 +125,21 @@ def told(placement: str, found: PolicyContest, currency: Currency) -> list[str]:
 
 def told_alone(placement: str, found: PolicyValue) -> list[str]:
     """Return a policy's value at a placement as people read it, in responses a decision."""
-    lines = [
-        f"  {name}: no value: {value.refusal}"
-        if value.snips is None
-        else f"  {name}: {value.snips.value:.4f} [{value.snips.low:.4f}, {value.snips.high:.4f}] "
-        f"responses a decision ({value.effective_successes:,.0f} effective successes)"
-        for name, value in (("first position", found.first), ("whole slates", found.slate))
-    ]
-    return [_head(placement, found), *lines]
+    parts = (("first position", found.first), ("whole slates", found.slate))
+    return [_head(placement, found), *(f"  {name}: {_alone(value)}" for name, value in parts)]
+
+
+def _alone(value: OffPolicyValue) -> str:
+    if value.snips is None:
+        return f"no value: {value.refusal}"
+    told = f"{_shown(value.snips)} responses a decision"
+    if value.doubly_robust is not None:
+        told += f", doubly robust {_shown(value.doubly_robust)}"
+    return f"{told} ({value.effective_successes:,.0f} effective successes)"
+
+
+def _shown(figure: Interval) -> str:
+    return f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}]"
 
 
 def _head(placement: str, found: Counted) -> str:
@@ -160,6 +167,8 @@ def _line(one: Contest, found: PolicyContest, currency: Currency) -> str:
 
 def _valued(value: OffPolicyValue, found: PolicyContest, currency: Currency) -> str:
     successes = f"{value.effective_successes:,.0f} effective successes"
+    if value.doubly_robust is not None:
+        successes = f"doubly robust {_shown(value.doubly_robust)}, {successes}"
     return f"{_told(value.snips, found, currency)} ({successes})"
 
 
@@ -169,7 +178,7 @@ def _told(figure: Interval | None, found: PolicyContest, currency: Currency) -> 
     if found.unit == "money":
         value, low, high = (currency.show(x) for x in (figure.value, figure.low, figure.high))
         return f"{value} [{low}, {high}]"
-    return f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}] {found.unit}"
+    return f"{_shown(figure)} {found.unit}"
 
 
 def _unknown(reason: str) -> Judgement:

@@ -14,6 +14,7 @@ from foundation.errors import RegularsError
 FIGURES = {
     "gain_over_rate_low": 0.05,
     "gain_over_logistic_low": -0.004,
+    "basket_gain_low": 0.003,
     "starbucks_completed_auc": 0.9,
     "starbucks_influenced_auc": 0.8,
     "starbucks_data": "data/starbucks",

@@ -117,6 +117,16 @@ def test_the_value_holds_what_the_target_truly_earns(log: DuckDbLake) -> None:
     assert found.slate.snips.low < both < found.slate.snips.high
     # Logged slates earned less: the target is told apart from what drew.
     assert found.slate.snips.low > 0.2
+    # The doubly robust values hold the same truth, and are surer: forecasts take out what is
+    # known of offers.
+    for robust, plain, truth in (
+        (found.first.doubly_robust, found.first.ips, first),
+        (found.slate.doubly_robust, found.slate.ips, both),
+    ):
+        assert robust is not None
+        assert plain is not None
+        assert robust.low < truth < robust.high
+        assert robust.high - robust.low < plain.high - plain.low
 
 
 def test_on_itself_a_policy_earns_what_it_earned(log: DuckDbLake) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from adapters.duckdb_lake import DuckDbLake
 from foundation.contracts import TABLES
-from regulars.jobs.simulated import SIMULATED, simulated_orders, without_simulated
+from regulars.jobs.simulated import SIMULATED, no_decision, simulated_orders, without_simulated
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -71,3 +71,20 @@ def test_a_lake_without_any_is_read_as_it_is(tmp_path: Path) -> None:
     lake = DuckDbLake(tmp_path)
     put(lake, "purchases", line("l-1", "real"))
     assert without_simulated(lake) is lake
+
+
+def test_where_all_decisions_are_simulated_it_says_so_and_not_that_there_are_none(
+    lake: DuckDbLake, tmp_path: Path
+) -> None:
+    assert no_decision(without_simulated(lake)) == (
+        "no decision is in the lake; run 'regulars ingest' first"
+    )
+    decided = {
+        "customer_id": "c", "at": AT, "channel": "app", "known": True, "propensity_valid": True,
+        "policy": "response", "experiments": "[]", "slates": "[]", "record": "{}",
+    }  # fmt: skip
+    put(lake, "decisions", {"decision_id": "d-1", **decided})
+    real = without_simulated(lake)
+    assert ids(real, "decisions", "decision_id") == []
+    assert "all 1 decisions in the lake are of simulated shoppers" in no_decision(real)
+    assert "simulated" not in no_decision(lake)

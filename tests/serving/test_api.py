@@ -35,6 +35,7 @@ from foundation.clock import SystemClock
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.decision import Policy, decode_record
 from foundation.profile import Profile
+from recommender.affinity import BASKET
 from recommender.next_products import Complement, Known, NextProducts
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift import UpliftModel
@@ -45,6 +46,8 @@ from serving import service as service_module
 from serving import shadow as shadow_module
 from serving.api import create_app
 from serving.messages import (
+    AskedContext,
+    AskedLine,
     AskedPlacement,
     DecisionRequest,
     RecommendationAnswer,
@@ -204,6 +207,40 @@ class TestRecommendation:
         assert (product.product_id, product.rank, product.lift) == ("eggs", 1, 2.34)
         assert product.reason == "often bought with dairy: 2.3 times as often as by chance"
         assert answer.causes == []
+
+    def test_what_goes_with_the_basket_is_recorded_with_the_decision(
+        self, house: House, tmp_path: Path
+    ) -> None:
+        goes = NextProducts({"milk": Known(None, (Complement("eggs", 0.1, 0.9, 2.46),))})
+        served = goes.with_offers([["eggs"], ["bread"]])
+        ana = Profile("ana-with-a-basket", None, None, np.empty(0), {})
+        publish_snapshot(
+            tmp_path, [ana], as_of=AT, names=(), feature_hash="91bc", next_products=served,
+            offers=["live-bakery", "live-coffee"],
+        )  # fmt: skip
+
+        async def asked() -> None:
+            async with in_process(house, LmdbProfiles(tmp_path), lambda: None) as service:
+                lines = [AskedLine("milk", 1, 1.5)]
+                for basket in (lines, None):
+                    till = [AskedPlacement("checkout", 3)], AskedContext(basket=basket)
+                    await service.decide(DecisionRequest(ana.customer_id, "app", *till))
+
+        asyncio.run(asked())
+        with psycopg.connect(str(house.settings.database_url)) as connection:
+            query = "SELECT record::text FROM decisions WHERE customer_id = 'ana-with-a-basket'"
+            records = [decode_record(text) for (text,) in connection.execute(query.encode())]
+        shown = {
+            record.context.basket is not None: {
+                one.offer_id: one.affinity for slate in record.slates for one in slate.offers
+            }
+            for record in records
+        }
+        assert shown[True]["live-bakery"] == [None] * BASKET + [pytest.approx(0.9)]
+        assert shown[True]["live-coffee"] == [None] * BASKET + [0.0]
+        # An offer that is younger than the snapshot, or no basket: nothing is known.
+        assert shown[True]["live-basket"] is None
+        assert set(shown[False].values()) == {None}
 
     @pytest.mark.parametrize(
         ("body", "field"),
