@@ -161,7 +161,7 @@ def grid(seed: int, experiments: int) -> Iterator[Cell]:
         "household": (500, 2_000),
         "store": (20, 60),
         # Last, so that the cells above keep their seeds.
-        "strata": (500, 2_000),
+        "strata": (2_000,),
     }
     places = [
         (metric, n, split)
