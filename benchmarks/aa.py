@@ -51,8 +51,8 @@ DAYS, PER_DAY, DRIFT = 28, 100, 2.0137
 HISTORIES = 40_000
 
 SPEND = Mean(Column("spend"))
-# Quarters, nearly, of lognormal spend before.
-STRATA = (4.1, 7.4, 13.2)
+# Quarters, nearly, of what was spent before in strata.
+STRATA = (15.7, 20.0, 24.3)
 
 # One row of columns a unit, for so many experiments of so many units.
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -161,7 +161,7 @@ def grid(seed: int, experiments: int) -> Iterator[Cell]:
         "household": (500, 2_000),
         "store": (20, 60),
         # Last, so that the cells above keep their seeds.
-        "strata": (500, 2_000),
+        "strata": (2_000,),
     }
     places = [
         (metric, n, split)
@@ -254,11 +254,11 @@ def judge_figure(
 
 def judge_strata(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
     """Compare inside four strata of who spends how much, as a plan that post-stratifies does."""
-    rows = draw_cuped(rng, count, n)
-    # By what she spent before: strata are of before.
-    stratum = np.digitize(rows[..., 1], STRATA)
+    level = rng.normal(20.0, 5.0, (count, n))
+    now, before = (level + rng.normal(0.0, 4.0, (count, n)) for _ in range(2))
+    rows, stratum = now[..., None], np.digitize(before, STRATA)
     found: list[list[Effect]] = []
-    for spend, of in zip(rows[..., :1], stratum, strict=True):
+    for spend, of in zip(rows, stratum, strict=True):
         arms = {"treatment": slice(None, given), "control": slice(given, None)}
         counts = {
             str(one): {name: int((of[arm] == one).sum()) for name, arm in arms.items()}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.aggregates import Aggregates
+from experiments.bayes import Posterior, relative_lift
 from experiments.compare import (
     compare,
     compare_always,
@@ -150,7 +151,8 @@ class Analysis(msgspec.Struct, frozen=True):
     """What a file of units says; `metrics` is {metric: {variant: effect}}, empty when unhealthy.
 
     `correction` is how p_adjusted was made of all p-values shown. `units` are those assigned: the
-    clusters where clusters were.
+    clusters where clusters were. `posteriors` are of proportions that could be compared: the chance
+    to win in words for a board, see bayes.py.
     """
 
     control: str
@@ -160,6 +162,9 @@ class Analysis(msgspec.Struct, frozen=True):
     health: Health
     metrics: dict[str, dict[str, Effect]]
     correction: Correction = CORRECTION
+    posteriors: dict[str, dict[str, Posterior]] = msgspec.field(
+        default_factory=dict[str, dict[str, Posterior]]
+    )
 
 
 def analyse_units(
@@ -212,16 +217,42 @@ def analyse_units(
     if before:
         plain = {name: whole(sums[name]) for name in before}
         found += unbalanced(effects(units, plain, before, control, treatments, confidence))
+    told = {} if found else effects(units, sums, metrics, control, treatments, confidence)
     return Analysis(
         control=control,
         confidence=confidence,
         units=dict(observed),
         sample_ratio=split,
         health=_health(found, warnings, split, weights is not None),
-        metrics={}
-        if found
-        else with_adjusted(effects(units, sums, metrics, control, treatments, confidence)),
+        metrics=with_adjusted(told),
+        posteriors=_posteriors(metrics, sums, told, control, confidence),
     )
+
+
+def _posteriors(
+    metrics: Mapping[str, Metric],
+    sums: Mapping[str, Mapping[str, Aggregates]],
+    told: Mapping[str, Mapping[str, Effect]],
+    control: str,
+    confidence: float,
+) -> dict[str, dict[str, Posterior]]:
+    """Return the chance to win of every proportion that has an effect."""
+    found: dict[str, dict[str, Posterior]] = {}
+    for name, by_variant in told.items():
+        if not isinstance(metrics[name], Proportion):
+            continue
+        arms = {variant: _counts(arm) for variant, arm in whole(sums[name]).items()}
+        base = arms[control]
+        found[name] = {
+            variant: relative_lift(*arms[variant], *base, confidence)
+            for variant, effect in by_variant.items()
+            if effect.difference is not None
+        }
+    return found
+
+
+def _counts(arm: Aggregates) -> tuple[int, int]:
+    return int(arm.first[0]), int(arm.n)
 
 
 def summed(
@@ -317,6 +348,14 @@ def analysis_lines(analysis: Analysis) -> list[str]:
                 f"{metric}, {variant} {_number(effect.mean)} against {analysis.control} "
                 f"{_number(effect.control_mean)}: {in_words(effect, _number, analysis.confidence)}"
             )
+            posterior = analysis.posteriors.get(metric, {}).get(variant)
+            if posterior is not None:
+                lines.append(
+                    f"{metric}, {variant} is the better one with a chance of "
+                    f"{posterior.chance_to_win:.1%}, by this look alone (flat prior); shipping it "
+                    f"risks {posterior.risk_shipping:.2%} of the rate, keeping {analysis.control} "
+                    f"{posterior.risk_keeping:.2%}"
+                )
     judged = [one for by_variant in analysis.metrics.values() for one in by_variant.values()]
     if sum(effect.p is not None for effect in judged) > 1:
         lines.append(f"adjusted p-values are {analysis.correction.title()}'s over all comparisons")

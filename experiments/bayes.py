@@ -1,8 +1,8 @@
 """Bayesian reading of two proportions: the chance to win, and what a wrong choice would cost.
 
 The same data as the test's, under a flat prior, in words a board asks for. It is no second way to
-decide: it holds for one look at the end, and says nothing of an experiment read every day. It is
-here for reference; no report shows it.
+decide: it holds for one look at the end, and says nothing of an experiment read every day. So a
+report of a plan does not show it; an analysis of a file, which is one look, does.
 """
 
 import math

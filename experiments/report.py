@@ -240,7 +240,31 @@ def summary_lines(
         )
     for one in report.guardrails:
         lines.append(guardrail_words(one, shown(one.metric)))
-    return lines + _gained_lines(report, shown)
+    return lines + _gained_lines(report, shown) + _single_offer_lines(report, shown)
+
+
+def _single_offer_lines(
+    report: Report, shown: Callable[[str], Callable[[float], str]]
+) -> list[str]:
+    """Return the offers that surely gained or lost somewhere, or why no offer is told apart."""
+    table = report.by_offer
+    if table is None:
+        return []
+    if table.refused is not None:
+        return [table.refused]
+    surely = [
+        cell
+        for cell in table.cells
+        if cell.effect.p_adjusted is not None and cell.effect.p_adjusted < 1 - report.confidence
+    ]
+    if not surely:
+        return [f"no single offer surely gained or lost, of {len(table.cells)} cells"]
+    show = shown(table.metric)
+    return [
+        f"offer {cell.variant} by {cell.channel} in {cell.segment} (exploratory): "
+        f"{in_words(cell.effect, show, report.confidence)}"
+        for cell in surely
+    ]
 
 
 def _gained_lines(report: Report, shown: Callable[[str], Callable[[float], str]]) -> list[str]:

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from experiments.design import Experiment
 from experiments.drawings import boundaries_drawing, curve_drawing, forest
 from experiments.metric_titles import titled
+from experiments.plan import Method
 from experiments.report import Report
 from experiments.report_words import (
     cumulative_boundaries,
@@ -27,6 +28,13 @@ from experiments.report_words import (
 )
 from foundation.money import Currency
 
+# How a plan's methods are told to who reads no statistics.
+JUDGED: dict[Method, str] = {
+    "welch": "judged once, at its end (Welch's test)",
+    "sequential": "may be judged any day (always-valid intervals)",
+    "obrien-fleming": "judged at planned looks, strictly at first (O'Brien-Fleming)",
+    "pocock": "judged at planned looks, alike at all (Pocock)",
+}
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -79,6 +87,7 @@ def report_page(
             report=report,
             plan=plan,
             primary=primary.title.lower(),
+            judged=JUDGED[plan.method],
             deciding=primary.of(plan.unit).lower(),
             curved=curved.title.lower(),
             added=added.title.lower(),

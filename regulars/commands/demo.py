@@ -39,6 +39,9 @@ def demo(
             show_sizes("Segments by recency, frequency and money", result.segments.rfm)
             for line in result.told(house.settings.currency):
                 say(line)
+            key = result.measured.design.key
+            say(f"Experiment {key} runs on and takes every customer. Before one of your own:")
+            say(f"  regulars experiment stop {key}")
         if serve:
             # Beside a JSON answer these lines would make it unreadable.
             told = beside if as_json else out

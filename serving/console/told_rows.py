@@ -10,22 +10,22 @@ from serving.console.markup import box, text
 TAGS: dict[Tone, str] = {"good": "tag", "bad": "tag bad", "wait": "tag assumed"}
 
 
-def told_rows(title: str, rows: Sequence[Told], kind: str) -> None:
-    """Add a part of the card with a row each, all on one scale; nothing without rows.
+def told_rows(title: str, rows: Sequence[Told], kind: str, *, alike: bool = True) -> None:
+    """Add a part of the card with a row each; nothing without rows.
 
     Args:
         title: Its heading.
         rows: What it says.
         kind: The part's name in the page.
+        alike: Whether all are of one metric, and so on one scale.
     """
     if not rows:
         return
-    drawn = [row.drawn for row in rows if row.drawn is not None]
-    scale = scale_around(0.0, *(end for ends in drawn for end in ends))
+    every = [end for row in rows for end in row.drawn or ()]
     with box("div", "told", data_part=kind):
         text("h3", title)
         for row in rows:
-            _row(row, scale)
+            _row(row, scale_around(0.0, *(every if alike else row.drawn or ())))
 
 
 def _row(row: Told, scale: Scale) -> None:

@@ -13,6 +13,7 @@ from experiments.report_words import (
     health_lines,
     meaning,
     novelty_lines,
+    offer_lines,
     segment_lines,
 )
 from foundation.access import User
@@ -122,8 +123,11 @@ def _detail(report: Report, currency: Currency) -> None:
     if report.over_time is not None:
         for curve in curves(report):
             effect_chart(curve, titled(report.over_time.metric), currency)
-    told_rows("What may not get worse", guardrail_lines(report, currency), "guardrails")
+    told_rows(
+        "What may not get worse", guardrail_lines(report, currency), "guardrails", alike=False
+    )
     told_rows("Who gained", segment_lines(report, currency), "segments")
+    told_rows("Which offers, where", offer_lines(report, currency), "offers")
     told_rows("Does it last?", novelty_lines(report, currency), "novelty")
 
 

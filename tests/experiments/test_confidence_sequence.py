@@ -11,8 +11,8 @@ from experiments.confidence_sequence import (
     critical_value,
     tuned_rho,
 )
-from experiments.mixture_bound import best_mixture_rho, mixture_bound
 from experiments.welch import Moments
+from tests.experiments.mixture_bound import best_mixture_rho, mixture_bound
 
 
 def test_the_reference_interval_of_a_relative_effect_to_the_digits_shown():

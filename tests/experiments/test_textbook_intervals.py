@@ -19,6 +19,8 @@ from experiments.welch import Moments, difference, relative
 HISTORIES = (
     Path(os.environ.get("ASOS_EXPERIMENTS", "")) / "asos_digital_experiments_dataset.parquet"
 )
+# The directory of the coffee chain's events.
+EVENTS = Path(os.environ.get("STARBUCKS_REWARDS", "")) / "transcript.parquet"
 
 
 def test_the_delta_method_contradicts_the_difference_where_fieller_does_not():
@@ -66,6 +68,48 @@ def test_welch_on_spend_of_few_buyers_rejects_too_often_and_is_not_ours(given, o
     if others > given:
         # Nearly all in one tail.
         assert (z > 1.96).mean() < 0.005 or (z < -1.96).mean() < 0.005
+
+
+def test_cluster_robust_errors_of_20_stores_reject_too_often_and_are_not_ours():
+    """Source: simulation with known truth; ten stores against ten, sizes lognormal(3, .52)."""
+    rng = np.random.default_rng(1)
+    sizes = np.ceil(rng.lognormal(3.0, 0.52, (20_000, 20)))
+    level = rng.normal(0, 0.3, sizes.shape) + rng.normal(0, 0.5, sizes.shape) / np.sqrt(sizes)
+    sums = level * sizes
+    means, variances = [], []
+    for arm in (slice(None, 10), slice(10, None)):
+        mean = sums[:, arm].sum(1) / sizes[:, arm].sum(1)
+        rest = sums[:, arm] - mean[:, None] * sizes[:, arm]
+        means.append(mean)
+        variances.append((rest**2).sum(1) / sizes[:, arm].sum(1) ** 2)
+    z = np.abs(means[0] - means[1]) / np.sqrt(variances[0] + variances[1])
+    # The reference's figures; three standard errors of 20,000 are .0064 and .0057.
+    assert (z > stats.norm.isf(0.025)).mean() == pytest.approx(0.100, abs=0.0064)
+    assert (z > stats.t.isf(0.025, 18)).mean() == pytest.approx(0.079, abs=0.0057)
+    rows = [np.column_stack([sums[0, arm], sizes[0, arm]]) for arm in (slice(10), slice(10, 20))]
+    own = compare("ratio", *map(Aggregates.from_rows, rows), tuple(rows))
+    assert own.method == "randomisation" or own.refused is not None
+
+
+@pytest.mark.skipif(not EVENTS.is_file(), reason="set STARBUCKS_REWARDS to its directory")
+def test_welch_on_a_real_coffee_chain_rejects_too_often_and_is_not_ours():
+    events = pd.read_parquet(EVENTS)
+    week = events[(events["event"] == "transaction") & (events["time"] < 168)]
+    spent = week.groupby("person")["amount"].sum().reindex(events["person"].unique()).fillna(0)
+    values, rng = spent.to_numpy(), np.random.default_rng(1)
+    dealt = [rng.choice(values, 2_400, replace=False) for _ in range(4_000)]
+    z = np.array(
+        [
+            (one[:120].mean() - one[120:].mean())
+            / np.sqrt(one[:120].var(ddof=1) / 120 + one[120:].var(ddof=1) / 2_280)
+            for one in dealt
+        ]
+    )
+    # The reference's 10.4 %, nearly all false losses; three standard errors are .0145.
+    assert (np.abs(z) > 1.96).mean() == pytest.approx(0.104, abs=0.0145)
+    assert (z > 1.96).mean() < 0.005
+    arms = [Aggregates.from_rows(part[:, None]) for part in (dealt[0][:120], dealt[0][120:])]
+    assert compare("mean", *arms).p is None
 
 
 @pytest.mark.skipif(not HISTORIES.is_file(), reason="set ASOS_EXPERIMENTS to its directory")

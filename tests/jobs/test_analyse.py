@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from adapters.unit_file import UnitFile
+from experiments.analysis import analysis_lines
 from experiments.metrics import Column, Mean, clustered, rows
 from foundation.errors import RegularsError
 from regulars.jobs.analyse import analyse_file
@@ -491,3 +492,15 @@ def test_an_empty_file_says_so_in_one_line(tmp_path, written, said):
     with pytest.raises(RegularsError, match=said) as refusal:
         analyse_file(path, "group", ["spend"], "control")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_share_has_its_chance_to_win_beside_the_test(analyse):
+    # Source: the reference's 49 of 100 against 51 of 100, as its normal posterior has it.
+    rows = (
+        [("control", 1)] * 49 + [("control", 0)] * 51 + [("offers", 1)] * 51 + [("offers", 0)] * 49
+    )
+    found = analyse(pd.DataFrame(rows, columns=["group", "bought"]), "bought:proportion")
+    told = found.posteriors["bought"]["offers"]
+    assert (round(told.lift, 5), round(told.chance_to_win, 5)) == (0.04082, 0.60918)
+    assert any("with a chance of 60.9%" in line for line in analysis_lines(found))
+    assert analyse(UNITS).posteriors == {}

@@ -108,7 +108,7 @@ def test_effects_are_told_by_the_uplift_predicted_before_the_start(
 
     plan: Experiment = design(key="next", method="sequential", segments=[SEGMENTATION])
     shop = opened(400, lake, plan, seed=9, start=later)
-    people = [record.customer_id for record in shop.records[:-1]]
+    people = [record.customer_id for record in shop.records]
     lines = [
         {
             "line_id": f"before-{who}-{turn}", "customer_id": who, "order_id": f"b-{who}-{turn}",
@@ -116,7 +116,7 @@ def test_effects_are_told_by_the_uplift_predicted_before_the_start(
             "local_day": 20_577 - 9 * turn, "local_hour": 8, "quantity": 1.0, "amount": 400,
             "discount": 0, "offer_discount": 0, "margin": 100,
         }
-        for n, who in enumerate(people)
+        for n, who in enumerate(people[:-1])
         for turn in range(1 + n // 2 % 4)
     ]  # fmt: skip
     with lake.write() as write:
@@ -129,4 +129,4 @@ def test_effects_are_told_by_the_uplift_predicted_before_the_start(
     assert report.who_gained is not None
     found = [row for row in report.who_gained.rows if row.segmentation == SEGMENTATION]
     assert {row.segment for row in found} == set(inside.reindex(people).dropna())
-    assert sum(sum(row.units.values()) for row in found) == 400
+    assert sum(sum(row.units.values()) for row in found) == len(people)

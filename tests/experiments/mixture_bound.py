@@ -1,6 +1,6 @@
-"""The normal mixture bound: the sequence's sibling in the literature, for reference.
+"""The normal mixture bound: the sequence's sibling in the literature.
 
-No report shows it. It ties confidence_sequence.py to values that others published.
+It ties confidence_sequence.py, whose tuning it shares, to values that others published.
 """
 
 import math
