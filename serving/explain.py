@@ -26,13 +26,14 @@ def explain(record: DecisionRecord, catalogue: Catalogue) -> list[Considered]:
     offers = catalogue.by_id
     groups = {offers[offer_id].exclusive_group for offer_id in shown} - {None}
     lowest = min(shown.values(), default=float("inf"))
+    withheld, by_money = record.policy.kind == "none", record.policy.scored == "uplift"
 
     def verdict(offer_id: str, score: float) -> str:
         if offer_id in shown:
             return "shown"
-        if record.policy.kind == "none":
+        if withheld:
             return "withheld"
-        if record.policy.scored == "uplift" and score <= 0:
+        if by_money and score <= 0:
             return "not_worth_it"
         if groups and offers[offer_id].exclusive_group in groups:
             return "exclusive_group"

@@ -10,9 +10,10 @@ import socket
 import sys
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
+
+from serving import connection
 
 # The answer to give, as JSON: a real one of the service.
 ANSWER = "REGULARS_BENCHMARK_ANSWER"
@@ -54,5 +55,5 @@ def create_app() -> FastAPI:
 
 
 if __name__ == "__main__":
-    config = uvicorn.Config(create_app, factory=True, log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    listening = connection.config(create_app, [], factory=True)
+    connection.Server(listening).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])

@@ -19,16 +19,17 @@ WARM_UP_SECONDS = 1.0
 
 @dataclass
 class Answers:
-    """What came back: seconds to each good answer, and other answers by status."""
+    """What came back: good answers, seconds to each where known, and others by status."""
 
     seconds: list[float] = field(default_factory=list[float])
     lasted: float = 0.0
     other: dict[int, int] = field(default_factory=dict[int, int])
+    good: int = 0
 
     @property
     def throughput(self) -> float:
         """Good answers a second."""
-        return len(self.seconds) / self.lasted
+        return self.good / self.lasted
 
     def percentile_ms(self, share: float) -> float:
         """Return the time that a share of good answers took at most, in milliseconds."""
@@ -172,5 +173,6 @@ async def _open(
 def _note(found: Answers, status: int, seconds: float) -> None:
     if status == 200:
         found.seconds.append(seconds)
+        found.good += 1
     else:
         found.other[status] = found.other.get(status, 0) + 1
