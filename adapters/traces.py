@@ -51,7 +51,7 @@ def traces_of(
     """
     told = Traces()
     _search_database(told, customer_id, url)
-    _search_lake(told, customer_id, lake)
+    search_lake(told, customer_id, lake)
     versions, holding = snapshots_with(snapshots, customer_id)
     told.searched.append(f"snapshots: {', '.join(versions) or 'none'}")
     told.found.extend(f"snapshot {version}" for version in holding)
@@ -83,7 +83,8 @@ def _search_database(told: Traces, customer_id: str, url: str) -> None:
     told.searched.append(f"database tables: {', '.join(name for (name,) in names)}")
 
 
-def _search_lake(told: Traces, customer_id: str, lake: Path) -> None:
+def search_lake(told: Traces, customer_id: str, lake: Path) -> None:
+    """Search every file of a lake, also of commits that are no longer the newest."""
     files = sorted(lake.rglob("*.parquet")) if lake.exists() else []
     told.searched.append(f"lake files: {len(files):,}")
     for path in files:

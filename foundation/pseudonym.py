@@ -2,7 +2,7 @@
 
 What was sold, decided and redeemed stays under a pseudonym, so that counters, sales and the totals
 of experiments stay right; it is drawn by chance, so nobody can compute it from her id. What
-describes her goes: her features, her basket, where she was, and every word she wrote.
+describes her goes: her features, what was in her basket, and every word she wrote.
 """
 
 import secrets
@@ -25,7 +25,7 @@ def pseudonymous_decision(record: DecisionRecord, pseudonym: str) -> DecisionRec
     return msgspec.structs.replace(
         record,
         customer_id=pseudonym,
-        context=Context(),
+        context=Context(record.context.store_id),
         # No model can score it any more: it passes for one of a customer nobody knew.
         known=False,
         vector=None,

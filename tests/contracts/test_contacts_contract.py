@@ -293,7 +293,7 @@ class TestErasure:
             assert name.startswith(PREFIX)
             left, kept = decode_record(text), decision("d-1", name).record
             assert left == msgspec.structs.replace(
-                kept, context=Context(), known=False, vector=None, affinity=None
+                kept, context=Context("s-1"), known=False, vector=None, affinity=None
             )
             told = store.rows("SELECT DISTINCT customer_id FROM outcomes UNION SELECT customer_id "
                               "FROM uses WHERE use_id <> 'u-c-2' ORDER BY 1")  # fmt: skip
