@@ -123,7 +123,6 @@ def test_sums_and_experiments_stay_what_they_were(shop: DuckDbLake) -> None:
     after = reported(shop)
     assert after.metrics == before.metrics
     assert after.healthy
-    assert after.observed == before.observed
     counted = {n: shop.fetch(shop.table(n)).num_rows for n in TABLES}
     gone = {"customers": 1, "consents": 1, "identities": 2, "segments": 1, "quarantine": 2}
     assert counted == {name: count - gone.get(name, 0) for name, count in rows.items()}
@@ -164,13 +163,9 @@ def test_an_event_told_again_after_it_is_still_the_same_one(shop: DuckDbLake) ->
 def test_consents_of_the_lake_are_each_ones_newest_answer_by_then(lake: DuckDbLake) -> None:
     hour = timedelta(hours=1)
     answers = [(START, True), (START + hour, False), (START + 2 * hour, True)]
-    put(
-        lake, "consents",
-        *(
-            {"consent_id": f"a{n}", "customer_id": HER, "channel": "email", "granted": yes, "at": at}
-            for n, (at, yes) in enumerate(answers)
-        ),
-    )  # fmt: skip
+    hers = {"customer_id": HER, "channel": "email"}
+    for n, (at, granted) in enumerate(answers):
+        put(lake, "consents", {**hers, "consent_id": f"a-{n}", "granted": granted, "at": at})
     [found] = loaded_consents(lake, START + hour)
     assert (found.granted, found.at, found.source) == (False, START + hour, "lake")
     assert loaded_consents(lake, START - hour) == []
