@@ -106,6 +106,12 @@ class PostgresCustomers:
                 count = int(done.rpartition(" ")[2])
                 if count:
                     changed[table] = count
+            # Answers that a repeated request would get again.
+            await connection.execute(
+                "DELETE FROM replays WHERE answer ->> 'customer_id' = $1",
+                customer_id,
+                timeout=PATIENCE_SECONDS,
+            )
         return changed
 
     async def erased(self) -> frozenset[str]:

@@ -21,7 +21,6 @@ from foundation.outcome import Outcome
 from foundation.profile import LiveState
 from foundation.replay import Answered, Replay, digest
 
-
 # One row a fact: what it is, of which offer or channel, how often (a consent: 1 or 0) and when.
 _STATES = """
     SELECT customer_id, state AS what, offer_id AS name, count(*) AS number, NULL::timestamptz AS at
@@ -200,7 +199,7 @@ def _state(rows: Iterable[Any]) -> LiveState:
             consents[row["name"]] = bool(row["number"])
         else:
             contacts.append(Contact(row["name"], row["at"]))
-    return LiveState(redeemed, frozenset(activated), consents, tuple(contacts))
+    return LiveState(redeemed, frozenset(activated), consents=consents, contacts=tuple(contacts))
 
 
 def _changed(event_id: str) -> EventChanged:

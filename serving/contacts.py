@@ -9,7 +9,9 @@ from foundation.contact_policy import Decided, Written
 class ContactCounter(Protocol):
     """Where contacts are counted."""
 
-    async def record(self, decided: Sequence[Decided], batch_id: str | None = None) -> list[Written]:
+    async def record(
+        self, decided: Sequence[Decided], batch_id: str | None = None
+    ) -> list[Written]:
         """Write decisions and count their contacts, in one transaction, durable when it returns.
 
         Args:

@@ -12,7 +12,7 @@ from foundation.contact_policy import Decided, is_contact
 from foundation.decision import DecisionRecord
 from foundation.errors import StoreUnavailable
 from foundation.money import InvalidAmount
-from foundation.profile import LiveState, Profile
+from foundation.profile import UNCOUNTED, LiveState, Profile
 from foundation.replay import Answered, Replay
 from recommender.next_products import recommend
 from serving import metrics
@@ -186,8 +186,8 @@ class DecisionService:
         by: float,
     ) -> DecisionAnswer:
         """Decide where we go to her: what cannot be counted as a contact is not shown."""
+        state = await self._contacting.state_of(request.customer_id, by)
         while True:
-            state = await self._contacting.state_of(request.customer_id, by)
             record, answer = self._decided(request, replay, profile, state, known)
             if request.dry_run:
                 return answer
@@ -198,9 +198,13 @@ class DecisionService:
             zone = zone_of(profile, known.time_zone)
             asked = replay and Answered(replay, record, msgspec.json.encode(answer).decode())
             written = await self._contacting.keep(Decided(record, zone, asked), by)
-            if written.kept:
+            if written is not None and written.kept:
                 break
-            # A rival contacted her since, or the database is away: her new state says so.
+            # A rival contacted her since, which her new state says; or the database is away.
+            if written is None:
+                state = UNCOUNTED
+            else:
+                state = await self._contacting.state_of(request.customer_id, by)
         if asked is not None:
             if written.stands is None:
                 raise KeyReused

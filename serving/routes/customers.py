@@ -3,7 +3,7 @@
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-from foundation.access import hash_key
+from foundation.access import Scope
 from foundation.outcome import Id
 from serving.customer_messages import ConsentRequest
 from serving.openapi import answers, body
@@ -11,7 +11,7 @@ from serving.problems import Problem
 from serving.service import DecisionService
 from serving.wire import authorise, json_answer, read
 
-SCOPE = "outcomes"
+SCOPE: Scope = "outcomes"
 
 
 def add_customers(app: FastAPI, service: DecisionService) -> None:
@@ -26,7 +26,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
         """Keep whether she may be contacted, by channel; it holds for every decision at once."""
         key = await authorise(service, request, SCOPE)
         asked = await read(request, ConsentRequest)
-        who = f"key {hash_key(key).hex()[:16]}"
+        who = f"key {key.number} ({key.name})"
         return json_answer(await service.dossiers.consent(_id(customer_id), asked, who))
 
     @app.get(

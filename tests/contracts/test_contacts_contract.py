@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
 from adapters.traces import traces_of
 from foundation.consent import ConsentAnswer
-from foundation.contact_policy import Caps, Contact, ContactPolicy, Decided
+from foundation.contact_policy import Caps, Contact, ContactPolicy, Decided, Written
 from foundation.decision import (
     Assignment,
     BasketLine,
@@ -39,6 +39,7 @@ from foundation.decision import (
 )
 from foundation.outcome import Outcome
 from foundation.pseudonym import PREFIX
+from foundation.replay import Answered, Replay
 from foundation.uses import Claim
 
 # Live state remembers by the database's clock.
@@ -136,6 +137,11 @@ def decision(
     return Decided(record, UTC_ZONE)
 
 
+def named(decision_id: str, name: str, asked: bytes) -> Decided:
+    one = decision(decision_id)
+    return replace(one, answered=Answered(Replay(name, asked), one.record, f'"{decision_id}"'))
+
+
 def sent(event_id: str, **changed: Any) -> Outcome:
     told: dict[str, Any] = {"customer_id": "c-1", "at": AT, "channel": "email", "kind": "sent"}
     return Outcome(event_id, **(told | changed))
@@ -151,7 +157,7 @@ class TestContacts:
                 decision("d-3", offers=()),
                 decision("d-4", customer_id="c-2", channel="app"),
             ]
-            assert await store.contacts.record(told) == [True] * 4
+            assert await store.contacts.record(told) == [Written(kept=True)] * 4
             [hers] = await store.journal.live_states(["c-1"], contacts=True)
             assert hers.contacts == (Contact("email", AT),)
             assert hers.consents == {"email": True}
@@ -179,14 +185,37 @@ class TestContacts:
             many = [decision(f"d-{n}", at=AT - timedelta(hours=5 - n)) for n in range(5)]
             others = [decision("d-no", "c-2"), decision("d-never", "c-3")]
             # Source: three a week, by the order in which they are decided.
-            assert await store.contacts.record([*many, *others]) == [
-                True, True, True, False, False, False, False,
-            ]  # fmt: skip
+            written = await store.contacts.record([*many, *others])
+            assert [one.kept for one in written] == [True] * 3 + [False] * 4
             assert store.rows("SELECT decision_id FROM decisions ORDER BY 1") == [
                 ("d-0",),
                 ("d-1",),
                 ("d-2",),
             ]
+
+        tell_story(url, story)
+
+    def test_of_a_named_request_are_counted_once_and_a_refused_name_stays_free(
+        self, url: str
+    ) -> None:
+        async def story(store: Store) -> None:
+            await store.customers.answer([answer("c-1", True)])
+            one, same = named("d-1", "n", b"1"), named("d-2", "n", b"1")
+            other = named("d-3", "n", b"2")
+            assert await store.contacts.record([one, same, other]) == [
+                Written(True, '"d-1"'),
+                Written(True, '"d-1"'),
+                Written(True, None),
+            ]
+            assert await store.contacts.record([same, other]) == [
+                Written(True, '"d-1"'),
+                Written(True, None),
+            ]
+            assert store.rows("SELECT contact_id FROM contacts") == [("d-1",)]
+            assert store.rows("SELECT decision_id FROM decisions") == [("d-1",)]
+            await store.customers.answer([answer("c-1", False, AT + timedelta(seconds=1))])
+            assert await store.contacts.record([named("d-4", "m", b"1")]) == [Written(False)]
+            assert store.rows("SELECT replay FROM replays") == [("n",)]
 
         tell_story(url, story)
 
@@ -204,7 +233,7 @@ class TestContacts:
                 for n in range(12)
             ]
             written = await asyncio.gather(*blocks)
-            assert sum(map(sum, written)) == 20 * 3
+            assert sum(one.kept for block in written for one in block) == 20 * 3
             counts = store.rows("SELECT count(*) FROM contacts GROUP BY customer_id")
             assert counts == [(3,)] * 20
             assert len(store.rows("SELECT FROM decisions")) == 60
