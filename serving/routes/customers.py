@@ -11,7 +11,9 @@ from serving.problems import Problem
 from serving.service import DecisionService
 from serving.wire import authorise, json_answer, read
 
-SCOPE: Scope = "outcomes"
+# An app tells consents; all that is known of a person is for few to see.
+CONSENTS: Scope = "outcomes"
+PERSON: Scope = "admin"
 
 
 def add_customers(app: FastAPI, service: DecisionService) -> None:
@@ -24,7 +26,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def consents(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Keep whether she may be contacted, by channel; it holds for every decision at once."""
-        key = await authorise(service, request, SCOPE)
+        key = await authorise(service, request, CONSENTS)
         asked = await read(request, ConsentRequest)
         who = f"key {key.number} ({key.name})"
         return json_answer(await service.dossiers.consent(_id(customer_id), asked, who))
@@ -36,7 +38,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def customer(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Her profile, segments, consents and journey."""
-        await authorise(service, request, SCOPE)
+        await authorise(service, request, PERSON)
         return json_answer(await service.dossiers.customer(_id(customer_id)))
 
     @app.get(
@@ -46,7 +48,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def export(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """All that is known of her, as it is kept."""
-        await authorise(service, request, SCOPE)
+        await authorise(service, request, PERSON)
         return json_answer(await service.dossiers.export(_id(customer_id)))
 
     @app.delete(
@@ -56,7 +58,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def erase(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Forget her. What was counted stays, under a pseudonym drawn by chance."""
-        await authorise(service, request, SCOPE)
+        await authorise(service, request, PERSON)
         return json_answer(await service.dossiers.erase(_id(customer_id)))
 
 
