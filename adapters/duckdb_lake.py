@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
@@ -130,7 +130,12 @@ class DuckDbLake:
             newest = self._newest()
             if (writing.commit.files, writing.commit.notes) != (newest.files, newest.notes):
                 self._publish(writing.commit)
-            self._sweep()
+            self._sweep(COMMITS_KEPT)
+
+    def drop_history(self) -> None:
+        with (self._folder / "write.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._sweep(1)
 
     def _named(self, rows: arrow.Table) -> ibis.Table:
         return self._engine.create_table(f"memory_{uuid.uuid4().hex}", rows, temp=True)
@@ -160,13 +165,13 @@ class DuckDbLake:
         draft.unlink()
         sync_folder(self._commits)
 
-    def _sweep(self) -> None:
+    def _sweep(self, kept: int) -> None:
         numbers = self._numbers()
-        for old in numbers[:-COMMITS_KEPT]:
+        for old in numbers[:-kept]:
             (self._commits / f"{old:08}.json").unlink()
         named = {
             self._folder / file
-            for number in numbers[-COMMITS_KEPT:]
+            for number in numbers[-kept:]
             for files in self._read(number).files.values()
             for file in files
         }
@@ -276,6 +281,18 @@ class DuckDbWrite:
     def clear(self, table: str) -> None:
         self._set(_contract(table).name, [])
 
+    def rewrite(self, table: str, change: Callable[[arrow.Table], arrow.Table]) -> None:
+        contract, files = _contract(table), list[str]()
+        for file in self.commit.files.get(contract.name, []):
+            rows = _conformed(contract, parquet.ParquetFile(self._folder / file).read())
+            changed = change(rows)
+            if changed is rows:
+                files.append(file)
+            elif changed.num_rows:
+                parts = [changed.cast(contract.arrow_schema)]
+                files.append(self._store_parts(Path(file).parent, contract.arrow_schema, parts))
+        self._set(contract.name, files)
+
     def derive(self, name: str, rows: arrow.RecordBatchReader) -> None:
         parts = (arrow.Table.from_batches([batch]) for batch in rows)
         self.commit.files[_derived(name)] = [
@@ -289,9 +306,10 @@ class DuckDbWrite:
         return [str(self._folder / file) for file in self.commit.files.get(table, [])]
 
     def _set(self, table: str, files: list[str]) -> None:
-        self.commit.files[table] = files
-        if not files:
-            del self.commit.files[table]
+        if files:
+            self.commit.files[table] = files
+        else:
+            self.commit.files.pop(table, None)
 
     def _store(self, contract: Table, rows: arrow.Table, day: Any = None) -> str:
         folder = Path(contract.name) if day is None else Path(contract.name) / f"day={day}"
@@ -314,6 +332,14 @@ class DuckDbWrite:
         for parent in (folder, *folder.parents):
             sync_folder(self._folder / parent)
         return file.as_posix()
+
+
+def _conformed(contract: Table, rows: arrow.Table) -> arrow.Table:
+    """Return stored rows with the columns that the contract gained since."""
+    for column in contract.arrow_schema:
+        if column.name not in rows.column_names:
+            rows = rows.append_column(column, arrow.nulls(rows.num_rows, column.type))
+    return rows.select(list(contract.names))
 
 
 def _derived(name: str) -> str:

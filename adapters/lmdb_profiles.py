@@ -125,6 +125,24 @@ def publish_snapshot(
     return _public(facts)
 
 
+def drop_old_snapshots(folder: Path) -> None:
+    """Remove every snapshot but the live one; who reads an older one reads it to its end."""
+    if folder.exists():
+        with _alone(folder):
+            _sweep(folder, {_current(folder)})
+
+
+def snapshots_with(folder: Path, customer_id: str) -> tuple[list[str], list[str]]:
+    """Return the snapshots that were searched for a customer, and those that hold her."""
+    versions = sorted(_versions(folder)) if folder.exists() else []
+    found: list[str] = []
+    for path in versions:
+        with _shared(path).begin() as read:
+            if read.get(_key(customer_id)) is not None:
+                found.append(path.name)
+    return [path.name for path in versions], found
+
+
 class LmdbProfiles:
     """The live snapshot; see serving.profiles.ProfileStore."""
 

@@ -1,23 +1,38 @@
 """PostgreSQL on the hot path: live state, decisions, outcomes, catalogue and keys, by asyncpg."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
 import msgspec
 
+from adapters.postgres_contacts import count_sent, insert_decisions
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_replays import forget_names, keep_answers, take_names
 from adapters.postgres_uses import count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
+from foundation.contact_policy import REMEMBERED, Contact
 from foundation.decision import DecisionRecord, decode_record, encode
 from foundation.errors import EventChanged, StoreUnavailable
 from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
 from foundation.replay import Answered, Replay, digest
+
+# One row a fact: what it is, of which offer or channel, how often (a consent: 1 or 0) and when.
+_STATES = """
+    SELECT customer_id, state AS what, offer_id AS name, count(*) AS number, NULL::timestamptz AS at
+    FROM uses WHERE state IN ('reserved', 'redeemed') AND customer_id = ANY($1::text[])
+    GROUP BY customer_id, offer_id, state
+    UNION ALL SELECT customer_id, 'consent', channel, granted::int, at
+    FROM consents WHERE customer_id = ANY($1::text[])"""
+_STATES_AND_CONTACTS = f"""{_STATES}
+    UNION ALL SELECT customer_id, 'contact', channel, 1, at
+    FROM contacts WHERE customer_id = ANY($1::text[])
+    AND at > now() - interval '{REMEMBERED.days} days'"""  # noqa: S608
+_NOTHING_TOLD = LiveState({})
 
 
 class PostgresJournal:
@@ -29,27 +44,22 @@ class PostgresJournal:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def live_states(self, customer_ids: Sequence[str]) -> list[LiveState]:
-        redeemed: dict[str, dict[str, int]] = {customer_id: {} for customer_id in customer_ids}
-        activated: dict[str, set[str]] = {customer_id: set() for customer_id in redeemed}
+    async def live_states(
+        self, customer_ids: Sequence[str], *, contacts: bool = False
+    ) -> list[LiveState]:
+        asked = list(dict.fromkeys(customer_ids))
         async with self._pool.connection() as connection:
-            rows = await connection.fetch(
-                "SELECT customer_id, offer_id, state, count(*) AS uses FROM uses "
-                "WHERE state IN ('reserved', 'redeemed') AND customer_id = ANY($1::text[]) "
-                "GROUP BY customer_id, offer_id, state",
-                list(redeemed),
-            )
+            rows = await connection.fetch(_STATES_AND_CONTACTS if contacts else _STATES, asked)
+        found: dict[str, list[Any]] = {}
         for row in rows:
-            if row["state"] == "redeemed":
-                redeemed[row["customer_id"]][row["offer_id"]] = row["uses"]
-            else:
-                activated[row["customer_id"]].add(row["offer_id"])
-        return [LiveState(redeemed[i], frozenset(activated[i])) for i in customer_ids]
+            found.setdefault(row["customer_id"], []).append(row)
+        states = {customer_id: _state(hers) for customer_id, hers in found.items()}
+        return [states.get(customer_id, _NOTHING_TOLD) for customer_id in customer_ids]
 
     async def record(self, records: Sequence[DecisionRecord]) -> None:
         async with self._pool.connection() as connection:
             # One statement is one transaction: it returns when the commit is on disk.
-            await _insert_records(connection, records)
+            await insert_decisions(connection, records)
 
     async def record_once(self, asked: Sequence[Answered]) -> list[str | None]:
         first: dict[str, Answered] = {}
@@ -60,7 +70,7 @@ class PostgresJournal:
                 connection, {name: one.replay.digest for name, one in first.items()}
             )
             new = {name: one for name, one in first.items() if name not in known}
-            await _insert_records(connection, [one.record for one in new.values()])
+            await insert_decisions(connection, [one.record for one in new.values()])
             await keep_answers(connection, {name: one.answer for name, one in new.items()})
         stands = known | {name: (one.replay.digest, one.answer) for name, one in new.items()}
         return [
@@ -116,6 +126,7 @@ class PostgresJournal:
                         raise _changed(row["event_id"])
             first = {row["event_id"] for row in new}
             await count_told(connection, [o for o in redeemed if o.event_id in first])
+            await count_sent(connection, [o for _, o in told if o.event_id in first])
             await keep_answers(connection, dict.fromkeys(asked, str(len(new))))
         return len(new)
 
@@ -176,17 +187,19 @@ class PostgresJournal:
             )
 
 
-async def _insert_records(connection: Any, records: Sequence[DecisionRecord]) -> None:
-    # One that is there already came by the spool, or is still under way in another connection.
-    await connection.execute(
-        "INSERT INTO decisions (decision_id, customer_id, at, record) "
-        "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::json[]) "
-        "ON CONFLICT (decision_id) DO NOTHING",
-        [record.decision_id for record in records],
-        [record.customer_id for record in records],
-        [record.at for record in records],
-        [encode(record).decode() for record in records],
-    )
+def _state(rows: Iterable[Any]) -> LiveState:
+    redeemed, consents = dict[str, int](), dict[str, bool]()
+    activated, contacts = set[str](), list[Contact]()
+    for row in rows:
+        if row["what"] == "redeemed":
+            redeemed[row["name"]] = row["number"]
+        elif row["what"] == "reserved":
+            activated.add(row["name"])
+        elif row["what"] == "consent":
+            consents[row["name"]] = bool(row["number"])
+        else:
+            contacts.append(Contact(row["name"], row["at"]))
+    return LiveState(redeemed, frozenset(activated), consents=consents, contacts=tuple(contacts))
 
 
 def _changed(event_id: str) -> EventChanged:

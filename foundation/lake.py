@@ -1,6 +1,6 @@
 """The lake port: Parquet tables under contract, read as expressions, written all or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,6 +51,15 @@ class LakeWrite(Protocol):
 
     def clear(self, table: str) -> None:
         """Empty a table."""
+        ...
+
+    def rewrite(self, table: str, change: Callable[[arrow.Table], arrow.Table]) -> None:
+        """Change rows that are there already, a part of the table at a time.
+
+        Args:
+            change: Gets rows in the contract's schema and returns those that stay, changed or not;
+                the very object it got where it leaves all of them as they are.
+        """
         ...
 
     def derive(self, name: str, rows: arrow.RecordBatchReader) -> None:
@@ -104,6 +113,10 @@ class Lake(Protocol):
 
     def digest(self, tables: Sequence[str]) -> str:
         """Return a fingerprint of these tables' content at the newest commit."""
+        ...
+
+    def drop_history(self) -> None:
+        """Remove every commit but the newest, with the rows that only they hold."""
         ...
 
     def write(self) -> AbstractContextManager[LakeWrite]:

@@ -23,6 +23,9 @@ Kind = Literal[
 ]  # fmt: skip
 
 
+# The text of every event that was simulated.
+SIMULATED = "simulated"
+
 # Kinds whose value is money; any other value is a score.
 MONEY_KINDS = frozenset({"redeem", "purchase", "return"})
 # Kinds that carry the lines of a receipt, and no other kind does.

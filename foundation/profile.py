@@ -6,6 +6,7 @@ from datetime import datetime
 
 import numpy as np
 
+from foundation.contact_policy import Contact
 from foundation.rule_profile import Attribute, Facts
 from foundation.rules import AttributeKind, Vocabulary
 
@@ -125,12 +126,16 @@ class LiveState:
 
     `redemptions` counts her redemptions by offer; those in her profile come on top. `activated`
     names the offers she holds a reservation of. With `counted` false the database did not say: of
-    an offer with any limit nobody knows then whether it may be shown.
+    an offer with any limit nobody knows then whether it may be shown. `consents` are her newest
+    answers by channel, `contacts` hers of the last days (see contact_policy.REMEMBERED), where
+    she is asked for in an outbound channel.
     """
 
     redemptions: dict[str, int]
     activated: frozenset[str] = frozenset()
     counted: bool = True
+    consents: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    contacts: tuple[Contact, ...] = ()
 
 
 UNCOUNTED = LiveState({}, counted=False)

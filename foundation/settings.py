@@ -1,5 +1,6 @@
 """Where this deployment keeps its things and how it behaves. Environment: REGULARS_<NAME>."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from foundation.clock import known_zone
+from foundation.contact_policy import OUTBOUND
 from foundation.errors import RegularsError
 from foundation.money import OTHER_MINOR_UNITS, Currency
 
@@ -28,6 +30,15 @@ def _rising(bounds: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Bounds = Annotated[tuple[float, float, float, float], AfterValidator(_rising)]
+
+
+def _check_channels(named: Iterable[str]) -> None:
+    # Imported late: the contracts load pandas, and every command reads the settings.
+    from foundation.contracts.tables import CHANNELS
+
+    for channel in named:
+        if channel not in CHANNELS:
+            raise ValueError(f"{channel!r} is no channel; there are {', '.join(CHANNELS)}")
 
 
 class RfmCuts(BaseModel):
@@ -47,6 +58,34 @@ class ContactTerms(BaseModel):
 
     cost: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="In major units.")
     opt_out: float = Field(default=0.0, ge=0, le=1)
+
+
+class ContactCaps(BaseModel):
+    """The most contacts on one local day and in any seven in a row; null for no cap."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    day: int | None = Field(default=None, ge=0)
+    week: int | None = Field(default=None, ge=0)
+
+
+class ContactRules(ContactCaps):
+    """How often a customer is contacted in all and by channel, and in which hours she is not."""
+
+    day: int | None = Field(default=1, ge=0)
+    week: int | None = Field(default=3, ge=0)
+    channels: dict[str, ContactCaps] = {}
+    outbound: tuple[str, ...] = Field(
+        default=tuple(sorted(OUTBOUND)), description="Channels that need an opt-in and are counted."
+    )
+    quiet_from: int = Field(default=21, ge=0, le=23, description="Local hour.")
+    quiet_to: int = Field(default=8, ge=0, le=23, description="First local hour after them.")
+
+    @field_validator("channels", "outbound")
+    @classmethod
+    def _known(cls, named: Iterable[str]) -> Iterable[str]:
+        _check_channels(named)
+        return named
 
 
 class Settings(BaseSettings):
@@ -105,6 +144,10 @@ class Settings(BaseSettings):
         default=None,
         description="What contacts cost by channel; one that is not named costs nothing.",
     )
+    contact_policy: ContactRules = Field(
+        default=ContactRules(),
+        description="How often customers are contacted, through which channels, and when not.",
+    )
     remaining_value: float = Field(
         default=0.0,
         ge=0,
@@ -117,12 +160,7 @@ class Settings(BaseSettings):
     def _known_channels(
         cls, contacts: dict[str, ContactTerms] | None
     ) -> dict[str, ContactTerms] | None:
-        # Imported late: the contracts load pandas, and every command reads the settings.
-        from foundation.contracts.tables import CHANNELS
-
-        for channel in contacts or {}:
-            if channel not in CHANNELS:
-                raise ValueError(f"{channel!r} is no channel; there are {', '.join(CHANNELS)}")
+        _check_channels(contacts or {})
         return contacts
 
     @field_validator("time_zone")

@@ -17,6 +17,8 @@ import typer
 from foundation.errors import RegularsError
 from regulars.commands.audit import audit
 from regulars.commands.benchmark import benchmark
+from regulars.commands.customer import customer
+from regulars.commands.decide import decide
 from regulars.commands.demo import demo
 from regulars.commands.experiment import experiment
 from regulars.commands.ingest import ingest
@@ -43,12 +45,13 @@ app = typer.Typer(
     help="Turn customers into regulars: segments, offers, experiments.",
     pretty_exceptions_enable=False,
 )
-for command in (demo, load, segment, sleepers, serve, ingest, simulate, audit):
+for command in (demo, load, segment, sleepers, serve, decide, ingest, simulate, audit):
     app.command()(command)
 for command in (train, models, shadow, promote, rollback, monitor, plan):
     app.command()(command)
 # A benchmark reads its own options.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(benchmark)
+app.add_typer(customer, name="customer")
 app.add_typer(experiment, name="experiment")
 app.add_typer(key, name="key")
 app.add_typer(user, name="user")

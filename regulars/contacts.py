@@ -1,5 +1,6 @@
-"""What contacts cost here, as this deployment declares it."""
+"""What contacts cost here and how many there may be, as this deployment declares it."""
 
+from foundation.contact_policy import Caps, ContactPolicy
 from foundation.money import MINOR_PER_MAJOR
 from foundation.settings import Settings
 from recommender.value import Contact, Contacts
@@ -41,3 +42,15 @@ def contact_statement(settings: Settings, channel: str, unvalued: int) -> str:
         stands_in = settings.currency.show(settings.remaining_value * MINOR_PER_MAJOR)
         told += f", {stands_in} for {unvalued:,} customers whose value no model tells"
     return told
+
+
+def contact_policy(settings: Settings) -> ContactPolicy:
+    """Return how often a customer is contacted here, and when not."""
+    rules = settings.contact_policy
+    return ContactPolicy(
+        frozenset(rules.outbound),
+        Caps(rules.day, rules.week),
+        {channel: Caps(caps.day, caps.week) for channel, caps in rules.channels.items()},
+        rules.quiet_from,
+        rules.quiet_to,
+    )

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,8 +16,10 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from adapters.file_spool import FileSpool
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
-from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.lmdb_profiles import LmdbProfiles, drop_old_snapshots, publish_snapshot
 from adapters.policy_file import read_policy
+from adapters.postgres_contacts import PostgresContacts
+from adapters.postgres_customers import PostgresCustomers
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
@@ -26,7 +28,7 @@ from foundation.decision import Policy
 from foundation.errors import RegularsError
 from foundation.profile import LiveState, SnapshotFacts
 from foundation.settings import Settings, load_settings
-from regulars.contacts import contacts_of
+from regulars.contacts import contact_policy, contacts_of
 from regulars.log_lines import LogLines
 from serving.api import create_app
 from serving.catalogue import Catalogue
@@ -39,12 +41,14 @@ from serving.service import DecisionService
 if TYPE_CHECKING:
     from adapters.mlflow_cards import MlflowCards
     from adapters.postgres_admin import PostgresAdmin
+    from foundation.consent import ConsentAnswer
     from foundation.lake import Lake
     from foundation.model_life import ModelLife
     from recommender.registry import ModelRegistry
     from recommender.uplift_registry import UpliftRegistry
     from regulars.desk import HouseDesk
     from regulars.jobs.candidates import Running
+    from regulars.jobs.forget import Erasures
     from segmentation.registry import ChurnRegistry
     from segmentation.value_registry import ValueRegistry
 
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 Loaded = TypeVar("Loaded")
 # Names the file in which the workers of one machine count together how often keys ask.
 RATES = "REGULARS_RATES_FILE"
+ANSWERS_AT_ONCE = 5_000
 
 
 class House:
@@ -161,7 +166,7 @@ class House:
             rates: Shared with other workers; of its own where left out.
         """
         pool = PostgresPool(url)
-        journal = PostgresJournal(pool)
+        journal, policy = PostgresJournal(pool), contact_policy(self.settings)
         remembered = self.settings.last_known_folder
         return DecisionService(
             Parts(
@@ -169,6 +174,10 @@ class House:
                 catalogue=LastKnownCatalogue(remembered, journal),
                 journal=journal,
                 uses=PostgresUses(pool),
+                contact_counter=PostgresContacts(pool, policy),
+                contact_policy=policy,
+                customers=PostgresCustomers(pool),
+                lake_rows=self.lake_rows,
                 activation_seconds=60 * self.settings.activation_minutes,
                 spool=FileSpool(self.settings.spool_folder),
                 deadline_seconds=self.settings.deadline_ms / 1000,
@@ -183,6 +192,51 @@ class House:
                 rates=rates or Rates(),
             )
         )
+
+    def about_customers(
+        self, url: str, ask: "Callable[[PostgresCustomers], Coroutine[Any, Any, Loaded]]"
+    ) -> Loaded:
+        """Ask what a running database holds of customers."""
+
+        async def asked() -> Loaded:
+            pool = PostgresPool(url, connections=1)
+            try:
+                return await ask(PostgresCustomers(pool))
+            finally:
+                await pool.close()
+
+        return asyncio.run(asked())
+
+    def keep_consents(self, url: str, answers: "Sequence[ConsentAnswer]") -> None:
+        """Keep answers that are newer than those a running database holds."""
+
+        async def keep(known: PostgresCustomers) -> None:
+            for start in range(0, len(answers), ANSWERS_AT_ONCE):
+                await known.answer(answers[start : start + ANSWERS_AT_ONCE])
+
+        self.about_customers(url, keep)
+
+    def erasures(self, url: str) -> "Erasures":
+        """Return who is to be forgotten, by a running database."""
+        from regulars.jobs.forget import Erasures
+
+        async def pending(known: PostgresCustomers) -> dict[str, str]:
+            # What was told of them since goes with the rest.
+            for customer_id in await known.erased():
+                await known.erase(customer_id)
+            return await known.pseudonyms()
+
+        return Erasures(
+            lambda: self.about_customers(url, pending),
+            lambda ids: self.about_customers(url, lambda known: known.forgotten(ids)),
+            partial(drop_old_snapshots, self.settings.snapshot_folder),
+        )
+
+    def lake_rows(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Return the lake's rows about a customer, by table."""
+        from regulars.jobs.erase import rows_about
+
+        return rows_about(self.open_lake(), customer_id)
 
     def policy(self) -> Policy:
         """Return what serves where no experiment says otherwise.
@@ -214,7 +268,7 @@ class House:
                 states: dict[str, LiveState] = {}
                 for start in range(0, len(customers), BLOCK):
                     block = customers[start : start + BLOCK]
-                    told = zip(block, await journal.live_states(block), strict=True)
+                    told = zip(block, await journal.live_states(block, contacts=True), strict=True)
                     states |= {who: state for who, state in told if state != NOTHING_TOLD}
                 return Running(catalogue, await uses.held(), states)
             finally:

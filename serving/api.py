@@ -13,6 +13,7 @@ from starlette.types import Scope as AsgiScope
 from serving import metrics
 from serving.openapi import describe
 from serving.problems import Problem, add_problems, told
+from serving.routes.customers import add_customers
 from serving.routes.decisions import add_decisions
 from serving.routes.health import add_health
 from serving.routes.uses import add_uses
@@ -41,6 +42,7 @@ def create_app(service: DecisionService) -> FastAPI:
     add_problems(app)
     app.add_middleware(Watched, direct=add_decisions(app, service))
     add_uses(app, service)
+    add_customers(app, service)
     add_health(app, service)
     describe(app)
     return app

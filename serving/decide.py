@@ -1,4 +1,17 @@
-"""One decision: from a request and what is known to a drawn slate and its record. Pure."""
+"""One decision: from a request and what is known to a drawn slate and its record. Pure.
+
+| step | what it does | where |
+| --- | --- | --- |
+| identify | whose decision, by her id; her key and scope | wire, keyring |
+| gather | her profile of the snapshot, her live state in one round trip | service |
+| experiments | her variants: they may name the policy and restrict the offers | assign |
+| contact policy | consent, quiet hours, contact caps: may she be shown anything here? | reach |
+| candidates | validity, channel, store: the same for all who ask | candidates |
+| eligibility, caps | her rule, her own cap, what is left, placement | eligibility |
+| policy | scores of the policy's model, or a fallback and its cause | scoring |
+| slate | drawn with known probability | recommender.policies |
+| record | what was known, considered, refused and drawn: replays it | here |
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +21,7 @@ from random import Random
 
 import numpy as np
 
+from foundation.contact_policy import DEFAULT_CONTACT_POLICY, ContactPolicy
 from foundation.decision import (
     BasketLine,
     Context,
@@ -29,6 +43,7 @@ from serving.assign import assign, policy_of
 from serving.catalogue import Catalogue
 from serving.lineup import Lineup, Lineups
 from serving.messages import DecisionRequest
+from serving.reach import unreachable, zone_of
 from serving.reasons import Reasons
 from serving.scoring import Scorer
 from serving.slates import drawn_slates
@@ -55,6 +70,7 @@ class Knowledge:
     uplift: UpliftScorer | None = None
     uplift_fault: str = "no uplift model; run 'regulars train uplift'"
     reasons: Reasons | None = None
+    contact_policy: ContactPolicy = DEFAULT_CONTACT_POLICY
 
     @cached_property
     def lineups(self) -> Lineups:
@@ -95,7 +111,12 @@ def decide(
     policy = default if named is None else named_policy(named, default.exploration)
     scored = policy.scored
     assigned = list(zip(assignments, variants, strict=True))
-    lineup = known.lineups.of(request, profile, facts, state, assigned, known.held, at)
+    zone = zone_of(profile, known.time_zone)
+    barred = unreachable(known.contact_policy, request.channel, state, zone, at)
+    if barred is None:
+        lineup = known.lineups.of(request, profile, facts, state, assigned, known.held, at)
+    else:
+        lineup = Lineup((), (), dict.fromkeys(known.catalogue.by_id, barred))
     context = _context(request)
     causes = list(known.causes)
     # A lever weighs money; a response's score stays a probability.

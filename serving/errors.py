@@ -24,3 +24,7 @@ class Overloaded(RegularsError):
 
 class TooLate(StoreUnavailable):
     """A store did not do in time what was asked; it may have done it all the same."""
+
+
+class UnknownCustomer(RegularsError):
+    """Nothing is known of a customer."""

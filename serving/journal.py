@@ -12,8 +12,10 @@ from foundation.replay import Answered, Replay
 class Journal(Protocol):
     """Where decisions and outcomes are written and a customer's live state is read."""
 
-    async def live_states(self, customer_ids: Sequence[str]) -> list[LiveState]:
-        """Return the state of each customer, in one round trip."""
+    async def live_states(
+        self, customer_ids: Sequence[str], *, contacts: bool = False
+    ) -> list[LiveState]:
+        """Return the state of each customer, in one round trip; only if asked with her contacts."""
         ...
 
     async def record(self, records: Sequence[DecisionRecord]) -> None:

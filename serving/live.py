@@ -254,6 +254,7 @@ class LiveKnowledge:
             uplift=uplift,
             uplift_fault=fault or "",
             reasons=None if facts is None else Reasons(facts),
+            contact_policy=self._parts.contact_policy,
         )
 
     def _uplift_known(self, facts: SnapshotFacts | None) -> tuple[UpliftScorer | None, str | None]:

@@ -7,6 +7,13 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from foundation.outcome import Amount, Channel, Id, Outcome, Quantity
+from serving.customer_messages import (
+    ConsentRequest,
+    ConsentsAnswer,
+    CustomerAnswer,
+    CustomerExport,
+    ErasedAnswer,
+)
 
 
 class AskedPlacement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,6 +261,11 @@ def schemas() -> tuple[dict[str, Any], dict[str, Any]]:
         EndedAnswer,
         RecommendationRequest,
         RecommendationAnswer,
+        ConsentRequest,
+        ConsentsAnswer,
+        CustomerAnswer,
+        CustomerExport,
+        ErasedAnswer,
     )
     references, components = msgspec.json.schema_components(
         messages, ref_template="#/components/schemas/{name}"

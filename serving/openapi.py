@@ -36,7 +36,7 @@ def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
         400: "The body is no JSON",
         401: "No key, or an unknown one",
         403: "The key lacks the scope",
-        404: "There is no such use or decision",
+        404: "There is no such use, decision or customer",
         409: "It was done before in another way: an event_id, an Idempotency-Key, a use",
         413: "The body is too large",
         422: "A field breaks its rule",

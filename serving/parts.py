@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from foundation.clock import Clock
+from foundation.contact_policy import DEFAULT_CONTACT_POLICY, ContactPolicy
 from foundation.decision import Policy
 from recommender.value import NO_COSTS, Contacts
 from serving.catalogue import CatalogueSource
+from serving.contacts import ContactCounter
+from serving.customers import Customers
 from serving.journal import Journal
 from serving.keys import KeyStore
 from serving.profiles import ProfileStore
@@ -15,6 +19,10 @@ from serving.scoring import Model, Quick
 from serving.spool import Spool
 from serving.uplift_scoring import UpliftValues
 from serving.uses import Uses
+
+
+def _no_rows(_customer_id: str) -> dict[str, list[dict[str, Any]]]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,8 @@ class Parts:
     catalogue: CatalogueSource
     journal: Journal
     uses: Uses
+    contact_counter: ContactCounter
+    customers: Customers
     keys: KeyStore
     profiles: ProfileStore
     champion: Callable[[], LiveModel | None]
@@ -61,3 +71,6 @@ class Parts:
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
     contacts: Contacts = NO_COSTS
     rates: Rates = field(default_factory=Rates)
+    contact_policy: ContactPolicy = DEFAULT_CONTACT_POLICY
+    # The lake's rows about a customer, by table; asked off the event loop.
+    lake_rows: Callable[[str], dict[str, list[dict[str, Any]]]] = _no_rows

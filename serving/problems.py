@@ -6,7 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from foundation.errors import EventChanged, RegularsError, StoreUnavailable
-from serving.errors import InvalidField, KeyReused, Overloaded
+from serving.errors import InvalidField, KeyReused, Overloaded, UnknownCustomer
 
 
 class Problem(Exception):
@@ -56,6 +56,8 @@ def told(error: Exception) -> Problem | None:
             return Problem(409, "event_changed", str(error), "events")
         case KeyReused():
             return Problem(409, "idempotency_key_reused", str(error), "Idempotency-Key")
+        case UnknownCustomer():
+            return Problem(404, "unknown_customer", str(error), "customer_id")
         case InvalidField():
             return Problem(422, "invalid_value", str(error), error.field)
         case ClientDisconnect():

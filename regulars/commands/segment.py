@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from regulars.commands.house import administered, open_house, progress_shown, real_shoppers
+from regulars.commands.house import open_house, progress_shown, real_shoppers
 from regulars.commands.options import Json, past
 from regulars.commands.telling import out, print_json, say, show_sizes
 
@@ -23,6 +23,8 @@ def segment(
     as_json: Json = False,
 ) -> None:
     """Compute features and segments, and publish the snapshot that the service reads."""
+    from regulars.jobs.consents import loaded_consents
+    from regulars.jobs.forget import forgetting
     from regulars.jobs.segment import Champions
     from regulars.jobs.segment import segment as job
     from regulars.locks import only_one
@@ -30,7 +32,13 @@ def segment(
     house, progress = open_house(), progress_shown()
     made_at = house.clock.now()
     instant = past(house, as_of, made_at)
-    with only_one(house.settings.lock_folder, "segment"), administered(house) as admin:
+    with (
+        only_one(house.settings.lock_folder, "segment"),
+        house.database() as url,
+        house.admin(url) as admin,
+        forgetting(house.lake, house.erasures(url)),
+    ):
+        house.keep_consents(url, loaded_consents(house.lake, made_at))
         report = job(
             real_shoppers(house),
             house.publish_snapshot,

@@ -5,25 +5,25 @@ uplift model as the service scores: what a batch sends is what a decision could 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import ibis
 import numpy as np
 
-from foundation.contracts import CONSENTS
+from foundation.contact_policy import Barred, ContactPolicy
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.offer import Offer
 from foundation.profile import LiveState, Profile, SnapshotFacts
+from foundation.pseudonym import PREFIX
 from foundation.uses import NOTHING_HELD, Held, uses_left
 from serving.arms import arms_of
 from serving.assign import assign, offers_of, policy_of
 from serving.catalogue import Catalogue
 from serving.eligibility import refusal, unfit
 from serving.profiles import ProfileStore
+from serving.reach import unreachable, zone_of
 from serving.scoring import Scorer
 from serving.uplift_scoring import UpliftScorer
 
@@ -80,26 +80,11 @@ class Candidates:
 
 
 def everyone(lake: Lake) -> list[str]:
-    """Return every customer that is known or has bought, by id."""
+    """Return every customer that is known or has bought and is not forgotten, by id."""
     known = lake.table("customers").select("customer_id")
     bought = lake.table("purchases").select("customer_id")
-    rows = known.union(bought, distinct=True).order_by("customer_id")
-    return lake.fetch(rows)["customer_id"].to_pylist()
-
-
-def consenting(lake: Lake, channel: str, at: datetime) -> frozenset[str] | None:
-    """Return who may be contacted through a channel at an instant, by each one's newest answer.
-
-    None where the lake holds no answer about the channel: nothing is known of it then. Otherwise
-    who never answered did not consent.
-    """
-    table: Any = lake.table(CONSENTS.name)
-    told = table.filter((table.channel == channel) & (table["at"] <= ibis.literal(at)))
-    rows = lake.fetch(told.order_by("at", "consent_id").select("customer_id", "granted"))
-    if rows.num_rows == 0:
-        return None
-    newest = dict(zip(rows["customer_id"].to_pylist(), rows["granted"].to_pylist(), strict=True))
-    return frozenset(customer_id for customer_id, granted in newest.items() if granted)
+    rows = lake.fetch(known.union(bought, distinct=True).order_by("customer_id"))
+    return [one for one in rows["customer_id"].to_pylist() if not one.startswith(PREFIX)]
 
 
 def live_by(
@@ -148,14 +133,14 @@ def candidates(
     channel: str,
     at: datetime,
     segment: str | None,
-    consents: frozenset[str] | None,
+    contacts: ContactPolicy,
     advance: Callable[[int], None],
 ) -> Candidates:
     """Gather who may get what, and what it would earn.
 
     Args:
         segment: Only members of this living segment; everyone when left out.
-        consents: As from `consenting`.
+        contacts: Consent, caps of contacts and quiet hours at the time of the sending.
     """
     left_out: Counter[str] = Counter()
     columns = [scoring.learned.index(offer.offer_id) for offer in offers]
@@ -168,7 +153,10 @@ def candidates(
         block = customers[start : start + BLOCK]
         found: list[Profile] = []
         allowed: list[list[bool]] = []
-        for profile in _reachable(block, profiles, segment, channel, consents, left_out):
+        known = _known(block, profiles, segment, left_out)
+        for profile in _reachable(
+            known, running, contacts, scoring.time_zone, channel, at, left_out
+        ):
             may = _allowed(profile, facts, running, offers, channel)
             if may is None:
                 left_out["to whom an experiment shows none"] += 1
@@ -200,13 +188,8 @@ def candidates(
     )
 
 
-def _reachable(
-    customers: Sequence[str],
-    profiles: ProfileStore,
-    segment: str | None,
-    channel: str,
-    consents: frozenset[str] | None,
-    left_out: Counter[str],
+def _known(
+    customers: Sequence[str], profiles: ProfileStore, segment: str | None, left_out: Counter[str]
 ) -> Iterator[Profile]:
     for customer_id in customers:
         profile = profiles.get(customer_id)
@@ -214,10 +197,32 @@ def _reachable(
             left_out["whom the snapshot does not know"] += 1
         elif segment is not None and segment not in profile.segments:
             left_out[f"outside of segment {segment}"] += 1
-        elif consents is not None and customer_id not in consents:
-            left_out[f"without consent to {channel}"] += 1
         else:
             yield profile
+
+
+def _reachable(
+    known: Iterable[Profile],
+    running: Running,
+    policy: ContactPolicy,
+    time_zone: str,
+    channel: str,
+    at: datetime,
+    left_out: Counter[str],
+) -> Iterator[Profile]:
+    said: dict[Barred, str] = {
+        "no_consent": f"without consent to {channel}",
+        "quiet_hours": "in their quiet hours",
+        "contact_cap_day": "contacted as often as a day allows",
+        "contact_cap_week": "contacted as often as a week allows",
+    }
+    for profile in known:
+        state = running.states.get(profile.customer_id, NOTHING_TOLD)
+        reason = unreachable(policy, channel, state, zone_of(profile, time_zone), at)
+        if reason is None:
+            yield profile
+        else:
+            left_out[said[reason]] += 1
 
 
 def _allowed(

@@ -9,6 +9,7 @@ import pandas as pd
 from foundation.attributes import attributes_of
 from foundation.features import Feature, definitions, features_as_of
 from foundation.lake import Lake
+from foundation.pseudonym import PREFIX
 from foundation.rule_profile import Attribute
 from foundation.settings import Settings
 from regulars.assumptions import assumed
@@ -37,10 +38,14 @@ def registry(lake: Lake) -> tuple[Feature, ...]:
 
 
 def customer_features(lake: Lake, as_of: datetime) -> pd.DataFrame:
-    """Return every known customer's features as of an instant, one row each, by customer_id."""
+    """Return every known customer's features as of an instant, one row each, by customer_id.
+
+    What stays of who is forgotten is nobody's: it is left out.
+    """
     known = lake.table("customers").select("customer_id")
     bought = lake.table("purchases").select("customer_id")
     everyone = known.union(bought, distinct=True)
+    everyone = everyone.filter(~everyone.customer_id.startswith(PREFIX))
     spine = everyone.mutate(as_of=ibis.literal(as_of).cast("timestamp('UTC')"))
     values = lake.fetch(features_as_of(lake, spine, registry(lake)).order_by("customer_id"))
     return values.to_pandas().drop(columns="as_of").set_index("customer_id")

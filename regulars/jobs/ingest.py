@@ -53,7 +53,7 @@ def ingest(
         window = feed.window(lake.note(CURSOR))
         zones = _zones(lake)
         for page in feed.decisions(window):
-            rows = [_decision(decode_record(text)) for text in page]
+            rows = [decision_row(decode_record(text)) for text in page]
             report.decisions += _merge(write, DECISIONS, rows, report, clock)
             step.show(f"{report.decisions:,} decisions")
         for page in feed.outcomes(window):
@@ -115,7 +115,8 @@ def _refuse(
         report.reasons += [fault["reason"] for fault in faults[: 5 - len(report.reasons)]]
 
 
-def _decision(record: DecisionRecord) -> dict[str, Any]:
+def decision_row(record: DecisionRecord) -> dict[str, Any]:
+    """Return a record as a row of the decisions' contract."""
     return {
         "decision_id": record.decision_id,
         "customer_id": record.customer_id,

@@ -16,6 +16,7 @@ from foundation.access import APP_SCOPES
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.money import Currency
+from foundation.outcome import SIMULATED
 from regulars.assumptions import margin_rate, statements
 from regulars.contacts import contact_costs
 from regulars.jobs.assigned import assigned_decisions
@@ -23,7 +24,6 @@ from regulars.jobs.customers import customer_features
 from regulars.jobs.ingest import ingest
 from regulars.jobs.report import experiment_report
 from regulars.jobs.simulate import Shop, Simulated, simulate
-from regulars.jobs.simulated import SIMULATED
 from regulars.locks import only_one
 from regulars.progress import Progress
 from regulars.shoppers import shoppers_from

@@ -25,13 +25,12 @@ from recommender.registry import RESPONSE, ModelRegistry
 from recommender.uplift_registry import UPLIFT, UpliftRegistry
 from recommender.winners_curse import chosen_interval
 from regulars.assumptions import statements
-from regulars.contacts import contact_statement, contacts_of
+from regulars.contacts import contact_policy, contact_statement, contacts_of
 from regulars.jobs.candidates import (
     Candidates,
     Running,
     Scoring,
     candidates,
-    consenting,
     everyone,
     live_by,
     stock_of,
@@ -170,7 +169,7 @@ def plan_campaign(
     """
     with progress.step("plan") as step:
         step.show("uplift model")
-        facts = _snapshot(sources.profiles, asked.segment)
+        facts = required_snapshot(sources.profiles, asked.segment)
         name, model = _champion(sources.uplift)
         uplift = UpliftScorer(name, model, facts, contacts_of(settings))
         response, instead = _response(sources.response, facts)
@@ -183,7 +182,6 @@ def plan_campaign(
             running.catalogue.compiled(facts.vocabulary), running.held, running.states
         )
         offers, refused = live_by(running, model.offers, asked.channel, asked.at)
-        consents = consenting(lake, asked.channel, asked.at)
         step.show(f"{len(customers):,} customers, {len(offers)} offers: scoring")
         step.expect(len(customers))
         found = candidates(
@@ -196,7 +194,7 @@ def plan_campaign(
             channel=asked.channel,
             at=asked.at,
             segment=asked.segment,
-            consents=consents,
+            contacts=contact_policy(settings),
             advance=step.advance,
         )
         step.show(f"{len(found.customers):,} customers, {len(offers)} offers: planning")
@@ -208,8 +206,6 @@ def plan_campaign(
         contact_statement(settings, asked.channel, found.unvalued),
         *([instead] if instead else []),
     ]
-    if consents is None:
-        assumed.append(f"the lake holds no consents to {asked.channel}: everybody may be contacted")
     if asked.limits.per_customer > 1:
         assumed.append("what several offers cause in one customer adds up, as nobody measured it")
     return CampaignPlan(
@@ -248,7 +244,12 @@ def campaign_of(
     )
 
 
-def _snapshot(profiles: ProfileStore, segment: str | None) -> SnapshotFacts:
+def required_snapshot(profiles: ProfileStore, segment: str | None) -> SnapshotFacts:
+    """Return the live snapshot.
+
+    Raises:
+        RegularsError: There is none, or it does not know the segment.
+    """
     facts = profiles.facts()
     if facts is None:
         raise RegularsError("no customer snapshot is published; run 'regulars segment'")

@@ -18,7 +18,7 @@ import numpy as np
 from foundation.clock import Clock
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.money import MINOR_PER_MAJOR
-from regulars.jobs.simulated import SIMULATED
+from foundation.outcome import SIMULATED
 from regulars.progress import Progress, Step
 from regulars.shoppers import Shoppers, Visit, true_effect, visit
 from serving.live import LOADING

@@ -12,9 +12,7 @@ import ibis
 import pyarrow as arrow
 
 from foundation.lake import Added, Lake, LakeWrite
-
-# The text of every event that was simulated.
-SIMULATED = "simulated"
+from foundation.outcome import SIMULATED
 
 
 def without_simulated(lake: Lake) -> Lake:
@@ -74,6 +72,9 @@ class RealShoppers:
 
     def digest(self, tables: Sequence[str]) -> str:
         return self._lake.digest(tables)
+
+    def drop_history(self) -> None:
+        self._lake.drop_history()
 
     def write(self) -> AbstractContextManager[LakeWrite]:
         return self._lake.write()

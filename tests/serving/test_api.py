@@ -25,6 +25,8 @@ from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.file_spool import FileSpool
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
+from adapters.postgres_contacts import PostgresContacts
+from adapters.postgres_customers import PostgresCustomers
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
@@ -32,6 +34,7 @@ from experiments.assignment import variant_of
 from experiments.design import Experiment, Variant
 from foundation.access import SCOPES, hash_key
 from foundation.clock import SystemClock
+from foundation.contact_policy import DEFAULT_CONTACT_POLICY
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.decision import Policy, decode_record
 from foundation.profile import Profile
@@ -1330,6 +1333,8 @@ async def in_process(
     running = DecisionService(
         Parts(
             uses=PostgresUses(pool),
+            contact_counter=PostgresContacts(pool, DEFAULT_CONTACT_POLICY),
+            customers=PostgresCustomers(pool),
             activation_seconds=60,
             spool=FileSpool(house.settings.spool_folder),
             deadline_seconds=5.0,

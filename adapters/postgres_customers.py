@@ -1,0 +1,178 @@
+"""PostgreSQL's rows about a customer: her consents, all that is known, how it is forgotten."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from adapters.postgres_pool import PostgresPool
+from foundation.consent import ConsentAnswer
+from foundation.decision import DecisionRecord, encode
+from foundation.outcome import Outcome
+from foundation.pseudonym import new_pseudonym, pseudonymous_decision, pseudonymous_outcome
+
+# Rows that only tell of her go; what counts for others stays under her pseudonym.
+DELETED = ("consents", "consent_history", "contacts")
+# Decisions and outcomes have no index by customer, whom nobody asks for on the hot path.
+PATIENCE_SECONDS = 600.0
+
+_ANSWER = """
+    WITH told AS (
+        SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::timestamptz[], $5::text[],
+            $6::text[]) AS told (customer_id, channel, granted, at, who, source)
+    ), kept AS (
+        INSERT INTO consents SELECT customer_id, channel, granted, at FROM told
+        ON CONFLICT (customer_id, channel) DO UPDATE
+        SET granted = excluded.granted, at = excluded.at
+        WHERE consents.at < excluded.at
+        RETURNING customer_id, channel
+    )
+    INSERT INTO consent_history (customer_id, channel, granted, at, who, source)
+    SELECT told.* FROM told JOIN kept USING (customer_id, channel)"""
+
+
+class PostgresCustomers:
+    """See serving.customers.Customers."""
+
+    def __init__(self, pool: PostgresPool) -> None:
+        self._pool = pool
+
+    async def answer(self, answers: Sequence[ConsentAnswer]) -> None:
+        # A statement may change a row only once, and two of them must not wait in a circle.
+        newest = {(a.customer_id, a.channel): a for a in sorted(answers, key=lambda a: a.at)}
+        ordered = [newest[key] for key in sorted(newest)]
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                _ANSWER,
+                [one.customer_id for one in ordered],
+                [one.channel for one in ordered],
+                [one.granted for one in ordered],
+                [one.at for one in ordered],
+                [one.who for one in ordered],
+                [one.source for one in ordered],
+            )
+
+    async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
+        found: dict[str, list[dict[str, Any]]] = {}
+        async with (
+            self._pool.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            for table in await _tables(connection):
+                if table == "erasures":
+                    continue
+                rows = await connection.fetch(
+                    f'SELECT to_jsonb(t)::text AS row FROM "{table}" t WHERE customer_id = $1',  # noqa: S608
+                    customer_id,
+                    timeout=PATIENCE_SECONDS,
+                )
+                if rows:
+                    found[table] = [json.loads(row["row"]) for row in rows]
+        return found
+
+    async def erase(self, customer_id: str) -> dict[str, int]:
+        changed: dict[str, int] = {}
+        async with self._pool.connection() as connection, connection.transaction():
+            await connection.execute(
+                "INSERT INTO erasures (customer_id, pseudonym) VALUES ($1, $2) "
+                "ON CONFLICT DO NOTHING",
+                customer_id,
+                new_pseudonym(),
+            )
+            pseudonym = await connection.fetchval(
+                "SELECT pseudonym FROM erasures WHERE customer_id = $1", customer_id
+            )
+            for table in await _tables(connection):
+                if table in DELETED:
+                    done = await connection.execute(
+                        f'DELETE FROM "{table}" WHERE customer_id = $1',  # noqa: S608
+                        customer_id,
+                        timeout=PATIENCE_SECONDS,
+                    )
+                elif table == "decisions":
+                    done = await _rewrite(connection, _DECISIONS, customer_id, pseudonym)
+                elif table == "outcomes":
+                    done = await _rewrite(connection, _OUTCOMES, customer_id, pseudonym)
+                elif table == "erasures":
+                    continue
+                else:
+                    done = await connection.execute(
+                        f'UPDATE "{table}" SET customer_id = $2 WHERE customer_id = $1',  # noqa: S608
+                        customer_id,
+                        pseudonym,
+                        timeout=PATIENCE_SECONDS,
+                    )
+                count = int(done.rpartition(" ")[2])
+                if count:
+                    changed[table] = count
+            # Answers that a repeated request would get again.
+            await connection.execute(
+                "DELETE FROM replays WHERE answer ->> 'customer_id' = $1",
+                customer_id,
+                timeout=PATIENCE_SECONDS,
+            )
+        return changed
+
+    async def erased(self) -> frozenset[str]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch("SELECT customer_id FROM erasures")
+        return frozenset(row["customer_id"] for row in rows)
+
+    async def pseudonyms(self) -> dict[str, str]:
+        """Return the pseudonyms of those who are to be forgotten in snapshot and lake, too."""
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch("SELECT customer_id, pseudonym FROM erasures")
+        return {row["customer_id"]: row["pseudonym"] for row in rows}
+
+    async def forgotten(self, customer_ids: Sequence[str]) -> None:
+        """Drop the last trace of customers, once snapshot and lake have forgotten them."""
+        async with self._pool.connection() as connection:
+            await connection.execute(
+                "DELETE FROM erasures WHERE customer_id = ANY($1::text[])", list(customer_ids)
+            )
+
+
+def _decision(text: str, pseudonym: str) -> str:
+    record = msgspec.json.decode(text, type=DecisionRecord)
+    return encode(pseudonymous_decision(record, pseudonym)).decode()
+
+
+def _outcome(text: str, pseudonym: str) -> str:
+    outcome = msgspec.json.decode(text, type=Outcome)
+    return encode(pseudonymous_outcome(outcome, pseudonym)).decode()
+
+
+_DECISIONS = ("decisions", "decision_id", "record", _decision)
+_OUTCOMES = ("outcomes", "event_id", "event", _outcome)
+
+
+async def _rewrite(
+    connection: Any,
+    of: tuple[str, str, str, Callable[[str, str], str]],
+    customer_id: str,
+    pseudonym: str,
+) -> str:
+    table, key, document, rewritten = of
+    rows = await connection.fetch(
+        f"SELECT {key} AS key, {document}::text AS told FROM {table} WHERE customer_id = $1",  # noqa: S608
+        customer_id,
+        timeout=PATIENCE_SECONDS,
+    )
+    return await connection.execute(
+        f"UPDATE {table} SET customer_id = $1, {document} = new.told FROM "  # noqa: S608
+        f"unnest($2::text[], $3::json[]) AS new (key, told) WHERE {key} = new.key",
+        pseudonym,
+        [row["key"] for row in rows],
+        [rewritten(row["told"], pseudonym) for row in rows],
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+async def _tables(connection: Any) -> list[str]:
+    """Return the tables whose rows are about a customer, whoever made them."""
+    rows = await connection.fetch(
+        "SELECT table_name FROM information_schema.columns WHERE table_schema = current_schema() "
+        "AND column_name = 'customer_id' ORDER BY 1"
+    )
+    return [row["table_name"] for row in rows]

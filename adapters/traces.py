@@ -1,0 +1,159 @@
+"""Traces: where is a customer still named? Every store is searched, and the answer says where.
+
+A value that is her id in a place that names customers is a trace. An id of digits alone is also a
+product's, an order's or a number of a model: in any other place it counts as a coincidence that a
+person may look at.
+"""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+from psycopg import sql
+
+from adapters.lmdb_profiles import snapshots_with
+
+# Columns and keys whose text is a customer.
+NAMING = ("customer_id", "unit", "unit_id", "members", "merged_from")
+BYTES_A_LOOK = 1 << 22
+
+
+@dataclass
+class Traces:
+    """What was searched, what was found there, and what may be only the same digits."""
+
+    searched: list[str] = field(default_factory=list[str])
+    found: list[str] = field(default_factory=list[str])
+    coincidences: list[str] = field(default_factory=list[str])
+
+    def add(self, place: str, customer_id: str, named: int, elsewhere: int) -> None:
+        """Count what was found in a place: as a customer's name, and as any text."""
+        if named or (elsewhere and not customer_id.isdecimal()):
+            self.found.append(f"{place}: {max(named, elsewhere):,}")
+        elif elsewhere:
+            self.coincidences.append(f"{place}: {elsewhere:,}")
+
+
+def traces_of(
+    customer_id: str, url: str, lake: Path, snapshots: Path, home: Path, database: Path
+) -> Traces:
+    """Search the database's tables, the lake with all its commits, snapshots and every other file.
+
+    Args:
+        home: Searched with everything in it: models, spool, locks, whatever is there.
+        database: Folder of the embedded server, which is asked and not read.
+    """
+    told = Traces()
+    _search_database(told, customer_id, url)
+    search_lake(told, customer_id, lake)
+    versions, holding = snapshots_with(snapshots, customer_id)
+    told.searched.append(f"snapshots: {', '.join(versions) or 'none'}")
+    told.found.extend(f"snapshot {version}" for version in holding)
+    files = list(_files(home, (lake, snapshots, database)))
+    told.searched.append(f"other files in {home}: {len(files):,}")
+    for path in files:
+        _search_file(told, customer_id, path)
+    return told
+
+
+def _search_database(told: Traces, customer_id: str, url: str) -> None:
+    # As a value of its own, or as a word of one: 'experiment c-1' and 'run|c-1' hold it too.
+    word = _word(customer_id)
+    naming = f'"({"|".join(NAMING)})": *\\[?[^]]*{re.escape(json.dumps(customer_id))}'
+    with psycopg.connect(url) as connection:
+        names = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' "
+            "AND table_schema = current_schema() ORDER BY 1"
+        ).fetchall()
+        for (table,) in names:
+            named, elsewhere = connection.execute(
+                sql.SQL(
+                    "SELECT count(*) FILTER (WHERE told ~ %s), count(*) FILTER (WHERE told ~ %s) "
+                    "FROM (SELECT to_jsonb(t)::text AS told FROM {} t) AS rows"
+                ).format(sql.Identifier(table)),
+                (naming, word),
+            ).fetchone() or (0, 0)
+            told.add(f"table {table}", customer_id, named, elsewhere)
+    told.searched.append(f"database tables: {', '.join(name for (name,) in names)}")
+
+
+def search_lake(told: Traces, customer_id: str, lake: Path) -> None:
+    """Search every file of a lake, also of commits that are no longer the newest."""
+    files = sorted(lake.rglob("*.parquet")) if lake.exists() else []
+    told.searched.append(f"lake files: {len(files):,}")
+    for path in files:
+        _search_parquet(told, customer_id, path, f"lake {path.relative_to(lake)}")
+
+
+def _search_parquet(told: Traces, customer_id: str, path: Path, place: str) -> None:
+    with duckdb.connect() as engine:
+        rows = engine.read_parquet(str(path), hive_partitioning=False)
+        rows.create_view("stored")
+        for name, kind in zip(rows.columns, rows.types, strict=True):
+            column = '"' + name.replace('"', '""') + '"'
+            if str(kind) == "VARCHAR":
+                held, value = f"regexp_matches({column}, ?)", _word(customer_id)
+            elif str(kind) == "VARCHAR[]":
+                held, value = f"list_contains({column}, ?)", customer_id
+            else:
+                continue
+            query = f"SELECT count(*) FROM stored WHERE {held}"  # noqa: S608
+            count = (engine.execute(query, [value]).fetchone() or (0,))[0]
+            keys = name in NAMING or name in ("segment_row_id", "forecast_id", "value_row_id")
+            documents = name in ("record", "experiments")
+            named = count if keys or documents else 0
+            told.add(f"{place} column {name}", customer_id, named, count)
+
+
+def _search_file(told: Traces, customer_id: str, path: Path) -> None:
+    if path.suffix == ".parquet":
+        _search_parquet(told, customer_id, path, str(path))
+        return
+    pattern = re.compile(_word(customer_id, in_files=True).encode())
+    count = 0
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            count = sum(len(pattern.findall(archive.read(name))) for name in archive.namelist())
+    else:
+        count = sum(len(pattern.findall(look)) for look in _looks(path, len(customer_id.encode())))
+    told.add(str(path), customer_id, 0, count)
+
+
+def _looks(path: Path, overlap: int) -> Iterator[bytes]:
+    """Yield a file in pieces that overlap, so that no id is cut in two."""
+    before = b""
+    with path.open("rb") as file:
+        while piece := file.read(BYTES_A_LOOK):
+            yield before + piece
+            before = piece[-overlap - 1 :]
+
+
+def _files(folder: Path, but: Sequence[Path]) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")) if folder.exists() else ():
+        if path.is_file() and not any(path.is_relative_to(other) for other in but):
+            yield path
+
+
+def _word(customer_id: str, *, in_files: bool = False) -> str:
+    """Return a pattern of the id as a word: not as a part of a longer one."""
+    # JSON writes some characters otherwise; both ways are looked for.
+    written: set[str] = {customer_id, json.dumps(customer_id)[1:-1]}
+    either = "|".join(re.escape(one) for one in sorted(written))
+    if in_files and customer_id.isdecimal():
+        return f"[\"'|]({either})[\"'|]"
+    return f"(^|[^A-Za-z0-9_.-])({either})($|[^A-Za-z0-9_.-])"
+
+
+def as_rows(told: Traces) -> dict[str, Any]:
+    """Return what a search says, for JSON."""
+    return {
+        "searched": told.searched,
+        "found": told.found,
+        "coincidences": told.coincidences,
+    }

@@ -1,0 +1,30 @@
+"""The port to what the operational database holds of one customer: read, answered, forgotten."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from foundation.consent import ConsentAnswer
+
+
+class Customers(Protocol):
+    """What is known of one customer, and what she may ask of it."""
+
+    async def answer(self, answers: Sequence[ConsentAnswer]) -> None:
+        """Keep consents that are newer than her last answer for the channel, and their history."""
+        ...
+
+    async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Return every row about her, by table; empty where there is none."""
+        ...
+
+    async def erase(self, customer_id: str) -> dict[str, int]:
+        """Forget her: rows about her go, what counts stays under a pseudonym.
+
+        Returns:
+            Rows that were deleted or put under the pseudonym, by table.
+        """
+        ...
+
+    async def erased(self) -> frozenset[str]:
+        """Return who is forgotten here and not yet in the snapshot or the lake."""
+        ...

@@ -1,0 +1,223 @@
+"""What a customer wants is heeded: consents, contact policy, and to be forgotten. Over HTTP."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from adapters.embedded_postgres import EmbeddedPostgres
+from adapters.postgres_admin import PostgresAdmin
+from foundation.access import SCOPES
+from foundation.settings import ContactRules
+from regulars.wiring import House
+from tests.deployment import listening
+
+EMAIL = {"channel": "email", "placements": [{"name": "hero", "limit": 2}]}
+APP = {"channel": "app", "placements": [{"name": "checkout", "limit": 2}]}
+
+
+@dataclass
+class Served:
+    """Two services in front of one database, as two nodes would be."""
+
+    client: httpx.Client
+    other: httpx.Client
+    url: str
+
+    def decide(self, customer_id: str, asked: dict[str, Any] = EMAIL, **more: Any) -> Any:
+        body = {"customer_id": customer_id, **asked, **more}
+        answer = self.other.post("/v1/decisions", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def shown(self, customer_id: str, asked: dict[str, Any] = EMAIL) -> int:
+        return sum(len(spot["offers"]) for spot in self.decide(customer_id, asked)["placements"])
+
+    def verdicts(self, customer_id: str, asked: dict[str, Any] = EMAIL) -> set[str]:
+        told = self.decide(customer_id, asked, explain=True, dry_run=True)["considered"]
+        return {one["verdict"] for one in told}
+
+    def consent(self, customer_id: str, **consents: bool) -> Any:
+        path = f"/v1/customers/{customer_id}/consents"
+        answer = self.client.put(path, json={"consents": consents, "source": "desk"})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="module")
+def served(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with small_house.database() as theirs, psycopg.connect(theirs) as connection:
+        offers = connection.execute("SELECT document, popularity FROM offers").fetchall()
+    with EmbeddedPostgres(tmp_path_factory.mktemp("customers") / "pg") as server:
+        admin = PostgresAdmin(server.url)
+        admin.publish_offers([d for d, _ in offers], {d["offer_id"]: p for d, p in offers})
+        headers = {"Authorization": f"Bearer {admin.make_key('test', SCOPES)}"}
+        # Whatever the hour in which the test runs, no hour is quiet.
+        rules = ContactRules(day=1, week=3, quiet_from=0, quiet_to=0)
+        settings = small_house.settings.model_copy(update={"contact_policy": rules})
+        with (
+            listening(House(settings), server.url) as one,
+            listening(House(settings), server.url) as another,
+            httpx.Client(base_url=one, headers=headers, timeout=60, trust_env=False) as client,
+            httpx.Client(base_url=another, headers=headers, timeout=60, trust_env=False) as other,
+        ):
+            yield Served(client, other, server.url)
+        admin.close()
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+def test_an_outbound_channel_shows_nothing_before_she_opted_in(served: Served) -> None:
+    assert served.verdicts("c-0001") == {"no_consent"}
+    assert served.shown("c-0001") == 0
+    assert served.verdicts("c-0001", APP) != {"no_consent"}
+
+
+def test_a_consent_holds_in_every_node_at_once_and_its_history_stays(served: Served) -> None:
+    assert served.consent("c-0002", email=True)["consents"] == {"email": True}
+    assert served.verdicts("c-0002") != {"no_consent"}
+    assert served.consent("c-0002", app=False)["consents"] == {"email": True, "app": False}
+    assert served.verdicts("c-0002", APP) == {"no_consent"}
+    assert served.shown("c-0002", APP) == 0
+    served.consent("c-0002", email=False, app=True)
+    assert served.verdicts("c-0002") == {"no_consent"}
+    assert served.shown("c-0002", APP) > 0
+    history = served.client.get("/v1/customers/c-0002").json()["consents"]
+    assert [(one["channel"], one["granted"]) for one in history] == [
+        ("email", True),
+        ("app", False),
+        ("app", True),
+        ("email", False),
+    ]
+    assert {one["source"] for one in history} == {"desk"}
+    assert all(re.fullmatch(r"key \d+ \(test\)", one["who"]) for one in history)
+
+
+def test_a_contact_bars_the_next_one_by_day_then_by_week_and_never_where_she_asks(
+    served: Served,
+) -> None:
+    served.consent("c-0003", email=True, push=True)
+    assert served.shown("c-0003") > 0
+    assert served.shown("c-0003") == 0
+    assert served.verdicts("c-0003") == {"contact_cap_day"}
+    assert served.verdicts("c-0003", {**EMAIL, "channel": "push"}) == {"contact_cap_day"}
+    assert served.shown("c-0003", APP) > 0
+    # A dry run is no contact, and a survey's invitation is one.
+    served.consent("c-0004", email=True)
+    assert served.verdicts("c-0004") != {"contact_cap_day"}
+    days = [datetime.now(UTC) - timedelta(days=n) for n in (2, 3, 4)]
+    events = [
+        {
+            "event_id": f"invited-{n}",
+            "customer_id": "c-0004",
+            "at": at.isoformat(),
+            "channel": "push",
+            "kind": "sent",
+            "touchpoint": "survey",
+        }
+        for n, at in enumerate(days)
+    ]
+    assert served.client.post("/v1/outcomes", json={"events": events}).status_code == 200
+    assert served.verdicts("c-0004") == {"contact_cap_week"}
+
+
+def test_a_refused_decision_is_recorded_with_its_reason(served: Served) -> None:
+    decided = served.decide("c-0005")
+    with psycopg.connect(served.url) as connection:
+        row = connection.execute(
+            "SELECT record FROM decisions WHERE decision_id = %s", [decided["decision_id"]]
+        ).fetchone()
+    assert row is not None
+    assert set(row[0]["refusals"].values()) == {"no_consent"}
+    assert row[0]["slates"][0]["offers"] == []
+    assert row[0]["slates"][0]["slate_propensity"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"consents": {}},
+        {"consents": {"fax": True}},
+        {"consents": {"email": "yes"}},
+        {"granted": True},
+    ],
+)
+def test_a_consent_that_names_no_channel_of_ours_is_refused(served: Served, body: Any) -> None:
+    answer = served.client.put("/v1/customers/c-1/consents", json=body)
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+class TestOneCustomer:
+    def test_is_told_with_profile_segments_and_journey(self, served: Served) -> None:
+        told = served.client.get("/v1/customers/c-0006").json()
+        assert {"rfm", "lifecycle"} <= told["segments"].keys()
+        assert told["features"]["orders_30d"] is not None
+        assert told["time_zone"] == "America/New_York"
+        # The journey comes from the lake, the newest step first.
+        times = [step["at"] for step in told["journey"]]
+        assert times == sorted(times, reverse=True)
+        assert {"sent", "purchase"} <= {step["kind"] for step in told["journey"]}
+        assert all(step["amount"] > 0 for step in told["journey"] if step["kind"] == "purchase")
+
+    def test_is_exported_whole(self, served: Served) -> None:
+        served.decide("c-0007", APP)
+        told = served.client.get("/v1/customers/c-0007/export").json()
+        assert {"customers", "purchases", "interactions", "segments"} <= told["lake"].keys()
+        assert told["database"].keys() == {"decisions"}
+        assert told["snapshot"]["segments"]
+        for rows in (*told["lake"].values(), *told["database"].values()):
+            assert {row["customer_id"] for row in rows} == {"c-0007"}
+
+    def test_who_is_not_known_is_not_found(self, served: Served) -> None:
+        answer = served.client.get("/v1/customers/nobody")
+        assert (answer.status_code, answer.json()["code"]) == (404, "unknown_customer")
+        assert served.client.get("/v1/customers/nobody/export").status_code == 404
+
+    def test_who_is_erased_is_unknown_everywhere_within_a_second(self, served: Served) -> None:
+        served.consent("c-0008", email=True)
+        before = served.decide("c-0008", APP)
+        assert not before["placements"][0]["fallback"]
+
+        answer = served.client.delete("/v1/customers/c-0008")
+
+        assert answer.json()["rows"] == {"consents": 1, "consent_history": 1, "decisions": 1}
+        assert any("lake" in one for one in answer.json()["pending"])
+        # The other node's snapshot still holds her: she is to be nobody's there, too.
+        within(1, lambda: served.decide("c-0008", APP)["placements"][0]["fallback"])
+        assert served.verdicts("c-0008") == {"no_consent"}
+        for client in (served.client, served.other):
+            # What was decided since belongs to whoever came back under this id.
+            told = client.get("/v1/customers/c-0008/export").json()
+            assert told["snapshot"] is None
+            assert told["lake"] == {}
+            assert before["decision_id"] not in str(told)
+        again = served.client.delete("/v1/customers/c-0008")
+        assert again.json()["rows"].keys() == {"decisions"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/v1/customers/c-1/consents"),
+        ("GET", "/v1/customers/c-1"),
+        ("GET", "/v1/customers/c-1/export"),
+        ("DELETE", "/v1/customers/c-1"),
+    ],
+)
+def test_without_a_key_that_may_nothing_is_told_or_done(
+    served: Served, method: str, path: str
+) -> None:
+    with httpx.Client(base_url=served.client.base_url, trust_env=False) as nobody:
+        assert nobody.request(method, path, json={}).status_code == 401
