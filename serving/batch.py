@@ -4,11 +4,13 @@ Nothing is decided otherwise here than for one who asks: the same function, know
 counters and records. A scarce offer is reserved when she activates it, not when she is sent it.
 """
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 
 from foundation.contact_policy import Decided
 from foundation.decision import DecisionRecord
+from foundation.errors import StoreUnavailable
 from serving.decide import decide
 from serving.ids import new_id
 from serving.live import LiveKnowledge
@@ -18,6 +20,7 @@ from serving.reach import zone_of
 
 # One transaction each: large enough to share its commit, small enough to lose little to a kill.
 BLOCK = 200
+LOADING_SECONDS = 180.0
 
 
 class BatchDecisions:
@@ -26,6 +29,21 @@ class BatchDecisions:
     def __init__(self, parts: Parts, live: LiveKnowledge) -> None:
         self._parts = parts
         self._live = live
+
+    async def models_loaded(self) -> None:
+        """Wait until it is known which models decide: a batch has the time that a checkout has not.
+
+        Raises:
+            StoreUnavailable: They do not come.
+        """
+        try:
+            async with asyncio.timeout(LOADING_SECONDS):
+                while self._live.loading:
+                    await asyncio.sleep(0.1)
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                "the models are not loaded yet; see whether MLflow answers, and try again"
+            ) from error
 
     async def decide(
         self,

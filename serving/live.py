@@ -75,6 +75,12 @@ class LiveKnowledge:
         return self.known
 
     @property
+    def loading(self) -> bool:
+        """Whether a model may yet come that was never looked at, or waits for its check."""
+        # None is a model that waits for a snapshot or the catalogue.
+        return not {-1, None}.isdisjoint((self._champion.read_at, self._uplift.read_at))
+
+    @property
     def causes(self) -> Sequence[str]:
         """Why answers would be degraded now; empty when they would not."""
         return () if self.known is None else self.known.causes

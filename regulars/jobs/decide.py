@@ -91,6 +91,7 @@ async def decide_batch(
         RegularsError: An unfinished batch asked for the same, and this one is not to resume it.
         StoreUnavailable: The database went away; the batch can be resumed.
     """
+    await service.batch.models_loaded()
     begun = await batches.begin(new_id(clock), asked.request, clock.now())
     if begun.resumed and not resume:
         raise RegularsError(

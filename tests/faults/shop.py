@@ -21,11 +21,14 @@ from adapters.file_spool import FileSpool
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
+from adapters.postgres_contacts import PostgresContacts
+from adapters.postgres_customers import PostgresCustomers
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
 from foundation.access import SCOPES
 from foundation.clock import Clock, SystemClock
+from foundation.contact_policy import DEFAULT_CONTACT_POLICY
 from foundation.decision import Policy
 from foundation.profile import Profile, SnapshotFacts
 from serving.api import create_app
@@ -100,6 +103,8 @@ class Shop:
                 catalogue=LastKnownCatalogue(self.folder / home, journal),
                 journal=journal,
                 uses=PostgresUses(pool),
+                contact_counter=PostgresContacts(pool, DEFAULT_CONTACT_POLICY),
+                customers=PostgresCustomers(pool),
                 activation_seconds=60,
                 spool=FileSpool(self.folder / home / "spool"),
                 deadline_seconds=deadline,

@@ -60,7 +60,9 @@ def served(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iter
         headers = {"Authorization": f"Bearer {admin.make_key('test', SCOPES)}"}
         # Whatever the hour in which the test runs, no hour is quiet.
         rules = ContactRules(day=1, week=3, quiet_from=0, quiet_to=0)
-        settings = small_house.settings.model_copy(update={"contact_policy": rules})
+        settings = small_house.settings.model_copy(
+            update={"contact_policy": rules, "deadline_ms": 10_000}
+        )
         with (
             listening(House(settings), server.url) as one,
             listening(House(settings), server.url) as another,
@@ -219,5 +221,5 @@ class TestOneCustomer:
 def test_without_a_key_that_may_nothing_is_told_or_done(
     served: Served, method: str, path: str
 ) -> None:
-    with httpx.Client(base_url=served.client.base_url, trust_env=False) as nobody:
+    with httpx.Client(base_url=served.client.base_url, timeout=60, trust_env=False) as nobody:
         assert nobody.request(method, path, json={}).status_code == 401
