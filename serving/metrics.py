@@ -29,6 +29,18 @@ SHADOW_SECONDS = Histogram(
     ["model"],
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1),
 )
+DEGRADED = Counter("regulars_degraded_total", "Decisions answered degraded", ["cause"])
+SPOOLED = Counter("regulars_spooled_total", "Decisions and tellings kept on disk", ["kind"])
+PASSED_ON = Counter(
+    "regulars_spool_passed_on_total", "Decisions and outcomes that came from disk", ["kind"]
+)
+REJECTED = Counter("regulars_spool_rejected_total", "Spooled outcomes that contradict others")
+BREAKER = Gauge(
+    "regulars_breaker_open",
+    "1 while a store is left alone",
+    ["guards"],
+    multiprocess_mode="livemax",
+)
 OUTCOMES = Counter("regulars_outcomes_total", "Outcomes told for the first time")
 BATCH = Histogram(
     "regulars_commit_size", "Decisions in one commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -69,17 +81,3 @@ def count_decision(record: DecisionRecord) -> None:
         FALLBACKS.inc(fallbacks)
     for reason, times in Tally(record.refusals.values()).items():
         _refusals(reason).inc(times)
-
-
-DEGRADED = Counter("regulars_degraded_total", "Decisions answered degraded", ["cause"])
-SPOOLED = Counter("regulars_spooled_total", "Decisions and tellings kept on disk", ["kind"])
-PASSED_ON = Counter(
-    "regulars_spool_passed_on_total", "Decisions and outcomes that came from disk", ["kind"]
-)
-REJECTED = Counter("regulars_spool_rejected_total", "Spooled outcomes that contradict others")
-BREAKER = Gauge(
-    "regulars_breaker_open",
-    "1 while a store is left alone",
-    ["guards"],
-    multiprocess_mode="livemax",
-)

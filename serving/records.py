@@ -35,10 +35,6 @@ class Records:
         self._answered: Batcher[Answered, str | None] = Batcher(journal.record_once, lanes=1)
         self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("record"))
 
-    @property
-    def away(self) -> bool:
-        return self._breaker.state != "closed"
-
     async def keep(self, record: DecisionRecord, by: float) -> Place:
         """Keep a record; when this returns it is on disk, unless it is nowhere.
 

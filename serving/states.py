@@ -19,10 +19,6 @@ class States:
         self._reads: Batcher[str, LiveState] = Batcher(journal.live_states, lanes=1)
         self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("live_state"))
 
-    @property
-    def away(self) -> bool:
-        return self._breaker.state != "closed"
-
     async def of(self, customer_id: str, by: float) -> LiveState:
         """Return a customer's live state, UNCOUNTED where it does not come in time.
 

@@ -86,6 +86,9 @@ class TestDatabase:
                     # A cap holds: what cannot be counted is not given.
                     claim = {"customer_id": "c-1", "offer_id": "capped", "channel": "app"}
                     assert (await till.post("/v1/activations", claim)).status_code == 503
+                    figures = (await till.client.get("/metrics")).text
+                    assert 'regulars_breaker_open{guards="record"} 1.0' in figures
+                    assert 'regulars_degraded_total{cause="spooled"}' in figures
                     ready = await till.client.get("/health/ready")
                     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
                 assert await within(30, lambda: shop.has(till))
