@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI
 from structlog.tracebacks import ExceptionDictTransformer
 
-from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters import lmdb_profiles
 from adapters.policy_file import read_policy
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
@@ -24,8 +24,10 @@ from foundation.profile import LiveState, SnapshotFacts
 from foundation.settings import Settings, load_settings
 from regulars.contacts import contacts_of
 from serving.api import create_app
+from serving.batching import Batcher
 from serving.catalogue import Catalogue
 from serving.parts import LiveModel, LiveUplift, Parts
+from serving.profiles import ProfileStore, refresh
 from serving.service import DecisionService
 
 # MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
@@ -112,11 +114,29 @@ class House:
 
     @cached_property
     def publish_snapshot(self) -> "partial[SnapshotFacts]":
-        return partial(publish_snapshot, self.settings.snapshot_folder)
+        if self.settings.redis_url is None:
+            return partial(lmdb_profiles.publish_snapshot, self.settings.snapshot_folder)
+        from adapters import redis_profiles
 
-    def profiles(self) -> LmdbProfiles:
-        """Return the published snapshot, open for reading."""
-        return LmdbProfiles(self.settings.snapshot_folder)
+        return partial(redis_profiles.publish_snapshot, self.settings.redis_url)
+
+    def profiles(self) -> ProfileStore:
+        """Return the published snapshot, open for reading.
+
+        Raises:
+            RegularsError: It cannot be read.
+        """
+        store = self._profile_store()
+        refresh(store)
+        return store
+
+    def _profile_store(self) -> ProfileStore:
+        """Return where snapshots are published; it is opened by who keeps up with newer ones."""
+        if self.settings.redis_url is None:
+            return lmdb_profiles.LmdbProfiles(self.settings.snapshot_folder)
+        from adapters.redis_profiles import RedisProfiles
+
+        return RedisProfiles(self.settings.redis_url, lambda read: Batcher(read, lanes=1).submit)
 
     @contextmanager
     def database(self) -> Generator[str]:
@@ -158,7 +178,7 @@ class House:
                 uses=PostgresUses(pool),
                 activation_seconds=60 * self.settings.activation_minutes,
                 keys=journal,
-                profiles=self.profiles(),
+                profiles=self._profile_store(),
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),
                 shadows=self._one_by_one(self._shadows),
@@ -222,7 +242,7 @@ class House:
             self.open_lake,
             # MLflow is slow to open: only once somebody looks.
             lambda: self.cards,
-            self.profiles(),
+            self._profile_store(),
             admin,
         )
 

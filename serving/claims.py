@@ -36,9 +36,9 @@ class Claims:
 
         Raises:
             KeyReused: The name belongs to another request.
-            StoreUnavailable: The database does not answer; nothing was kept.
+            StoreUnavailable: The database or the profile store does not answer; nothing was kept.
         """
-        claim = self._claim(asked, replay, redeem=False)
+        claim = await self._claim(asked, replay, redeem=False)
         granted = await self._granted(claim)
         return ActivationAnswer(granted.use_id, granted.expires_at, granted.refused)
 
@@ -48,7 +48,7 @@ class Claims:
         Raises:
             As `activate`.
         """
-        claim = self._claim(asked, replay, redeem=True)
+        claim = await self._claim(asked, replay, redeem=True)
         claim = msgspec.structs.replace(
             claim, activation_id=asked.activation_id, order_id=asked.order_id
         )
@@ -67,11 +67,11 @@ class Claims:
         await self._live.read_uses()
         return ended
 
-    def _claim(
+    async def _claim(
         self, asked: ActivationRequest | RedemptionRequest, replay: str | None, *, redeem: bool
     ) -> Claim:
         known = self._live.required()
-        profile = self._parts.profiles.get(asked.customer_id)
+        profile = await self._parts.profiles.fetch(asked.customer_id)
         offer = known.catalogue.by_id.get(asked.offer_id)
         if offer is None:
             reason = "unknown_offer"

@@ -5,13 +5,16 @@ import contextlib
 import secrets
 from collections.abc import Sequence
 
+import msgspec
+
 from foundation.decision import DecisionRecord
+from foundation.errors import StoreUnavailable
 from foundation.money import InvalidAmount
 from foundation.profile import LiveState
 from recommender.next_products import recommend
 from serving import metrics
 from serving.answer import answer_of
-from serving.basket import with_basket
+from serving.basket import profile_for
 from serving.batching import Batcher
 from serving.claims import Claims
 from serving.decide import decide
@@ -60,6 +63,7 @@ class DecisionService:
             self.live.read_champion,
             self.live.read_uplift,
             self.live.read_catalogue,
+            self.live.read_snapshot,
             self.live.read_uses,
         )
         first = [asyncio.Event() for _ in steps]
@@ -79,6 +83,7 @@ class DecisionService:
             task.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
         self.live.shadow.stop()
+        await self._parts.profiles.close()
         await self._parts.journal.close()
 
     async def ready(self) -> bool:
@@ -93,6 +98,7 @@ class DecisionService:
         """
         await self.keyring.read()
         await self.live.read_catalogue()
+        await self.live.read_snapshot()
         await self.live.read_champion()
         await self.live.read_uplift()
 
@@ -104,12 +110,11 @@ class DecisionService:
             InvalidField: An amount of the basket is no money.
         """
         known = self.live.required()
-        profile = self._parts.profiles.get(request.customer_id)
-        basket = request.context.basket
-        if profile is not None and basket is not None:
-            # Before the wait below, after which another snapshot may be live.
-            lines = (line.product_id for line in basket)
-            profile = with_basket(profile, lines, self._parts.profiles)
+        profile, unread = None, False
+        try:
+            profile = await profile_for(request, self._parts.profiles)
+        except StoreUnavailable:
+            unread = True
         state = await self._states.submit(request.customer_id)
         try:
             record = decide(
@@ -123,17 +128,24 @@ class DecisionService:
             )
         except InvalidAmount as error:
             raise InvalidField(str(error), "context.basket") from error
+        if unread:
+            causes = [*record.causes, "the profile store does not answer"]
+            record = msgspec.structs.replace(record, causes=causes, propensity_valid=False)
         if not request.dry_run:
             await self._records.submit(record)
             metrics.count_decision(record)
             self.live.shadow.show(record, profile, known.catalogue.by_id, known.time_zone)
         return answer_of(request, record, profile, known)
 
-    def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
-        """Return the products that go best with a basket, by the live snapshot alone."""
-        profiles = self._parts.profiles
-        facts = profiles.facts()
-        found = recommend(request.basket, profiles.product, profiles.group, request.limit)
+    async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
+        """Return the products that go best with a basket, by the live snapshot alone.
+
+        Raises:
+            StoreUnavailable: The profile store does not answer.
+        """
+        facts = self._parts.profiles.facts()
+        goods = await self._parts.profiles.next_products(request.basket)
+        found = recommend(request.basket, goods.products.get, goods.groups.get, request.limit)
         causes: list[str] = []
         if facts is None:
             causes.append("no customer snapshot is published; run 'regulars segment'")
