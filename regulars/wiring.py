@@ -1,6 +1,7 @@
 """Where parts are put together: the one file that chooses adapters."""
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 from fastapi import FastAPI
 from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import Processor
 
 from adapters import lmdb_profiles
 from adapters.policy_file import read_policy
@@ -26,6 +28,7 @@ from regulars.contacts import contacts_of
 from serving.api import create_app
 from serving.batching import Batcher
 from serving.catalogue import Catalogue
+from serving.decision_log import with_decision
 from serving.parts import LiveModel, LiveUplift, Parts
 from serving.profiles import ProfileStore, refresh
 from serving.service import DecisionService
@@ -43,9 +46,12 @@ if TYPE_CHECKING:
     from regulars.jobs.candidates import Running
     from segmentation.registry import ChurnRegistry
     from segmentation.value_registry import ValueRegistry
+    from serving.tracing import Traces
 
 
 Loaded = TypeVar("Loaded")
+
+TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class House:
@@ -185,6 +191,7 @@ class House:
                 policy=self.policy(),
                 time_zone=self.settings.time_zone,
                 contacts=contacts_of(self.settings),
+                traces=traces(),
             )
         )
 
@@ -314,10 +321,26 @@ def api() -> FastAPI:
     return create_app(House(settings).service(settings.database_url))
 
 
+def traces() -> "Traces | None":
+    """Return what traces requests, where OpenTelemetry's own variable says to whom."""
+    if not os.environ.get(TRACES_TO):
+        return None
+    from adapters.otlp_traces import open_traces
+    from serving.tracing import Traces
+
+    return Traces(open_traces())
+
+
 def quiet_logs() -> None:
     """Write structured logs, one JSON object a line, to standard error."""
+    beside: list[Processor] = [with_decision]
+    if os.environ.get(TRACES_TO):
+        from serving.tracing import with_trace
+
+        beside.append(with_trace)
     structlog.configure(
         processors=[
+            *beside,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # Without local variables: among them are keys, bodies and customers.

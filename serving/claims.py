@@ -4,6 +4,7 @@ import msgspec
 
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended
+from serving import metrics
 from serving.arms import arms_of
 from serving.batching import Batcher
 from serving.eligibility import inapplicable
@@ -58,12 +59,14 @@ class Claims:
     async def cancel(self, activation_id: str) -> Ended:
         """Give a reservation back before its time."""
         ended = await self._parts.uses.cancel(activation_id)
+        _count("activation", ended)
         await self._live.read_uses()
         return ended
 
     async def reverse(self, redemption_id: str) -> Ended:
         """Give a use back after a return: cap, stock and budget have it again."""
         ended = await self._parts.uses.reverse(redemption_id, f"{redemption_id}-reverse")
+        _count("redemption", ended)
         await self._live.read_uses()
         return ended
 
@@ -101,4 +104,11 @@ class Claims:
         claimed = await self._claims.submit(claim)
         if claimed is None:
             raise KeyReused("this Idempotency-Key was used for another request; send a new one")
+        kind = "redemption" if claim.redeem else "activation"
+        metrics.USES.labels(kind, claimed.refused or "granted").inc()
         return claimed
+
+
+def _count(kind: str, ended: Ended) -> None:
+    if ended.changed and ended.state is not None:
+        metrics.USES.labels(kind, ended.state).inc()

@@ -32,6 +32,7 @@ from serving.lineup import Lineup, Lineups
 from serving.messages import DecisionRequest
 from serving.reasons import Reasons
 from serving.scoring import Scorer
+from serving.steps import Lap, unwatched
 from serving.uplift_scoring import UpliftScorer
 
 
@@ -77,6 +78,7 @@ def decide(
     decision_id: str,
     at: datetime,
     seed: int,
+    lap: Lap = unwatched,
 ) -> DecisionRecord:
     """Decide which offers to show.
 
@@ -85,6 +87,7 @@ def decide(
         state: What happened to her since.
         known: Catalogue, model and policy that are live.
         seed: Chance of this decision; the same seed decides the same.
+        lap: Told at the end of each step.
     """
     facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
     assignments, variants = assign(
@@ -96,6 +99,7 @@ def decide(
     scored = policy.scored
     assigned = list(zip(assignments, variants, strict=True))
     lineup = known.lineups.of(request, profile, facts, state, assigned, known.held, at)
+    lap("eligibility")
     context = _context(request)
     causes = list(known.causes)
     # A lever weighs money; a response's score stays a probability.
@@ -115,7 +119,9 @@ def decide(
     drawn_by = Policy("popular") if fallback else policy
     scores = dict(lineup.popularity) if own is None else own
     near = None if profile is None else _affinities(profile, lineup, known)
+    lap("score")
     slates = _slates(request, drawn_by, lineup, scores, near, fallback, known, Random(seed))  # noqa: S311
+    lap("slate")
     told = None if profile is None else b"" if near is None else near.astype("<f4").tobytes()
     return DecisionRecord(
         decision_id=decision_id,

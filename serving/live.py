@@ -93,6 +93,8 @@ class LiveKnowledge:
         """Give back what was reserved too long, and look at what is left of every offer."""
         await self._parts.uses.release_expired()
         self._held = await self._parts.uses.held()
+        for offer_id, held in self._held.items():
+            metrics.HELD.labels(offer_id).set(held.uses)
         if self.known is not None:
             self.known = self.known.holding(self._held)
 

@@ -3,7 +3,7 @@
 from collections import Counter as Tally
 from functools import cache
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from foundation.decision import DecisionRecord
 
@@ -30,6 +30,19 @@ SHADOW_SECONDS = Histogram(
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1),
 )
 OUTCOMES = Counter("regulars_outcomes_total", "Outcomes told for the first time")
+USES = Counter(
+    "regulars_uses_total",
+    "Claims on offers answered: activation or redemption, granted or the reason why not; and "
+    "reservations cancelled, redemptions reversed",
+    ["kind", "result"],
+)
+HELD = Gauge(
+    "regulars_uses_held",
+    "Uses of an offer that are reserved or redeemed, on all nodes",
+    ["offer_id"],
+    # All processes read the one counter: their figures are the same, not parts of a sum.
+    multiprocess_mode="mostrecent",
+)
 BATCH = Histogram(
     "regulars_commit_size", "Decisions in one commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )

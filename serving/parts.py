@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from foundation.clock import Clock
 from foundation.decision import Policy
@@ -13,6 +14,10 @@ from serving.profiles import ProfileStore
 from serving.scoring import Model, Quick
 from serving.uplift_scoring import UpliftValues
 from serving.uses import Uses
+
+# OpenTelemetry takes its time to import, and most deployments trace nothing.
+if TYPE_CHECKING:
+    from serving.tracing import Traces
 
 
 @dataclass(frozen=True)
@@ -54,3 +59,5 @@ class Parts:
     # Models that score beside those that serve, by what they score: response, uplift.
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
     contacts: Contacts = NO_COSTS
+    # Where requests are traced to; nowhere without.
+    traces: "Traces | None" = None

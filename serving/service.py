@@ -18,6 +18,7 @@ from serving.basket import profile_for
 from serving.batching import Batcher
 from serving.claims import Claims
 from serving.decide import decide
+from serving.decision_log import DegradedLog, deciding
 from serving.errors import InvalidField
 from serving.ids import new_id
 from serving.keyring import Keyring
@@ -30,6 +31,7 @@ from serving.messages import (
     RecommendationRequest,
 )
 from serving.parts import Parts
+from serving.steps import Steps, unwatched
 from serving.telling import Telling
 from serving.watch import watch
 
@@ -46,6 +48,9 @@ class DecisionService:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.traces = parts.traces
+        self._steps = Steps(parts.traces)
+        self._degraded = DegradedLog()
         self.keyring = Keyring(parts.keys)
         self.live = LiveKnowledge(parts)
         self.claims = Claims(parts, self.live)
@@ -109,22 +114,29 @@ class DecisionService:
             StoreUnavailable: The database does not answer; nothing was answered.
             InvalidField: An amount of the basket is no money.
         """
+        watch = self._steps.watch()
+        lap = unwatched if watch is None else watch.lap
         known = self.live.required()
+        decision_id = new_id(self._parts.clock)
+        deciding(decision_id)
         profile, unread = None, False
         try:
             profile = await profile_for(request, self._parts.profiles)
         except StoreUnavailable:
             unread = True
+        lap("profile")
         state = await self._states.submit(request.customer_id)
+        lap("state")
         try:
             record = decide(
                 request,
                 profile,
                 state,
                 known,
-                decision_id=new_id(self._parts.clock),
+                decision_id=decision_id,
                 at=self._parts.clock.now(),
                 seed=secrets.randbits(53),
+                lap=lap,
             )
         except InvalidAmount as error:
             raise InvalidField(str(error), "context.basket") from error
@@ -133,9 +145,15 @@ class DecisionService:
             record = msgspec.structs.replace(record, causes=causes, propensity_valid=False)
         if not request.dry_run:
             await self._records.submit(record)
+            lap("record")
             metrics.count_decision(record)
             self.live.shadow.show(record, profile, known.catalogue.by_id, known.time_zone)
-        return answer_of(request, record, profile, known)
+        answer = answer_of(request, record, profile, known)
+        self._degraded.told(record)
+        if watch is not None:
+            lap("answer")
+            self._steps.told(watch, record)
+        return answer
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Return the products that go best with a basket, by the live snapshot alone.
