@@ -12,6 +12,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Tracer
 
+# With its tries again; a process that ends waits for its last spans, and is killed after ten.
+SECONDS = 2.0
+
 
 def open_traces() -> Tracer:
     """Return what makes spans and sends them in the background, also at the process's end.
@@ -20,5 +23,5 @@ def open_traces() -> Tracer:
     """
     name = os.environ.get("OTEL_SERVICE_NAME", "regulars")
     provider = TracerProvider(resource=Resource.create({SERVICE_NAME: name}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=SECONDS)))
     return provider.get_tracer("regulars")

@@ -670,7 +670,7 @@ def test_a_publisher_killed_half_way_leaves_the_old_one_live(shelf: Shelf, adapt
     shelf.publish(everyone(3))
     assert refresh(store) is True
     assert same(store.get("c-1"), profile("c-1", 3, segments={"rfm": "3"}))
-    assert shelf.size() <= 2 * size
+    assert shelf.size() <= 2.1 * size
     assert not [name for name in shelf.left() if "draft" in name]
 
 
