@@ -88,6 +88,9 @@ class Traced:
 
             try:
                 await self._app(scope, receive, sent)
+            except Exception:
+                span.set_status(Status(StatusCode.ERROR))
+                raise
             finally:
                 route: Any = scope.get("route")
                 path = scope["path"] if scope["path"] in self._direct else route and route.path
