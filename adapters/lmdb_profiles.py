@@ -6,6 +6,7 @@ atomically, names it. Readers see the old one or the new one, whole.
 
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
@@ -123,12 +124,19 @@ class LmdbProfiles:
                 for key in _spread(cursor, min(size, live.facts.customers))
             ]
 
-    async def fetch(self, customer_id: str) -> Profile | None:
+    async def fetch(
+        self,
+        customer_id: str,
+        by: float = math.inf,  # noqa: ARG002
+    ) -> Profile | None:
         # The file is mapped into memory: no thread and no loop could be quicker.
         return self.get(customer_id)
 
     async def fetch_with_basket(
-        self, customer_id: str, basket: Collection[str]
+        self,
+        customer_id: str,
+        basket: Collection[str],
+        by: float = math.inf,  # noqa: ARG002
     ) -> tuple[Profile | None, NextProducts]:
         return self.get(customer_id), self._goods(basket)
 

@@ -1,5 +1,6 @@
 """PostgreSQL off the hot path: what jobs and marketers change, and the feed into the lake."""
 
+import copy
 import getpass
 import json
 import os
@@ -19,11 +20,14 @@ from sqlalchemy.exc import (
 )
 
 from adapters import migrations
+from adapters.audit_log import AuditEntry, AuditLog, write_entry
+from adapters.postgres_keys import ApiKeys
+from adapters.postgres_users import PostgresUsers
 from experiments.design import Experiment, content_hash, read_design
 from experiments.holdout import HOLDOUT
 from experiments.layers import check_room
 from experiments.lock import differing_fields
-from foundation.access import Scope, hash_key, new_key
+from foundation.access import Scope
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.feed import Window
 
@@ -39,17 +43,6 @@ class StoredExperiment:
     content_hash: str
     started_at: datetime
     stopped_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One change: what was there before, and after; None where there is nothing to show."""
-
-    at: datetime
-    who: str
-    action: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
 
 
 class PostgresAdmin:
@@ -247,45 +240,46 @@ class PostgresAdmin:
             RegularsError: There is none of this key.
         """
         self.experiment(key)
+        return self.audit.of(_subject(key))
+
+    def note(self, action: str, subject: str, at: datetime, **after: object) -> None:
+        """Write into the audit log what was changed elsewhere."""
+        told = json.dumps(after, default=str) if after else None
         with self._begin() as connection:
-            rows = connection.execute(
-                text(
-                    "SELECT at, who, action, before, after FROM audit_log "
-                    "WHERE subject = :subject ORDER BY entry"
-                ),
-                {"subject": _subject(key)},
-            )
-            return [AuditEntry(*row) for row in rows]
+            write_entry(connection, self._who, action, subject, at, None, told)
+
+    def acting(self, who: str) -> "PostgresAdmin":
+        """Return the same database for what somebody else changes."""
+        theirs = copy.copy(self)
+        theirs._who = who
+        return theirs
+
+    @property
+    def keys(self) -> ApiKeys:
+        """The API keys."""
+        return ApiKeys(self._begin, self._who)
+
+    @property
+    def users(self) -> PostgresUsers:
+        """Who may use the console."""
+        return PostgresUsers(self._begin, self._who)
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who changed what."""
+        return AuditLog(self._begin)
 
     def has_keys(self) -> bool:
         """Whether any valid API key exists."""
-        with self._begin() as connection:
-            return bool(
-                connection.execute(
-                    text("SELECT EXISTS (SELECT FROM api_keys WHERE revoked_at IS NULL)")
-                ).scalar()
-            )
+        return self.keys.any_valid()
 
     def make_key(self, name: str, scopes: Sequence[Scope]) -> str:
         """Make an API key and return it; only its hash is kept."""
-        key = new_key()
-        with self._begin() as connection:
-            connection.execute(
-                text(
-                    "INSERT INTO api_keys (secret_hash, name, scopes) "
-                    "VALUES (:hash, :name, :scopes)"
-                ),
-                {"hash": hash_key(key), "name": name, "scopes": list(scopes)},
-            )
-        return key
+        return self.keys.make(name, scopes)[0]
 
     def revoke_key(self, key: str) -> None:
         """Make a key invalid."""
-        with self._begin() as connection:
-            connection.execute(
-                text("UPDATE api_keys SET revoked_at = now() WHERE secret_hash = :hash"),
-                {"hash": hash_key(key)},
-            )
+        self.keys.revoke_secret(key)
 
     def window(self, cursor: str | None) -> Window:
         """Return what can be read after a cursor without ever missing a late commit.
@@ -341,21 +335,7 @@ class PostgresAdmin:
         before: str | None,
         after: str | None,
     ) -> None:
-        """Write into the audit log, in the transaction that makes the change."""
-        connection.execute(
-            text(
-                "INSERT INTO audit_log (at, who, action, subject, before, after) VALUES "
-                "(:at, :who, :action, :subject, CAST(:before AS jsonb), CAST(:after AS jsonb))"
-            ),
-            {
-                "at": at,
-                "who": self._who,
-                "action": action,
-                "subject": _subject(key),
-                "before": before,
-                "after": after,
-            },
-        )
+        write_entry(connection, self._who, action, _subject(key), at, before, after)
 
     @contextmanager
     def _begin(self) -> Generator[Connection]:

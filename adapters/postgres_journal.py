@@ -1,20 +1,23 @@
 """PostgreSQL on the hot path: live state, decisions, outcomes, catalogue and keys, by asyncpg."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC
+from typing import Any
 
 import msgspec
 
 from adapters.postgres_pool import PostgresPool
-from adapters.postgres_uses import count_told, digest, lock_offers
+from adapters.postgres_replays import forget_names, keep_answers, take_names
+from adapters.postgres_uses import count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
-from foundation.decision import DecisionRecord, encode
+from foundation.decision import DecisionRecord, decode_record, encode
 from foundation.errors import EventChanged, StoreUnavailable
 from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
+from foundation.replay import Answered, Replay, digest
 
 
 class PostgresJournal:
@@ -46,16 +49,37 @@ class PostgresJournal:
     async def record(self, records: Sequence[DecisionRecord]) -> None:
         async with self._pool.connection() as connection:
             # One statement is one transaction: it returns when the commit is on disk.
-            await connection.execute(
-                "INSERT INTO decisions (decision_id, customer_id, at, record) "
-                "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::json[])",
-                [record.decision_id for record in records],
-                [record.customer_id for record in records],
-                [record.at for record in records],
-                [encode(record).decode() for record in records],
-            )
+            await _insert_records(connection, records)
 
-    async def tell(self, outcomes: Sequence[Outcome]) -> int:
+    async def record_once(self, asked: Sequence[Answered]) -> list[str | None]:
+        first: dict[str, Answered] = {}
+        for one in asked:
+            first.setdefault(one.replay.name, one)
+        async with self._pool.connection() as connection, connection.transaction():
+            known = await take_names(
+                connection, {name: one.replay.digest for name, one in first.items()}
+            )
+            new = {name: one for name, one in first.items() if name not in known}
+            await _insert_records(connection, [one.record for one in new.values()])
+            await keep_answers(connection, {name: one.answer for name, one in new.items()})
+        stands = known | {name: (one.replay.digest, one.answer) for name, one in new.items()}
+        return [
+            stands[replay.name][1] if stands[replay.name][0] == replay.digest else None
+            for replay in (one.replay for one in asked)
+        ]
+
+    async def decision(self, decision_id: str) -> DecisionRecord | None:
+        async with self._pool.connection() as connection:
+            found = await connection.fetchval(
+                "SELECT record FROM decisions WHERE decision_id = $1", decision_id
+            )
+        return None if found is None else decode_record(found)
+
+    async def forget_names(self) -> int:
+        async with self._pool.connection() as connection:
+            return await forget_names(connection)
+
+    async def tell(self, outcomes: Sequence[Outcome], replay: Replay | None = None) -> int | None:
         digests: dict[str, tuple[bytes, Outcome]] = {}
         for outcome in outcomes:
             digest = _digest(outcome)
@@ -64,6 +88,9 @@ class PostgresJournal:
         # One order for all writers, so that two batches never wait for each other in a circle.
         told = sorted(digests.values(), key=lambda pair: pair[1].event_id)
         async with self._pool.connection() as connection, connection.transaction():
+            asked = {} if replay is None else {replay.name: replay.digest}
+            for before, answer in (await take_names(connection, asked)).values():
+                return int(answer or 0) if before in asked.values() else None
             redeemed = [o for _, o in told if o.kind == "redeem" and o.offer_id is not None]
             await lock_offers(connection, (str(outcome.offer_id) for outcome in redeemed))
             new = await connection.fetch(
@@ -89,6 +116,7 @@ class PostgresJournal:
                         raise _changed(row["event_id"])
             first = {row["event_id"] for row in new}
             await count_told(connection, [o for o in redeemed if o.event_id in first])
+            await keep_answers(connection, dict.fromkeys(asked, str(len(new))))
         return len(new)
 
     async def ready(self) -> bool:
@@ -123,9 +151,42 @@ class PostgresJournal:
     async def keys(self) -> dict[bytes, KeyFacts]:
         async with self._pool.connection() as connection:
             rows = await connection.fetch(
-                "SELECT secret_hash, name, scopes FROM api_keys WHERE revoked_at IS NULL"
+                "SELECT secret_hash, name, scopes, number, line, rate, expires_at FROM api_keys "
+                "WHERE revoked_at IS NULL AND coalesce(expires_at > now(), true)"
             )
-        return {row["secret_hash"]: KeyFacts(row["name"], frozenset(row["scopes"])) for row in rows}
+        return {
+            row["secret_hash"]: KeyFacts(
+                row["name"],
+                frozenset(row["scopes"]),
+                row["number"],
+                row["line"].hex(),
+                row["rate"],
+                row["expires_at"],
+            )
+            for row in rows
+        }
+
+    async def used(self, numbers: Collection[int]) -> None:
+        async with self._pool.connection() as connection:
+            # Nothing is written but the first use of a day.
+            await connection.execute(
+                "UPDATE api_keys SET last_used = current_date "
+                "WHERE number = ANY($1::bigint[]) AND last_used IS DISTINCT FROM current_date",
+                list(numbers),
+            )
+
+
+async def _insert_records(connection: Any, records: Sequence[DecisionRecord]) -> None:
+    # One that is there already came by the spool, or is still under way in another connection.
+    await connection.execute(
+        "INSERT INTO decisions (decision_id, customer_id, at, record) "
+        "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::json[]) "
+        "ON CONFLICT (decision_id) DO NOTHING",
+        [record.decision_id for record in records],
+        [record.customer_id for record in records],
+        [record.at for record in records],
+        [encode(record).decode() for record in records],
+    )
 
 
 def _changed(event_id: str) -> EventChanged:

@@ -4,7 +4,6 @@ Every change of a use holds its offer's lock; locks are taken in one order, afte
 repeated requests and before anything else, so that no two transactions wait in a circle.
 """
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,9 +14,11 @@ from typing import Any
 import msgspec
 
 from adapters.postgres_pool import PostgresPool
+from adapters.postgres_replays import keep_answers, take_names
 from experiments.shared_cap import arm_exhausted
 from foundation.decision import encode
 from foundation.outcome import Outcome
+from foundation.replay import digest
 from foundation.uses import (
     Claim,
     Claimed,
@@ -59,7 +60,9 @@ class PostgresUses:
             book = await _open_book(connection, list(fresh.values()))
             answers = {name: book.judge(claim) for name, claim in fresh.items()}
             await book.write(connection)
-            await _keep_answers(connection, answers, fresh)
+            await keep_answers(
+                connection, {n: encode(a).decode() for n, a in answers.items() if fresh[n].replay}
+            )
         return [_answer(claim, known, fresh, answers) for claim in claims]
 
     async def cancel(self, use_id: str) -> Ended:
@@ -383,34 +386,11 @@ async def _write_outcomes(connection: Any, outcomes: Sequence[Outcome]) -> None:
 async def _replayed(connection: Any, claims: Sequence[Claim]) -> dict[str, tuple[bytes, Claimed]]:
     """Take the names of new requests, and return what old ones asked and were answered."""
     asked = {claim.replay: digest(_asked(claim)) for claim in claims if claim.replay is not None}
-    if not asked:
-        return {}
-    names = sorted(asked)
-    # Waits for a rival of the same name, and then finds its answer.
-    new = await connection.fetch(
-        "INSERT INTO replays (replay, digest) SELECT * FROM unnest($1::text[], $2::bytea[]) "
-        "ON CONFLICT DO NOTHING RETURNING replay",
-        names,
-        [asked[name] for name in names],
-    )
-    old = set(names) - {row["replay"] for row in new}
-    if not old:
-        return {}
-    rows = await connection.fetch(
-        "SELECT replay, digest, answer FROM replays WHERE replay = ANY($1::text[])", list(old)
-    )
+    known = await take_names(connection, asked)
     return {
-        row["replay"]: (row["digest"], msgspec.json.decode(row["answer"], type=Claimed))
-        for row in rows
+        name: (before, msgspec.json.decode(answer or "", type=Claimed))
+        for name, (before, answer) in known.items()
     }
-
-
-async def _keep_answers(
-    connection: Any, answers: dict[str, Claimed], fresh: dict[str, Claim]
-) -> None:
-    kept = [(name, encode(a).decode()) for name, a in answers.items() if fresh[name].replay]
-    if kept:
-        await connection.executemany("UPDATE replays SET answer = $2 WHERE replay = $1", kept)
 
 
 def _answer(
@@ -468,9 +448,3 @@ def _outcome(row: Any, event_id: str, kind: Any, at: datetime) -> Outcome:
         order_id=row["order_id"],
         store_id=row["store_id"],
     )
-
-
-def digest(told: Any) -> bytes:
-    """Return what tells one content from another."""
-    encoded = msgspec.json.encode(told, order="deterministic")
-    return hashlib.blake2b(encoded, digest_size=16).digest()

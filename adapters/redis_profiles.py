@@ -10,6 +10,7 @@ in chance, not in a number that is counted.
 """
 
 import asyncio
+import math
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -160,21 +161,21 @@ class RedisProfiles:
             for one, value in zip(there, found, strict=True)
         ]
 
-    async def fetch(self, customer_id: str) -> Profile | None:
-        profile, _ = await self.fetch_with_basket(customer_id, ())
+    async def fetch(self, customer_id: str, by: float = math.inf) -> Profile | None:
+        profile, _ = await self.fetch_with_basket(customer_id, (), by)
         return profile
 
     async def fetch_with_basket(
-        self, customer_id: str, basket: Collection[str]
+        self, customer_id: str, basket: Collection[str], by: float = math.inf
     ) -> tuple[Profile | None, NextProducts]:
         live = self._live
         if live is None:
             return None, NextProducts()
         names = list(set(basket))
         goods = (_field(PRODUCT, name) for name in names)
-        found, *said = await self._one(live, (_field(CUSTOMER, customer_id), *goods))
+        found, *said = await self._one(live, (_field(CUSTOMER, customer_id), *goods), by)
         profile = None if found is None else decode_profile(customer_id, found, live)
-        return profile, await self._spoken(live, _known(names, said))
+        return profile, await self._spoken(live, _known(names, said), by)
 
     async def next_products(self, basket: Collection[str]) -> NextProducts:
         live = self._live
@@ -184,11 +185,13 @@ class RedisProfiles:
         said = await self._one(live, tuple(_field(PRODUCT, name) for name in names))
         return await self._spoken(live, _known(names, said))
 
-    async def _spoken(self, live: SnapshotFacts, products: dict[str, Known]) -> NextProducts:
+    async def _spoken(
+        self, live: SnapshotFacts, products: dict[str, Known], by: float = math.inf
+    ) -> NextProducts:
         groups = list(groups_to_ask(products))
         if not groups:
             return NextProducts(products)
-        said = await self._one(live, tuple(_field(GROUP, name) for name in groups))
+        said = await self._one(live, tuple(_field(GROUP, name) for name in groups), by)
         return NextProducts(products, _known(groups, said))
 
     def newer(self) -> Callable[[], None] | None:
@@ -225,15 +228,16 @@ class RedisProfiles:
         if requests is not None:
             await requests.aclose()
 
-    async def _one(self, live: SnapshotFacts, fields: tuple[bytes, ...]) -> Sequence[bytes | None]:
+    async def _one(
+        self, live: SnapshotFacts, fields: tuple[bytes, ...], by: float = math.inf
+    ) -> Sequence[bytes | None]:
         """Return what lies in fields of a snapshot, read together with what others ask now."""
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
+            patience = asyncio.get_running_loop().time() + FETCH_SECONDS
+            async with asyncio.timeout_at(min(by, patience)):
                 found = await self._shared((live.version, fields))
         except TimeoutError as error:
-            raise StoreUnavailable(
-                f"Redis does not answer within {FETCH_SECONDS} s; try again"
-            ) from error
+            raise StoreUnavailable("Redis does not answer in time; try again") from error
         if found is None:
             raise _gone(live.version)
         return found

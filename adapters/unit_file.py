@@ -13,14 +13,19 @@ import duckdb
 
 from adapters.unit_table import UnitTable, quoted
 from experiments.metrics import SIZE, Column, InvalidMetric, Metric, Proportion, columns
+from experiments.post_stratification import merged_strata
 from foundation.errors import RegularsError
 
 # How files write that there is no value; an empty one is none anyway.
 _NONE = "('', 'na', 'n/a', 'nan', 'null', 'none')"
+# What is blank so far has no header.
+_GLANCE = 4096
 # Whole names, since INTERVAL begins like INTEGER.
 _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DOUBLE|FLOAT|DECIMAL\(.*\)|BOOLEAN")
 # A column of variants that has more is another column.
 MOST_VARIANTS = 50
+# A column of strata that has more is another column.
+MOST_STRATA = 200
 # What the column that says who a row is may be called, in any case and with any blanks; the
 # finest come first.
 _UNIT_NAMES = ("unitid", "unit", "customerid", "customer", "userid", "user", "householdid", "id")
@@ -49,6 +54,9 @@ class UnitFile:
         self.path = path
         if not path.is_file():
             raise RegularsError(f"data {path} is no file; name a CSV or Parquet file")
+        with path.open("rb") as opened:
+            if not opened.read(_GLANCE).strip():
+                raise RegularsError(f"data {path} is empty; write a header and one row a unit")
         self._connection = duckdb.connect()
         readers = {".csv": self._csv, ".parquet": self._connection.read_parquet}
         if path.suffix.lower() not in readers:
@@ -101,6 +109,7 @@ class UnitFile:
         numbers: Sequence[str],
         unit: str | None = None,
         cluster: str | None = None,
+        stratum: str | None = None,
     ) -> Found:
         """Read the columns and judge the rows; `cap`, `units` and `clusters` then work on them.
 
@@ -109,12 +118,13 @@ class UnitFile:
             numbers: Columns of metrics.
             unit: Who a row is; one row each, unless clusters are given.
             cluster: What was assigned as a whole.
+            stratum: A group known before the experiment; an empty one is a group of its own.
 
         Raises:
             InvalidMetric: A number is missing, infinite or none.
             RegularsError: A column or a row is missing, or a unit has several rows.
         """
-        named = [variant, *numbers, *(one for one in (unit, cluster) if one is not None)]
+        named = [variant, *numbers, *(one for one in (unit, cluster, stratum) if one is not None)]
         self.check_columns(named)
         wanted = dict.fromkeys(numbers)
         parts = [f"{self._text(variant)} AS variant"]
@@ -122,7 +132,7 @@ class UnitFile:
         parts.append(f"CAST({quoted(variant)} AS VARCHAR) AS spelled")
         parts += [
             f"{self._text(name)} AS {role}"
-            for role, name in (("unit", unit), ("cluster", cluster))
+            for role, name in (("unit", unit), ("cluster", cluster), ("stratum", stratum))
             if name is not None
         ]
         # The text of what is no number is kept to be told.
@@ -175,9 +185,30 @@ class UnitFile:
         ).fetchone()
         return float(found[0]) if found else 0.0
 
-    def units(self) -> UnitTable:
-        """Return the rows as units."""
-        named = self._numbers()
+    def merge_strata(self) -> dict[str, str]:
+        """Merge strata that are too small; return how each is called from now on."""
+        self._connection.execute("UPDATE units SET stratum = coalesce(stratum, '')")
+        counted = self._connection.execute(
+            "SELECT stratum, variant, count(*) FROM units WHERE variant IS NOT NULL GROUP BY ALL"
+        ).fetchall()
+        counts: dict[str, dict[str, int]] = {}
+        for stratum, variant, count in counted:
+            counts.setdefault(str(stratum), {})[str(variant)] = int(count)
+        if len(counts) > MOST_STRATA:
+            raise RegularsError(
+                f"{len(counts):,} strata are too many, {MOST_STRATA} are the most; stratify by a "
+                "column of few groups"
+            )
+        merged = merged_strata(counts, list(dict.fromkeys(str(row[1]) for row in counted)))
+        for stratum, called in merged.items():
+            self._connection.execute(
+                "UPDATE units SET stratum = ? WHERE stratum = ?", [called, stratum]
+            )
+        return merged
+
+    def units(self, stratum: bool = False) -> UnitTable:
+        """Return the rows as units, with the column STRATUM where they are to have one."""
+        named = self._numbers() + (f", stratum AS {quoted(STRATUM)}" if stratum else "")
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW singles AS SELECT variant AS {quoted(_VARIANT)}{named} "  # noqa: S608
             "FROM units"
@@ -319,6 +350,8 @@ class UnitFile:
         return RegularsError(f"data {self.path} cannot be read: {told}; check the file")
 
 
+# The strata in a table of units.
+STRATUM = "stratum of the unit"
 # Columns of the table are prefixed: a file may call its own what it likes.
 _NUMBER = "number "
 _VARIANT = "variant of the unit"

@@ -17,12 +17,13 @@ import numpy as np
 
 from benchmarks.run import Bar
 from experiments.aggregates import Aggregates
-from experiments.compare import compare_always, compare_at_look
+from experiments.compare import compare, compare_always, compare_at_look
 from experiments.confidence_sequence import always_valid_p
 from experiments.contrast import Figure, contrast
 from experiments.effect import Effect
 from experiments.metrics import Column, Mean, clustered
 from experiments.near_normal import near_normal
+from experiments.post_stratification import merged_strata
 from experiments.proportion import enough_responders, proportion_p
 from experiments.quantile import compare_quantiles
 from experiments.randomisation import randomisation
@@ -50,6 +51,8 @@ DAYS, PER_DAY, DRIFT = 28, 100, 2.0137
 HISTORIES = 40_000
 
 SPEND = Mean(Column("spend"))
+# Quarters, nearly, of lognormal spend before.
+STRATA = (4.1, 7.4, 13.2)
 
 # One row of columns a unit, for so many experiments of so many units.
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -157,6 +160,8 @@ def grid(seed: int, experiments: int) -> Iterator[Cell]:
         "looks": (2_000,),
         "household": (500, 2_000),
         "store": (20, 60),
+        # Last, so that the cells above keep their seeds.
+        "strata": (500, 2_000),
     }
     places = [
         (metric, n, split)
@@ -245,6 +250,33 @@ def judge_figure(
         p[place] = dealt.p if holds else np.nan
         methods.add("randomisation" if holds else "refused")
     return Judged(p, found.difference, float(np.nanmean(np.abs(found.skewness))), methods)
+
+
+def judge_strata(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
+    """Compare inside four strata of who spends how much, as a plan that post-stratifies does."""
+    rows = draw_cuped(rng, count, n)
+    # By what she spent before: strata are of before.
+    stratum = np.digitize(rows[..., 1], STRATA)
+    found: list[list[Effect]] = []
+    for spend, of in zip(rows[..., :1], stratum, strict=True):
+        arms = {"treatment": slice(None, given), "control": slice(given, None)}
+        counts = {
+            str(one): {name: int((of[arm] == one).sum()) for name, arm in arms.items()}
+            for one in range(len(STRATA) + 1)
+        }
+        merged = merged_strata(counts, list(arms))
+        called = np.array([merged[str(one)] for one in range(len(STRATA) + 1)])[of]
+        sums = [
+            Aggregates.stacked(
+                [
+                    Aggregates.from_rows(spend[arm][called[arm] == one])
+                    for one in dict.fromkeys(merged.values())
+                ]
+            )
+            for arm in arms.values()
+        ]
+        found.append([compare("mean", sums[0], sums[1])])
+    return _judged_one_by_one(rows, found)
 
 
 def judge_proportion(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
@@ -436,6 +468,7 @@ JUDGES: dict[str, Callable[[np.random.Generator, int, int, int], Judged]] = {
     "cuped": partial(judge_figure, draw_cuped, "mean"),
     "cuped_ratio": partial(judge_figure, draw_cuped_ratio, "ratio"),
     "cuped_spend": partial(judge_figure, draw_cuped_spend, "mean"),
+    "strata": judge_strata,
     "quantile": partial(judge_quantile, 0.5),
     "quantile_99": partial(judge_quantile, 0.99),
     "always": judge_always,

@@ -132,6 +132,25 @@ class Aggregates:
             third[..., place, :, :] = turned @ (values * values[..., place, None])
         return cls(n, values.sum(axis=-2), second, third, start if start.any() else 0.0)
 
+    @classmethod
+    def stacked(cls, parts: Sequence["Aggregates"]) -> Self:
+        """Return strata as one, leading dimension (strata,); all are from the same origin."""
+        whole = parts[0]
+        for part in parts[1:]:
+            whole = whole + part
+        n, first, second, third = (
+            np.stack(each)
+            for each in zip(
+                *((part.n, part.first, part.second, part.third) for part in parts), strict=True
+            )
+        )
+        return cls(n, first, second, third, whole.origin)
+
+    @property
+    def strata(self) -> bool:
+        """Whether the leading dimension is of strata, as of `stacked`."""
+        return self.n.ndim > 0
+
     def __add__(self, other: "Aggregates") -> "Aggregates":
         return Aggregates(
             self.n + other.n,

@@ -79,8 +79,13 @@ class Units(Protocol):
         """Return how many units each variant has."""
         ...
 
-    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
-        """Return each metric's sums by variant; none is a quantile."""
+    def aggregates(
+        self, metrics: Sequence[Metric], stratum: str | None = None
+    ) -> list[dict[str, Aggregates]]:
+        """Return each metric's sums by variant; none is a quantile.
+
+        With a column `stratum` they are sums of its strata, in one order in all variants.
+        """
         ...
 
     def rows(self, metric: Metric, variant: str) -> np.ndarray:
@@ -110,19 +115,25 @@ class UnitFrame:
     def observed(self) -> dict[str, int]:
         return {name: int((self._variants == name).sum()) for name in set(self._variants)}
 
-    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
+    def aggregates(
+        self, metrics: Sequence[Metric], stratum: str | None = None
+    ) -> list[dict[str, Aggregates]]:
         found: list[dict[str, Aggregates]] = []
         names = list(dict.fromkeys(self._variants))
+        strata = None if stratum is None else self._frame[stratum].to_numpy(dtype=object)
+
+        def sums(values: np.ndarray, name: str, origin: np.ndarray) -> Aggregates:
+            mine = self._variants == name
+            if strata is None:
+                return Aggregates.from_rows(values[mine], origin)
+            each = [values[mine & (strata == one)] for one in sorted(set(strata))]
+            return Aggregates.stacked([Aggregates.from_rows(rows, origin) for rows in each])
+
         for metric in metrics:
             values = rows(metric, self._frame)
             plain = isinstance(metric, Proportion)
             origin = np.zeros(values.shape[1]) if plain else np.median(values, axis=0)
-            found.append(
-                {
-                    name: Aggregates.from_rows(values[self._variants == name], origin)
-                    for name in names
-                }
-            )
+            found.append({name: sums(values, name, origin) for name in names})
         return found
 
     def rows(self, metric: Metric, variant: str) -> np.ndarray:
@@ -160,6 +171,7 @@ def analyse_units(
     faults: Sequence[str] = (),
     confidence: float = 0.95,
     warnings: Sequence[str] = (),
+    stratum: str | None = None,
 ) -> Analysis:
     """Compare every other variant with the control on every metric, if health allows.
 
@@ -173,13 +185,14 @@ def analyse_units(
         faults: What is already known to be broken.
         confidence: Of every interval.
         warnings: What to bear in mind with the effects.
+        stratum: The column of strata to post-stratify by, none too small.
 
     Raises:
         InvalidAnalysis: The control is no variant, or there is nothing to compare it with.
         InvalidSplit: The observed variants are not those of the weights.
     """
     before = {} if covariate is None else {_COVARIATE: covariate}
-    sums = summed(units, {**metrics, **before})
+    sums = summed(units, {**metrics, **before}, stratum)
     observed = _observed(units, sums)
     if control not in observed:
         raise InvalidAnalysis(
@@ -197,7 +210,8 @@ def analyse_units(
     if weights is not None and not split.holds:
         found.append(split.reason)
     if before:
-        found += unbalanced(effects(units, sums, before, control, treatments, confidence))
+        plain = {name: whole(sums[name]) for name in before}
+        found += unbalanced(effects(units, plain, before, control, treatments, confidence))
     return Analysis(
         control=control,
         confidence=confidence,
@@ -210,10 +224,23 @@ def analyse_units(
     )
 
 
-def summed(units: Units, metrics: Mapping[str, Metric]) -> dict[str, dict[str, Aggregates]]:
-    """Return {metric: {variant: sums}}, by one query; quantiles have none."""
+def summed(
+    units: Units, metrics: Mapping[str, Metric], stratum: str | None = None
+) -> dict[str, dict[str, Aggregates]]:
+    """Return {metric: {variant: sums}}, by one query; quantiles have none.
+
+    Args:
+        units: Where they come from.
+        metrics: By name.
+        stratum: The column of strata, to post-stratify by.
+    """
     asked = {name: one for name, one in metrics.items() if not isinstance(one, Quantile)}
-    return dict(zip(asked, units.aggregates(list(asked.values())), strict=True))
+    return dict(zip(asked, units.aggregates(list(asked.values()), stratum), strict=True))
+
+
+def whole(sums: Mapping[str, Aggregates]) -> dict[str, Aggregates]:
+    """Return sums by variant without their strata."""
+    return {name: one.total() if one.strata else one for name, one in sums.items()}
 
 
 def effects(
@@ -317,7 +344,8 @@ def _effect(
         return msgspec.structs.replace(found, p=None) if isinstance(plan, Early) else found
     if isinstance(plan, AtLook):
         if plan.look < 1:
-            found = contrast(figure, treated, controls)
+            arms = whole({variant: treated, control: controls})
+            found = contrast(figure, arms[variant], arms[control])
             return Effect(
                 float(found.treatment),
                 float(found.control),
@@ -335,6 +363,11 @@ def _effect(
             plan.information,
         )
     if isinstance(metric, Proportion):
+        if treated.strata:
+            found = compare(figure, treated, controls, None, SEED, confidence)
+            if found.refused is None:
+                return found
+            treated, controls = treated.total(), controls.total()
         counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]
         return compare_proportions(counts[0], counts[1], counts[2], counts[3], confidence)
     return compare(figure, treated, controls, fetched, SEED, confidence)
@@ -370,7 +403,9 @@ def _observed(units: Units, sums: Mapping[str, Mapping[str, Aggregates]]) -> dic
     """Return the units of each variant, from sums where there are some."""
     counted = next(iter(sums.values()), None)
     found = (
-        units.observed() if counted is None else {name: int(one.n) for name, one in counted.items()}
+        units.observed()
+        if counted is None
+        else {name: int(one.n.sum()) for name, one in counted.items()}
     )
     return dict(sorted(found.items()))
 

@@ -8,6 +8,7 @@ units are at hand and outcomes differ enough; else a refusal that says what woul
 import math
 from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 from scipy import optimize
 
@@ -17,6 +18,7 @@ from experiments.contrast import Contrast, Figure, contrast, surely_above
 from experiments.effect import Effect
 from experiments.group_sequential import Spending, boundaries
 from experiments.near_normal import LEAST_UNITS, near_normal
+from experiments.post_stratification import post_stratified
 from experiments.proportion import (
     LEAST_EXPECTED,
     enough_responders,
@@ -44,19 +46,20 @@ def compare(
     """Compare a mean or a ratio, adjusted where its columns have a covariate.
 
     Args:
-        figure, treatment, control: As for `contrast`.
+        figure, treatment, control: As for `contrast`; sums of strata are post-stratified.
         units: The rows behind treatment and control, shapes (n, k), for randomisation; or what
             fetches them, called only if they are needed.
         seed: Of the randomisation.
         confidence: Of the interval.
     """
-    found = contrast(figure, treatment, control)
-    unsure = _unsure_denominator(figure, found, treatment, control)
-    if unsure:
-        return unsure
+    found = _contrasted(figure, treatment, control)
+    if isinstance(found, Effect):
+        return found
     normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
     if units is None or normal or _refused(found, confidence):
-        return compare_contrast(found, confidence)
+        return _named(compare_contrast(found, confidence), treatment)
+    # Chance deals whole variants, whatever the stratum.
+    found = contrast(figure, _whole(treatment), _whole(control))
     treated, controls = units() if callable(units) else units
     deals = affordable_deals(treated, controls)
     dealt = randomisation(figure, treated, controls, seed, confidence, deals)
@@ -108,7 +111,8 @@ def compare_always(
     error, estimate = math.sqrt(float(found.variance)), float(found.difference)
     reach = float(critical_value(n, planned_n, 1 - confidence)) * error
     p = float(always_valid_p(estimate / error, n, planned_n, 1 - confidence))
-    return _shown(found, estimate - reach, estimate + reach, p, "always valid")
+    told = _shown(found, estimate - reach, estimate + reach, p, "always valid")
+    return _named(told, treatment)
 
 
 def compare_at_look(
@@ -154,15 +158,18 @@ def compare_at_look(
             optimize.root_scalar(lambda alpha: bound(alpha) - z, bracket=_ALPHAS, rtol=1e-6).root
         )
     reach *= error
-    return _shown(found, estimate - reach, estimate + reach, p, "group sequential")
+    told = _shown(found, estimate - reach, estimate + reach, p, "group sequential")
+    return _named(told, treatment)
 
 
 def _near_normal(
     figure: Figure, treatment: Aggregates, control: Aggregates, confidence: float
 ) -> Contrast | Effect:
     """Return a contrast that may be looked at again and again, or the effect that says why not."""
-    found = contrast(figure, treatment, control)
-    refused = _unsure_denominator(figure, found, treatment, control) or _refused(found, confidence)
+    found = _contrasted(figure, treatment, control)
+    if isinstance(found, Effect):
+        return found
+    refused = _refused(found, confidence)
     if refused:
         return refused
     if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
@@ -224,6 +231,30 @@ def moments_of(found: Contrast) -> tuple[Moments, Moments]:
         Moments(int(found.treatment_n), float(found.treatment), float(found.treatment_variance)),
         Moments(int(found.control_n), float(found.control), float(found.control_variance)),
     )
+
+
+def _contrasted(figure: Figure, treatment: Aggregates, control: Aggregates) -> Contrast | Effect:
+    """Return the contrast, post-stratified where there are strata, or why there is none."""
+    up, down = _whole(treatment), _whole(control)
+    found = contrast(figure, up, down)
+    unsure = _unsure_denominator(figure, found, up, down)
+    if unsure or not treatment.strata:
+        return unsure or found
+    try:
+        return post_stratified(figure, treatment, control)
+    except TooLittleData as refusal:
+        return _without(found, str(refusal))
+
+
+def _whole(arm: Aggregates) -> Aggregates:
+    return arm.total() if arm.strata else arm
+
+
+def _named(effect: Effect, arm: Aggregates) -> Effect:
+    """Return an effect that says where it is of strata."""
+    if not arm.strata or effect.refused is not None:
+        return effect
+    return msgspec.structs.replace(effect, method=f"{effect.method}, post-stratified")
 
 
 def _unsure_denominator(

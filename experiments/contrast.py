@@ -70,23 +70,19 @@ def contrast(
     covariate: Figure = "mean" if k - width == 1 else "ratio"
     slope = np.zeros(both.n.shape)
     if adjusted:
-        slope = _slope(figure, covariate, both, width)
-        if covariate == "ratio":
-            # Around a zero any ratio is possible: such a covariate tells nothing.
-            sure = surely_above(treatment, k - 1) & surely_above(control, k - 1)
-            slope = np.where(sure, slope, 0.0)
-    centre = _value(covariate, both.mean[..., width:]) if adjusted else None
+        slope = slope_of(figure, covariate, both, width)
+    centre = value_of(covariate, both.mean[..., width:]) if adjusted else None
     arms: list[tuple[np.ndarray, np.ndarray]] = []
     for arm in (treatment, control):
         mean = arm.mean
-        value = _value(figure, mean[..., :width])
-        weights = _gradient(figure, mean[..., :width])
+        value = value_of(figure, mean[..., :width])
+        weights = gradient_of(figure, mean[..., :width])
         if centre is not None:
-            moved = _times(slope, _value(covariate, mean[..., width:]) - centre)
+            moved = _times(slope, value_of(covariate, mean[..., width:]) - centre)
             value = value - moved
-            before = _times(-slope[..., None], _gradient(covariate, mean[..., width:]))
+            before = _times(-slope[..., None], gradient_of(covariate, mean[..., width:]))
             weights = np.concatenate([weights, before], axis=-1)
-        arms.append((value, _quadratic(weights, arm.covariance)))
+        arms.append((value, quadratic(weights, arm.covariance)))
     (up, up_variance), (down, down_variance) = arms
     return Contrast(
         treatment=up,
@@ -114,12 +110,14 @@ def _times(slope: np.ndarray, covariate: np.ndarray) -> np.ndarray:
         return np.where(slope != 0, slope * covariate, 0.0)
 
 
-def _value(figure: Figure, mean: np.ndarray) -> np.ndarray:
+def value_of(figure: Figure, mean: np.ndarray) -> np.ndarray:
+    """Return a figure from the means of its columns, shape (..., 1) or (..., 2)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return mean[..., 0] if figure == "mean" else mean[..., 0] / mean[..., 1]
 
 
-def _gradient(figure: Figure, mean: np.ndarray) -> np.ndarray:
+def gradient_of(figure: Figure, mean: np.ndarray) -> np.ndarray:
+    """Return by how much a figure moves with each of these means, same shape."""
     if figure == "mean":
         return np.ones_like(mean)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -127,28 +125,39 @@ def _gradient(figure: Figure, mean: np.ndarray) -> np.ndarray:
         return np.stack([inverse, -mean[..., 0] * inverse**2], axis=-1)
 
 
-def _slope(figure: Figure, covariate: Figure, both: Aggregates, width: int) -> np.ndarray:
-    """Return CUPED's coefficient; 0 where the covariate does not vary and so tells nothing."""
-    now = _gradient(figure, both.mean[..., :width])
-    before = _gradient(covariate, both.mean[..., width:])
+def slope_of(figure: Figure, covariate: Figure, both: Aggregates, width: int) -> np.ndarray:
+    """Return CUPED's coefficient; 0 where the covariate tells nothing.
+
+    It does not vary, or is a ratio to what may be zero.
+
+    Args:
+        both: Sums of both variants together; the covariate's columns come after `width` others.
+    """
+    now = gradient_of(figure, both.mean[..., :width])
+    before = gradient_of(covariate, both.mean[..., width:])
     covariance = both.covariance
     shared = np.einsum("...i,...j,...ij->...", now, before, covariance[..., :width, width:])
-    own = _quadratic(before, covariance[..., width:, width:])
+    own = quadratic(before, covariance[..., width:, width:])
+    told = own > 0
+    if covariate == "ratio":
+        # Around a zero any ratio is possible.
+        told &= surely_above(both, width + 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(own > 0, shared / own, 0.0)
+        return np.where(told, shared / own, 0.0)
 
 
 def _skewness(
     figure: Figure, covariate: Figure, both: Aggregates, width: int, slope: np.ndarray
 ) -> np.ndarray:
-    weights = _gradient(figure, both.mean[..., :width])
+    weights = gradient_of(figure, both.mean[..., :width])
     if both.first.shape[-1] > width:
-        before = _times(-slope[..., None], _gradient(covariate, both.mean[..., width:]))
+        before = _times(-slope[..., None], gradient_of(covariate, both.mean[..., width:]))
         weights = np.concatenate([weights, before], axis=-1)
     return both.skewness(weights)
 
 
-def _quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return the variance of a weighted sum of columns with this covariance, shape (...)."""
     value = np.einsum("...i,...j,...ij->...", weights, weights, matrix)
     # Where parts cancel (a covariate that is the metric itself) rounding leaves a trace, of either
     # sign, that would pass for information.

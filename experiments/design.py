@@ -54,8 +54,9 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     as decimals); `outlier_cap` the quantile of all units' values together that larger values
     count as. `segments` are the segmentations whose effects were planned for. `follow_up_days` is
     the window in which each unit counts from its first decision on (two purchase cycles show the
-    dip after a promotion); units whose window is not over are not judged. Without it each unit
-    counts until the report ends.
+    dip after a promotion); units whose window is not over are not judged. Without it, or at 0,
+    each unit counts until the report ends. `post_stratify` is a segmentation, as known before the
+    start, inside whose groups the variants are compared.
     """
 
     key: str
@@ -78,6 +79,12 @@ class Experiment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outlier_cap: float | None = None
     stop: StopRule | None = None
     follow_up_days: int | None = None
+    post_stratify: str | None = None
+
+    @property
+    def window_days(self) -> int | None:
+        """The days that each unit counts; None where it counts until the report ends."""
+        return self.follow_up_days or None
 
     @property
     def planned_metrics(self) -> list[str]:
@@ -99,6 +106,7 @@ _LATER = (
     "outlier_cap",
     "stop",
     "follow_up_days",
+    "post_stratify",
 )
 _DEFAULTS = Experiment(key="", salt="", variants=[], control="")
 _OWNERS = {"variants": Variant, "layer": Layer, "guardrails": Guardrail, "stop": StopRule}
@@ -231,6 +239,11 @@ def _broken_plan(experiment: Experiment) -> list[str]:
         broken.extend(f"{what} {name!r} is planned twice; name it once" for name in repeated)
         if "" in names:
             broken.append(f"a {what} has an empty name; name it")
+    if experiment.post_stratify is not None and experiment.unit != "customer":
+        broken.append(
+            f"post_stratify {experiment.post_stratify!r} is of customers, and {experiment.unit}s "
+            "are assigned; leave it out"
+        )
     effect, cap = experiment.minimum_effect, experiment.outlier_cap
     if effect is not None and not (effect > 0 and math.isfinite(effect)):
         broken.append(
@@ -242,10 +255,10 @@ def _broken_plan(experiment: Experiment) -> list[str]:
             f"outlier_cap {cap:g} is no quantile above .5 and below 1; write 0.999 to cap the "
             "largest thousandth"
         )
-    if experiment.follow_up_days is not None and experiment.follow_up_days < 1:
+    if experiment.follow_up_days is not None and experiment.follow_up_days < 0:
         broken.append(
-            f"follow_up_days {experiment.follow_up_days} must be at least 1; write 56 for two "
-            "purchase cycles of most customers, or leave it out"
+            f"follow_up_days {experiment.follow_up_days} must be at least 0; write 56 for two "
+            "purchase cycles of most customers, 0 to count until the report ends, or leave it out"
         )
     if experiment.stop is not None:
         broken.extend(experiment.stop.faults(experiment.method))

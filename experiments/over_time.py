@@ -136,6 +136,8 @@ def _changes(
     day = np.maximum(daily["day"].to_numpy(dtype=np.int64), first)
     amount = daily[list(moving)].to_numpy(dtype=np.float64)
     order = np.flatnonzero(place >= 0)
+    if not len(order):
+        return {}
     order = order[np.argsort(day[order], kind="stable")]
     days, starts = np.unique(day[order], return_index=True)
     parts = np.split(order, starts[1:])

@@ -22,6 +22,7 @@ from experiments.analysis import (
     effects,
     summed,
     unbalanced,
+    whole,
     with_adjusted,
 )
 from experiments.contamination import Contamination
@@ -57,9 +58,10 @@ class Report(msgspec.Struct, frozen=True):
     `exploratory` are the metrics shown that are not in the plan, `money` those in minor units.
     `crossed` has the variants that crossed a boundary of a group sequential plan by the look that
     decided, their effects corrected for the looks. What has figures of effects (`guardrails` to
-    `offer_table`) is empty when unhealthy as well; `health` says why, and `places` are the worst
+    `by_offer`) is empty when unhealthy as well; `health` says why, and `places` are the worst
     places of the split, the worst first. `novelty`, `offer_table`, and rows of `who_gained` that
-    say so are exploratory: they decide nothing. What a job did not compute is None or empty.
+    say so are exploratory: they decide nothing; `by_offer` is of single
+    offers drawn by chance. What a job did not compute is None or empty.
     """
 
     key: str
@@ -87,6 +89,7 @@ class Report(msgspec.Struct, frozen=True):
     novelty: list[Novelty] = msgspec.field(default_factory=list[Novelty])
     who_gained: WhoGained | None = None
     offer_table: OfferTable | None = None
+    by_offer: OfferTable | None = None
 
 
 def analyse(
@@ -101,6 +104,7 @@ def analyse(
     warnings: Sequence[str] = (),
     caps: Mapping[str, float] | None = None,
     missing: Mapping[str, str] | None = None,
+    stratum: str | None = None,
 ) -> Report:
     """Compare every other variant with the control on every metric, by the method of the plan.
 
@@ -123,6 +127,7 @@ def analyse(
         warnings: What to bear in mind with the effects.
         caps: The quantile that a metric is capped at, by its name, instead of the plan's.
         missing: Why a metric cannot be measured, by its name: it is refused.
+        stratum: The column of strata to post-stratify by, none too small.
 
     Raises:
         InvalidDesign: The experiment breaks a rule of `check`.
@@ -142,6 +147,7 @@ def analyse(
         planned_looks(experiment, look, ended),
         caps or {},
         missing or {},
+        stratum,
     )
     observed = comparing.observed
     split = sample_ratio(
@@ -306,6 +312,7 @@ class _Comparing:
         plan: Plan,
         caps: Mapping[str, float],
         missing: Mapping[str, str],
+        stratum: str | None,
     ) -> None:
         self._experiment = experiment
         self._units = units
@@ -324,7 +331,7 @@ class _Comparing:
         # One query for all of them: what was before is part of the metrics' own sums.
         # No metric's name begins with a blank.
         every = self._metrics | {f" {name}": one for name, one in self._before.items()}
-        self._sums = summed(units, every)
+        self._sums = summed(units, every, stratum)
         self._plan = plan
         self.treatments = [
             one.name for one in experiment.variants if one.name != experiment.control
@@ -337,13 +344,13 @@ class _Comparing:
         found = (
             self._units.observed()
             if sums is None
-            else {name: int(one.n) for name, one in sums.items()}
+            else {name: int(one.n.sum()) for name, one in sums.items()}
         )
         return {one.name: found.get(one.name, 0) for one in self._experiment.variants}
 
     def before(self) -> dict[str, dict[str, Effect]]:
         """Return how the variants differed before, which chance alone had dealt."""
-        sums = {name: self._sums[f" {name}"] for name in self._before}
+        sums = {name: whole(self._sums[f" {name}"]) for name in self._before}
         control = self._experiment.control
         return effects(self._units, sums, self._before, control, self.treatments)
 

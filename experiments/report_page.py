@@ -23,6 +23,7 @@ from experiments.report_words import (
     novelty_lines,
     offer_lines,
     segment_lines,
+    single_offer_lines,
 )
 from foundation.money import Currency
 
@@ -95,6 +96,8 @@ def report_page(
             gained=report.who_gained,
             offers=offer_lines(report, currency),
             offer_table=report.offer_table,
+            single_offers=single_offer_lines(report, currency),
+            by_offer=report.by_offer,
             metrics=metric_lines(report, currency),
             novelty=novelty_lines(report, currency),
             assumptions=list(assumptions),

@@ -15,6 +15,7 @@ from experiments.effect import Effect
 from experiments.group_sequential import boundaries
 from experiments.metric_titles import Title, chance, titled
 from experiments.non_inferiority import Guarded
+from experiments.offer_table import OfferTable
 from experiments.over_time import Day
 from experiments.plan import GROUP_SEQUENTIAL
 from experiments.report import Report, sequence_units
@@ -165,15 +166,26 @@ def novelty_lines(report: Report, currency: Currency) -> list[Told]:
 
 def offer_lines(report: Report, currency: Currency) -> list[Told]:
     """Return what the offers of each variant added in each channel and segment, in all."""
-    table = report.offer_table
+    return _offer_lines(report, report.offer_table, f"in {report.control}", currency)
+
+
+def single_offer_lines(report: Report, currency: Currency) -> list[Told]:
+    """Return what each offer that was drawn by chance added, beyond who by chance got none."""
+    return _offer_lines(report, report.by_offer, "without an offer", currency)
+
+
+def _offer_lines(
+    report: Report, table: OfferTable | None, against: str, currency: Currency
+) -> list[Told]:
     if table is None:
         return []
     title = titled(table.metric)
     rows: list[Told] = []
     for cell in table.cells:
         offers = ", ".join(cell.offers) or "all offers"
-        label = f"{cell.variant} ({offers}): {cell.channel}, {cell.segment}"
-        note = f"{cell.units:,} {report.unit}s, {cell.control_units:,} in {report.control}"
+        named = cell.variant if cell.variant == offers else f"{cell.variant} ({offers})"
+        label = f"{named}: {cell.channel}, {cell.segment}"
+        note = f"{cell.units:,} {report.unit}s, {cell.control_units:,} {against}"
         each = told_effect(label, cell.effect, title, currency, note)
         total, low, high = cell.incremental, cell.incremental_low, cell.incremental_high
         if total is None or low is None or high is None:

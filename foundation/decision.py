@@ -165,6 +165,14 @@ class Versions(msgspec.Struct, frozen=True):
     features: str | None = None
 
 
+class Terms(msgspec.Struct, frozen=True, array_like=True):
+    """What of an offer a draw asks for beside its score; `placements` is empty for all of them."""
+
+    priority: int = 0
+    exclusive_group: str | None = None
+    placements: list[str] = []
+
+
 class DecisionRecord(msgspec.Struct, frozen=True):
     """One decision, whole.
 
@@ -173,7 +181,8 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     what was known of her and each of the `scores`' offers, in their order: little-endian floats of
     single precision, NaN where unknown, empty where all are, so that any model can score the
     decision again. Both are None of a customer the snapshot did not know. `levers` are the
-    marketer's weights in the scores, of eligible offers where they are not 1. With
+    marketer's weights in the scores, of eligible offers where they are not 1. `terms` are eligible
+    offers' that are not the usual ones, so that the slates can be drawn again. With
     `propensity_valid` false the answer was not the policy's own draw: such a record counts for
     intention-to-treat and not for off-policy evaluation.
     """
@@ -197,6 +206,7 @@ class DecisionRecord(msgspec.Struct, frozen=True):
     versions: Versions
     affinity: bytes | None = None
     levers: dict[str, float] = {}
+    terms: dict[str, Terms] = {}
 
 
 def encode(record: Any) -> bytes:

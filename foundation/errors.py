@@ -28,3 +28,7 @@ class StoreUnavailable(RegularsError):
 
 class EventChanged(RegularsError):
     """An event came again under the same id with other content."""
+
+
+class SpoolUnavailable(StoreUnavailable):
+    """This machine's disk takes nothing that could wait for the database there."""

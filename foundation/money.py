@@ -23,6 +23,8 @@ NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 # Sums of floats stray from whole cents; a millionth of a cent was never paid.
 NOISE = Decimal("1e-6")
+# Below it two decimals are far within the 15 digits that a float keeps apart.
+_EXACT = 1e12
 
 
 class InvalidAmount(RegularsError):
@@ -51,6 +53,11 @@ def to_minor(amount: Any) -> int:
         InvalidAmount: The amount is not a number, has more decimals than the currency, or more
             digits than the lake holds.
     """
+    if type(amount) is float and abs(amount) < _EXACT:
+        # As below, for what needs no more: a whole number of cents is the nearest decimal.
+        cents = round(amount * MINOR_PER_MAJOR)
+        if cents / MINOR_PER_MAJOR == amount:
+            return cents
     # The shortest text of a float is the decimal that was meant.
     text = "" if isinstance(amount, bool) else str(amount).strip()
     if not isinstance(amount, str | Real | Decimal) or not NUMBER.fullmatch(text):

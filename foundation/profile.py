@@ -124,8 +124,13 @@ class LiveState:
     """What the service was told of a customer, at any time, that a decision must respect.
 
     `redemptions` counts her redemptions by offer; those in her profile come on top. `activated`
-    names the offers she holds a reservation of.
+    names the offers she holds a reservation of. With `counted` false the database did not say: of
+    an offer with any limit nobody knows then whether it may be shown.
     """
 
     redemptions: dict[str, int]
     activated: frozenset[str] = frozenset()
+    counted: bool = True
+
+
+UNCOUNTED = LiveState({}, counted=False)

@@ -5,8 +5,16 @@ from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    IPvAnyNetwork,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from foundation.clock import known_zone
 from foundation.errors import RegularsError
@@ -70,6 +78,11 @@ class Settings(BaseSettings):
         default=3, ge=0, le=23, description="Local hour at which the nightly snapshot goes live."
     )
     host: str = Field(default="127.0.0.1", description="Address the service listens on.")
+    proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(),
+        description="Addresses and networks of proxies that are trusted to say who calls, and "
+        "whether encrypted.",
+    )
     exploration: float = Field(
         default=0.1, gt=0, le=1, description="Share of slates drawn at random, to keep learning."
     )
@@ -77,6 +90,9 @@ class Settings(BaseSettings):
         default=None,
         description="Document of the policy that serves where no experiment says otherwise; "
         "without it the response model does.",
+    )
+    deadline_ms: int = Field(
+        default=50, ge=1, le=60_000, description="How long a decision waits for the database."
     )
 
     activation_minutes: int = Field(
@@ -147,6 +163,14 @@ class Settings(BaseSettings):
         return self.home / "postgres"
 
     @property
+    def spool_folder(self) -> Path:
+        return self.home / "spool"
+
+    @property
+    def last_known_folder(self) -> Path:
+        return self.home / "last-known"
+
+    @property
     def lock_folder(self) -> Path:
         return self.home / "locks"
 
@@ -171,6 +195,12 @@ def load_settings(home: Path | None = None) -> Settings:
     """
     try:
         return Settings() if home is None else Settings(home=home)
+    except SettingsError as error:
+        # It names the field, in quotes, and nothing else of use.
+        name = str(error).split('"')[1]
+        raise RegularsError(
+            f"setting REGULARS_{name.upper()} is no JSON; write it as the guide shows"
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         name, *inside = (str(part) for part in first["loc"])

@@ -72,6 +72,40 @@ class FlatTrees:
             places,
         )
 
+    def raw_of_offers(
+        self,
+        shared: npt.NDArray[np.float64],
+        features: npt.NDArray[np.float64],
+        near: npt.NDArray[np.float32],
+        at: npt.NDArray[np.intp],
+        places: npt.NDArray[np.int32],
+    ) -> npt.NDArray[np.float64]:
+        """Return raw scores as `raw`, of rows that are put together on the way.
+
+        Args:
+            features: The first of each row's own inputs, shape (n, n features).
+            near: Holds the last of them, shape (m, n affinities); m may be 0.
+            at: Row of `near` that is each row's, -1 where it has none (NaN), shape (n,).
+        """
+        # One kind of array, so that nothing is left to compile when the first request comes.
+        near = near.view()
+        near.flags.writeable = False
+        return _raw_of_offers(
+            self.roots,
+            self.feature,
+            self.threshold,
+            self.missing,
+            self.default_left,
+            self.left,
+            self.right,
+            self.values,
+            shared,
+            features,
+            near,
+            at,
+            places,
+        )
+
 
 def flat_trees(booster: lightgbm.Booster) -> FlatTrees:
     """Return a booster's trees.
@@ -182,3 +216,33 @@ def _raw(
             for place in range(low, high):
                 found[rows[place]] += values[-node - 1]
     return found
+
+
+@numba.njit(cache=True)
+def _raw_of_offers(
+    roots: Integers,
+    feature: Integers,
+    threshold: Floats,
+    missing: Integers,
+    default_left: npt.NDArray[np.bool_],
+    left: Integers,
+    right: Integers,
+    values: Floats,
+    shared: Floats,
+    features: Floats,
+    near: npt.NDArray[np.float32],
+    at: Integers,
+    places: Integers,
+) -> Floats:
+    # Numpy would take longer to put these few numbers together than the trees take to walk.
+    first, last = features.shape[1], near.shape[1]
+    own = np.empty((len(features), first + last))
+    own[:, :first] = features
+    for row in range(len(features)):
+        if at[row] >= 0:
+            own[row, first:] = near[at[row]]
+        else:
+            own[row, first:] = np.nan
+    return _raw(
+        roots, feature, threshold, missing, default_left, left, right, values, shared, own, places
+    )

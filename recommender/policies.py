@@ -5,7 +5,7 @@ offer given those above, so the chance of a slate is a sum of products: exact, t
 in batch, and the same function says what another policy would have done with a logged decision.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -67,17 +67,21 @@ def draw_ranked(
     ways = ways_of(policy, ranking, scores)
     way = _choose(ways, random)
     slate: list[Eligible] = []
-    allowed = ranking
+    prefixes: list[float] = []
+    each, allowed = [weight for weight, _ in ways], ranking
     while allowed and len(slate) < limit:
         pick = way.pick(allowed, random)
         if pick is None:
             break
+        each = _reached(each, ways, allowed, pick)
         slate.append(pick)
+        prefixes.append(sum(each))
         allowed = after(allowed, pick)
-    prefixes, whole = _chances(ways, ranking, limit, slate)
+    if allowed and len(slate) < limit:
+        each = _reached(each, ways, allowed, None)
     above = [1.0, *prefixes]
     slots = [with_it / before for with_it, before in zip(prefixes, above, strict=False)]
-    return Drawn(slate, slots, whole)
+    return Drawn(slate, slots, sum(each))
 
 
 def slot_probabilities(
@@ -192,7 +196,12 @@ class _Nothing:
 
 def ranked(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:
     """Return offers by score, the order in which ways are told what is allowed."""
-    return by_score(sorted(eligible, key=lambda o: (-o.priority, o.offer_id)), scores)
+    return by_score(by_tie(eligible), scores)
+
+
+def by_tie(eligible: Iterable[Eligible]) -> list[Eligible]:
+    """Return offers in the order in which ties in score go."""
+    return sorted(eligible, key=lambda offer: (-offer.priority, offer.offer_id))
 
 
 def by_score(eligible: Sequence[Eligible], scores: Mapping[str, float]) -> list[Eligible]:
@@ -259,24 +268,34 @@ def _chances(
         rest = after(allowed, pick)
         # What is allowed goes when it is picked, and takes its group with it.
         possible = len(prefixes) < limit and len(rest) < len(allowed)
-        each = [
-            reached * way.chance(allowed, pick) if possible and reached > 0 else 0.0
-            for reached, (_, way) in zip(each, ways, strict=True)
-        ]
+        each = _reached(each, ways, allowed, pick) if possible else [0.0] * len(each)
         prefixes.append(sum(each))
         allowed = rest
     if allowed and len(slate) < limit:
         # It ended although there was more to show.
-        each = [
-            reached * way.chance(allowed, None) if reached > 0 else 0.0
-            for reached, (_, way) in zip(each, ways, strict=True)
-        ]
+        each = _reached(each, ways, allowed, None)
     return prefixes, sum(each)
+
+
+def _reached(
+    each: Sequence[float],
+    ways: Sequence[tuple[float, Way]],
+    allowed: Sequence[Eligible],
+    pick: Eligible | None,
+) -> list[float]:
+    """Return by way the probability of what was picked so far and of this one below it."""
+    return [
+        reached * way.chance(allowed, pick) if reached > 0 else 0.0
+        for reached, (_, way) in zip(each, ways, strict=True)
+    ]
 
 
 def after(allowed: Sequence[Eligible], pick: Eligible) -> list[Eligible]:
     """Return what is still allowed below an offer."""
     group = pick.exclusive_group
+    if group is None and allowed and allowed[0] is pick:
+        # So it nearly always is.
+        return list(allowed[1:])
     if group is None:
         return [offer for offer in allowed if offer is not pick]
     return [offer for offer in allowed if offer.exclusive_group != group]

@@ -23,21 +23,31 @@ class QuickResponse:
     def probabilities(
         self,
         shared: npt.NDArray[np.float64],
-        own: npt.NDArray[np.float64],
+        features: npt.NDArray[np.float64],
+        near: npt.NDArray[np.float32],
+        at: npt.NDArray[np.intp],
         places: npt.NDArray[np.int32],
     ) -> npt.NDArray[np.float64]:
-        """Return calibrated probabilities, shape (n,); arguments as of `FlatTrees.raw`."""
-        return self.model.line(expit(self.trees.raw(shared, own, places)))
+        """Return calibrated probabilities, shape (n,); arguments as of `raw_of_offers`."""
+        raw = self.trees.raw_of_offers(shared, features, near, at, places)
+        return self.model.line(expit(raw))
 
-    def equals(self, matrix: npt.NDArray[np.float64]) -> bool:
+    def equals(
+        self,
+        matrix: npt.NDArray[np.float64],
+        shared: npt.NDArray[np.float64],
+        features: npt.NDArray[np.float64],
+        near: npt.NDArray[np.float32],
+        at: npt.NDArray[np.intp],
+        places: npt.NDArray[np.int32],
+    ) -> bool:
         """Whether it answers these inputs as the model does: raw scores to the last bit.
 
         Args:
-            matrix: Shape (n, inputs of the model).
+            matrix: All inputs of the model, shape (n, inputs); the others as of `raw_of_offers`.
         """
-        every = np.arange(matrix.shape[1], dtype=np.int32)
-        raw = self.trees.raw(np.empty(matrix.shape[1]), matrix, every)
-        told = self.probabilities(np.empty(matrix.shape[1]), matrix, every)
+        parts = (shared, features, near, at, places)
+        raw, told = self.trees.raw_of_offers(*parts), self.probabilities(*parts)
         return bool(
             (raw == self.model.estimator.predict(matrix, raw_score=True)).all()
             and np.abs(told - self.model.predict(matrix)).max(initial=0.0) <= ROUNDING

@@ -15,10 +15,12 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 import typer
 
 from foundation.errors import RegularsError
+from regulars.commands.audit import audit
 from regulars.commands.benchmark import benchmark
 from regulars.commands.demo import demo
 from regulars.commands.experiment import experiment
 from regulars.commands.ingest import ingest
+from regulars.commands.key import key
 from regulars.commands.load import load
 from regulars.commands.models import models
 from regulars.commands.monitor import monitor
@@ -28,25 +30,28 @@ from regulars.commands.promote import promote
 from regulars.commands.rollback import rollback
 from regulars.commands.segment import segment
 from regulars.commands.segments import segments
-from regulars.commands.serve import key, serve
+from regulars.commands.serve import serve
 from regulars.commands.shadow import shadow
 from regulars.commands.simulate import simulate
 from regulars.commands.sleepers import sleepers
 from regulars.commands.telling import say_error
 from regulars.commands.train import train
+from regulars.commands.user import user
 
 app = typer.Typer(
     name="regulars",
     help="Turn customers into regulars: segments, offers, experiments.",
     pretty_exceptions_enable=False,
 )
-for command in (demo, load, segment, sleepers, serve, key, ingest, simulate):
+for command in (demo, load, segment, sleepers, serve, ingest, simulate, audit):
     app.command()(command)
 for command in (train, models, shadow, promote, rollback, monitor, plan):
     app.command()(command)
 # A benchmark reads its own options.
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(benchmark)
 app.add_typer(experiment, name="experiment")
+app.add_typer(key, name="key")
+app.add_typer(user, name="user")
 app.add_typer(policy, name="policy")
 app.add_typer(segments, name="segments")
 

@@ -4,7 +4,7 @@ import sys
 
 from foundation.errors import RegularsError
 from foundation.settings import Settings, load_settings
-from serving.console import LOOPBACK
+from regulars.reach import check_reach
 
 GRACE_SECONDS = 2
 
@@ -21,34 +21,32 @@ def main(arguments: list[str]) -> int:
 
 def _run(settings: Settings, port: int) -> None:
     # Imported late: what is wrong with the input is said before seconds of imports.
-    import uvicorn
-
     from regulars.wiring import House, quiet_logs
+    from serving import connection
     from serving.console.page import create_console
+    from serving.console.sign_in import SignIn
 
     quiet_logs()
     house = House(settings)
     with house.database() as url, house.admin(url) as admin:
-        uvicorn.run(
-            create_console(house.desk(admin)),
+        sign_in = SignIn(admin.users, house.clock)
+        console = create_console(house.desk(admin), sign_in, behind_proxy=bool(settings.proxies))
+        listening = connection.config(
+            console,
+            [str(proxy) for proxy in settings.proxies],
             host=settings.host,
             port=port,
-            log_level="warning",
-            access_log=False,
             # As NiceGUI's own server has it.
             ws="wsproto",
             # An open page keeps its connection; the end does not wait for it.
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
+        connection.Server(listening).run()
 
 
 def _settings() -> Settings:
     settings = load_settings()
-    if settings.host not in LOOPBACK:
-        raise RegularsError(
-            f"setting REGULARS_HOST={settings.host!r}: the console has no login yet and "
-            "listens on loopback only; set it to 127.0.0.1"
-        )
+    check_reach(settings)
     return settings
 
 

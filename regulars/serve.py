@@ -19,14 +19,18 @@ import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import structlog
-import uvicorn
+from prometheus_client import multiprocess
 
 from foundation.errors import RegularsError, StoreUnavailable
-from foundation.settings import Settings
-from regulars.wiring import House
+from foundation.settings import Settings, load_settings
+from regulars.reach import check_reach
+from regulars.wiring import RATES, House
+from serving import connection
+from serving.rates import lay_out
 
 START_SECONDS = 60
 WATCH_SECONDS = 0.2
@@ -48,6 +52,7 @@ class Child:
     command: list[str]
     environment: dict[str, str]
     descriptors: tuple[int, ...] = ()
+    figures: Path | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     fast_deaths: int = 0
@@ -55,6 +60,9 @@ class Child:
     def start(self) -> None:
         if self.process is not None and self.process.stdin is not None:
             self.process.stdin.close()
+        if self.process is not None and self.figures is not None:
+            # What it showed of itself when it died is not so any more.
+            multiprocess.mark_process_dead(self.process.pid, str(self.figures))
         self.process = subprocess.Popen(
             self.command,
             env=self.environment,
@@ -130,11 +138,8 @@ def running(
         StoreUnavailable: The service is not ready within a minute.
     """
     settings = house.settings
-    if console and settings.host not in ("127.0.0.1", "localhost", "::1"):
-        raise RegularsError(
-            f"setting REGULARS_HOST={settings.host!r}: the console has no login yet and listens "
-            "on loopback only; start with --no-console, or keep REGULARS_HOST=127.0.0.1"
-        )
+    if console:
+        check_reach(settings)
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(settings.host, port))
         if console:
@@ -144,7 +149,9 @@ def running(
         shutil.rmtree(figures, ignore_errors=True)
         figures.mkdir()
         stack.callback(shutil.rmtree, figures, ignore_errors=True)
-        environment = _environment(settings, database_url)
+        rates = figures / "rates"
+        lay_out(rates)
+        environment = {**_environment(settings, database_url), RATES: str(rates)}
         children = [
             Child(
                 f"api worker {number}",
@@ -152,6 +159,7 @@ def running(
                 # A worker is one core: threads that a request started would fight over it.
                 {**environment, "PROMETHEUS_MULTIPROC_DIR": str(figures), "OMP_NUM_THREADS": "1"},
                 (listening.fileno(),),
+                figures,
             )
             for number in range(1, workers + 1)
         ]
@@ -236,7 +244,9 @@ def _address(host: str, port: int) -> str:
 
 def _await_ready(up: Running) -> None:
     deadline = time.monotonic() + START_SECONDS
-    waiting = [f"{up.url}/health/ready", *([up.console_url] if up.console_url else [])]
+    waiting = [f"{up.url}/health/ready"]
+    if up.console_url:
+        waiting.append(f"{up.console_url}/health/live")
     # Not through a proxy that the environment names: these are our own processes.
     with httpx.Client(timeout=2, trust_env=False) as client:
         while waiting:
@@ -276,14 +286,13 @@ def _child(kind: str, number: str) -> None:
         sys.argv = ["regulars.console", number]
         runpy.run_module("regulars.console", run_name="__main__", alter_sys=True)
         return
-    config = uvicorn.Config(
+    listening = connection.config(
         "regulars.wiring:api",
+        [str(proxy) for proxy in load_settings().proxies],
         factory=True,
-        log_level="warning",
-        access_log=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=int(number))])
+    connection.Server(listening).run(sockets=[socket.socket(fileno=int(number))])
 
 
 if __name__ == "__main__":

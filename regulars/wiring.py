@@ -4,10 +4,11 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import structlog
 from fastapi import FastAPI
@@ -15,6 +16,8 @@ from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import Processor
 
 from adapters import lmdb_profiles
+from adapters.file_spool import FileSpool
+from adapters.last_known import LastKnownCatalogue, LastKnownKeys
 from adapters.policy_file import read_policy
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
@@ -25,12 +28,14 @@ from foundation.errors import RegularsError
 from foundation.profile import LiveState, SnapshotFacts
 from foundation.settings import Settings, load_settings
 from regulars.contacts import contacts_of
+from regulars.log_lines import LogLines
 from serving.api import create_app
 from serving.batching import Batcher
 from serving.catalogue import Catalogue
 from serving.decision_log import with_decision
 from serving.parts import LiveModel, LiveUplift, Parts
 from serving.profiles import ProfileStore, refresh
+from serving.rates import Rates
 from serving.service import DecisionService
 
 # MLflow alone takes seconds to import, and a worker that died is to be back soon: what not every
@@ -50,6 +55,8 @@ if TYPE_CHECKING:
 
 
 Loaded = TypeVar("Loaded")
+# Names the file in which the workers of one machine count together how often keys ask.
+RATES = "REGULARS_RATES_FILE"
 
 TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
@@ -172,18 +179,25 @@ class House:
         finally:
             admin.close()
 
-    def service(self, url: str) -> DecisionService:
-        """Return a decision service on a running database."""
+    def service(self, url: str, rates: Rates | None = None) -> DecisionService:
+        """Return a decision service on a running database.
+
+        Args:
+            rates: Shared with other workers; of its own where left out.
+        """
         pool = PostgresPool(url)
         journal = PostgresJournal(pool)
+        remembered = self.settings.last_known_folder
         return DecisionService(
             Parts(
                 clock=self.clock,
-                catalogue=journal,
+                catalogue=LastKnownCatalogue(remembered, journal),
                 journal=journal,
                 uses=PostgresUses(pool),
                 activation_seconds=60 * self.settings.activation_minutes,
-                keys=journal,
+                spool=FileSpool(self.settings.spool_folder),
+                deadline_seconds=self.settings.deadline_ms / 1000,
+                keys=LastKnownKeys(remembered, journal),
                 profiles=self._profile_store(),
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),
@@ -192,6 +206,7 @@ class House:
                 time_zone=self.settings.time_zone,
                 contacts=contacts_of(self.settings),
                 traces=traces(),
+                rates=rates or Rates(),
             )
         )
 
@@ -318,7 +333,9 @@ def api() -> FastAPI:
     settings = load_settings()
     if settings.database_url is None:
         raise RuntimeError("a worker needs REGULARS_DATABASE_URL; start it by 'regulars serve'")
-    return create_app(House(settings).service(settings.database_url))
+    shared = os.environ.get(RATES)
+    rates = None if shared is None else Rates(Path(shared))
+    return create_app(House(settings).service(settings.database_url, rates))
 
 
 def traces() -> "Traces | None":
@@ -345,7 +362,21 @@ def quiet_logs() -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # Without local variables: among them are keys, bodies and customers.
             structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            _without_values,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, LogLines(sys.stderr))),
     )
+
+
+def _without_values(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leave of errors their kinds and places: their texts quote what somebody sent.
+
+    PostgreSQL, for one, tells the row that broke a rule.
+    """
+    for error in event.get("exception", ()):
+        error["exc_value"] = ""
+        error["exc_notes"] = []
+    return event

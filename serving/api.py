@@ -76,25 +76,28 @@ class Watched:
                 status = message["status"]
             await send(message)
 
-        path = scope["path"]
-        direct = self._direct.get(path) if scope["method"] == "POST" else None
+        def route() -> str:
+            # Not the path itself: it may name a customer, and a scanner would make as many series
+            # as it has guesses.
+            found = scope.get("route")
+            other = "other" if found is None else found.path
+            return scope["path"] if direct is not None else other
+
+        direct = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
         try:
             if direct is None:
                 await self._app(scope, receive, sent)
             else:
                 await _answer(direct, scope, receive, sent)
         except Exception as error:
-            self._log.error("fault", path=scope["path"], exc_info=error)
+            self._log.error("fault", path=route(), exc_info=error)
             if status:
                 raise
             fault = Problem(500, "fault", "the service failed; its log says why").response()
             await fault(scope, receive, sent)
         finally:
-            # Not the path itself: a scanner would make as many series as it has guesses.
-            route = scope.get("route")
-            if direct is None:
-                path = "other" if route is None else route.path
-            metrics.count_request(path, status or 499, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            metrics.count_request(route(), status or 499, seconds)
 
 
 async def _answer(endpoint: Endpoint, scope: AsgiScope, receive: Receive, send: Send) -> None:

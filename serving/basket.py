@@ -12,18 +12,23 @@ from serving.messages import DecisionRequest
 from serving.profiles import ProfileStore
 
 
-async def profile_for(request: DecisionRequest, snapshot: ProfileStore) -> Profile | None:
+async def profile_for(
+    request: DecisionRequest, snapshot: ProfileStore, by: float
+) -> Profile | None:
     """Return what is known of a customer and of her basket; None of whom nothing is known.
 
+    Args:
+        by: When it has to be there, on the loop's clock.
+
     Raises:
-        StoreUnavailable: The profile store does not answer.
+        StoreUnavailable: The profile store does not answer in time.
     """
     if request.context.basket is None:
-        return await snapshot.fetch(request.customer_id)
+        return await snapshot.fetch(request.customer_id, by)
     basket = [line.product_id for line in request.context.basket]
     # Before the wait below, after which another snapshot may be live.
     facts = snapshot.facts()
-    profile, goods = await snapshot.fetch_with_basket(request.customer_id, basket)
+    profile, goods = await snapshot.fetch_with_basket(request.customer_id, basket, by)
     if profile is None or facts is None:
         return None
     return with_basket(profile, basket, goods, len(facts.offers))

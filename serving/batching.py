@@ -1,44 +1,88 @@
 """Group work: requests that wait at the same time share one round trip or one commit."""
 
 import asyncio
+import heapq
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
 from typing import Generic, TypeVar
+
+from serving.errors import Overloaded, TooLate
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 LARGEST = 256
+# More than this would wait so long that a caller does better to come again.
+MOST_WAITING = 512
+# A loop that comes to a deadline this late was held up itself, and has answers yet to read.
+HELD_UP_SECONDS = 0.005
 
 
 class Batcher(Generic[Item, Result]):
     """Collects items while earlier batches are under way, and does each batch as one.
 
     `work` gets a batch and returns a result for each item, in order; its error reaches every
-    waiting request of that batch. `lanes` batches may be under way at once.
+    waiting request of that batch. `lanes` batches may be under way at once, each of `largest`
+    items at most.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]], lanes: int
+        self,
+        work: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        lanes: int,
+        largest: int = LARGEST,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._work = work
         self._free = lanes
+        self._largest = largest
+        self._most_waiting = most_waiting
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
+        # One timer for all deadlines: a timer for each request costs more than its place here.
+        self._deadlines: list[tuple[float, int, asyncio.Future[Result]]] = []
+        self._order = count()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def submit(self, item: Item) -> Result:
-        """Return the item's result once its batch is done."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    async def submit(self, item: Item, by: float = math.inf) -> Result:
+        """Return the item's result once its batch is done.
+
+        Args:
+            by: When the caller gives up, on the loop's clock. What is not under way by then is
+                not done any more.
+
+        Raises:
+            TooLate: It was not done in time; what was under way may be done all the same.
+            Overloaded: Too many wait already.
+        """
+        loop = asyncio.get_running_loop()
+        if len(self._waiting) >= self._most_waiting:
+            raise Overloaded("too many requests wait already; come again in a second")
+        future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
         self._start()
+        if by < math.inf:
+            heapq.heappush(self._deadlines, (by, next(self._order), future))
+            if self._timer is None or by < self._timer.when():
+                self._set_timer(loop, by)
         return await future
 
     def _start(self) -> None:
         while self._free and self._waiting:
-            batch, self._waiting = self._waiting[:LARGEST], self._waiting[LARGEST:]
+            batch = self._next_batch()
+            if not batch:
+                return
             self._free -= 1
             task = asyncio.create_task(self._run(batch))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+
+    def _next_batch(self) -> "list[tuple[Item, asyncio.Future[Result]]]":
+        """Take the first of those that still have an ear for their result."""
+        waiting = [pair for pair in self._waiting if not pair[1].done()]
+        self._waiting = waiting[self._largest :]
+        return waiting[: self._largest]
 
     async def _run(self, batch: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
         try:
@@ -61,3 +105,26 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._free += 1
             self._start()
+
+    def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._ring, at)
+
+    def _ring(self, due: float) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - due > HELD_UP_SECONDS:
+            # What the loop could not read yet was perhaps in time: that comes in first.
+            self._timer = loop.call_later(HELD_UP_SECONDS, self._give_up, due)
+            return
+        self._give_up(now)
+
+    def _give_up(self, now: float) -> None:
+        self._timer, deadlines = None, self._deadlines
+        while deadlines and (deadlines[0][0] <= now or deadlines[0][2].done()):
+            _, _, future = heapq.heappop(deadlines)
+            if not future.done():
+                future.set_exception(TooLate("it was not done in time; try again"))
+        if deadlines:
+            self._set_timer(asyncio.get_running_loop(), deadlines[0][0])

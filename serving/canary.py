@@ -80,7 +80,7 @@ def proved(
     chosen = _asked(offers, at)
     zones = [profile.time_zone or time_zone for profile in profiles]
     return all(
-        quick.equals(scorer.matrix(profile, chosen, channel=CHANNEL, at=at, time_zone=zone))
+        scorer.equals(quick, profile, chosen, channel=CHANNEL, at=at, time_zone=zone)
         for profile, zone in zip(profiles, zones, strict=True)
     )
 

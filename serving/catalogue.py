@@ -1,13 +1,14 @@
 """The catalogue: offers and running experiments as the service holds them in memory."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
 from experiments.design import Experiment
 from experiments.holdout import HOLDOUT
+from foundation.decision import Terms
 from foundation.offer import Offer
 from foundation.rule_profile import Judge, judge
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
@@ -77,6 +78,20 @@ class Catalogue:
         """The experiments whose variants share an offer out."""
         found = {one.experiment.key: one.experiment for one in self.shared.values()}
         return list(found.values())
+
+    @cached_property
+    def placed(self) -> Mapping[str, Collection[str]]:
+        """The placements of offers that not every one may show, by offer id."""
+        return {offer.offer_id: offer.placements for offer in self.offers if offer.placements}
+
+    @cached_property
+    def terms(self) -> Mapping[str, Terms]:
+        """What a record has to hold of offers to be drawn from again, where it is not the usual."""
+        every = {
+            offer.offer_id: Terms(offer.priority, offer.exclusive_group, sorted(offer.placements))
+            for offer in self.offers
+        }
+        return {offer_id: terms for offer_id, terms in every.items() if terms != Terms()}
 
     @cached_property
     def shared(self) -> Mapping[str, Shared]:

@@ -1,12 +1,16 @@
 """Claims on offers: kept for a customer, used, given back, each counted once for all channels."""
 
+import asyncio
+
 import msgspec
 
+from foundation.errors import StoreUnavailable
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended
 from serving import metrics
 from serving.arms import arms_of
 from serving.batching import Batcher
+from serving.breaker import Breaker
 from serving.eligibility import inapplicable
 from serving.errors import KeyReused
 from serving.ids import new_id
@@ -19,6 +23,11 @@ from serving.messages import (
 )
 from serving.parts import Parts
 
+# A till waits no longer; under its Idempotency-Key it may ask again, whatever became of this one.
+CLAIM_SECONDS = 5.0
+# After this many in a row that were too late or failed.
+FAILURES = 3
+
 
 class Claims:
     """Activations and redemptions of scarce offers; the counter itself is the Uses port."""
@@ -28,6 +37,7 @@ class Claims:
         self._live = live
         # One offer that all want is one lock: a second lane serves the other offers meanwhile.
         self._claims: Batcher[Claim, Claimed | None] = Batcher(parts.uses.claim, lanes=2)
+        self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("claim"))
 
     async def activate(self, asked: ActivationRequest, replay: str | None) -> ActivationAnswer:
         """Keep one use of an offer for a customer, for a while.
@@ -101,9 +111,17 @@ class Claims:
 
     async def _granted(self, claim: Claim) -> Claimed:
         # Also what is refused goes there: the same request was perhaps granted before.
-        claimed = await self._claims.submit(claim)
+        if not self._breaker.allows():
+            raise StoreUnavailable("the database does not answer, and counts no use; try again")
+        by = asyncio.get_running_loop().time() + CLAIM_SECONDS
+        try:
+            claimed = await self._claims.submit(claim, by)
+        except StoreUnavailable:
+            self._breaker.failed()
+            raise
+        self._breaker.succeeded()
         if claimed is None:
-            raise KeyReused("this Idempotency-Key was used for another request; send a new one")
+            raise KeyReused
         kind = "redemption" if claim.redeem else "activation"
         metrics.USES.labels(kind, claimed.refused or "granted").inc()
         return claimed

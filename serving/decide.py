@@ -24,7 +24,6 @@ from foundation.offer import Offer
 from foundation.profile import LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Held
-from recommender.policies import after, by_score, draw_ranked
 from recommender.value import levered
 from serving.assign import assign, policy_of
 from serving.catalogue import Catalogue
@@ -32,6 +31,7 @@ from serving.lineup import Lineup, Lineups
 from serving.messages import DecisionRequest
 from serving.reasons import Reasons
 from serving.scoring import Scorer
+from serving.slates import drawn_slates
 from serving.steps import Lap, unwatched
 from serving.uplift_scoring import UpliftScorer
 
@@ -148,6 +148,7 @@ def decide(
         ),
         affinity=told,
         levers={} if own is None else dict(levers),
+        terms={i: t for i, t in known.catalogue.terms.items() if i in scores},
     )
 
 
@@ -261,11 +262,11 @@ def _slates(
     random: Random,
 ) -> list[Slate]:
     slates: list[Slate] = []
-    left = by_score(lineup.eligible, scores)
-    for placement in request.placements:
-        elsewhere = lineup.elsewhere(placement.name)
-        ranking = [o for o in left if o.offer_id not in elsewhere] if elsewhere else left
-        drawn = draw_ranked(policy, ranking, scores, placement.limit, random)
+    placements = [(placement.name, placement.limit) for placement in request.placements]
+    drawing = drawn_slates(
+        policy, placements, lineup.eligible, known.catalogue.placed, scores, random
+    )
+    for name, drawn in drawing:
         shown = [
             Shown(
                 offer.offer_id,
@@ -278,10 +279,7 @@ def _slates(
                 zip(drawn.offers, drawn.slot_propensities, strict=True), start=1
             )
         ]
-        slates.append(Slate(placement.name, shown, drawn.slate_propensity, fallback))
-        # An answer shows an offer, and one of an exclusive group, only once.
-        for offer in drawn.offers:
-            left = after(left, offer)
+        slates.append(Slate(name, shown, drawn.slate_propensity, fallback))
     return slates
 
 

@@ -21,6 +21,7 @@ Reason = Literal[
     "rule_pending",
     "rule_invalid",
     "not_eligible",
+    "uncountable",
     "customer_cap_reached",
     "cap_reached",
     "budget_spent",
@@ -48,6 +49,8 @@ def refusal(
     rule = catalogue.rules.get(offer.offer_id)
     if rule is not None and not rule(facts):
         return "not_eligible"
+    if not state.counted and is_scarce(offer):
+        return "uncountable"
     if offer.customer_cap is not None and _used(offer, profile, state) >= offer.customer_cap:
         return "customer_cap_reached"
     if offer.offer_id in state.activated:
@@ -89,6 +92,11 @@ def unfit(
     if offer.offer_id in catalogue.pending:
         return "rule_pending"
     return "rule_invalid" if offer.offer_id in catalogue.invalid else None
+
+
+def is_scarce(offer: Offer) -> bool:
+    """Whether there is a limit to how often an offer may be used."""
+    return offer.customer_cap is not None or offer.limits.scarce
 
 
 def inapplicable(

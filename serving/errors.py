@@ -1,10 +1,13 @@
 """Why a request that could be read is refused."""
 
-from foundation.errors import RegularsError
+from foundation.errors import RegularsError, StoreUnavailable
 
 
 class KeyReused(RegularsError):
     """An Idempotency-Key came back with another request."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used for another request; send a new one")
 
 
 class InvalidField(RegularsError):
@@ -13,3 +16,11 @@ class InvalidField(RegularsError):
     def __init__(self, message: str, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class Overloaded(RegularsError):
+    """More is asked at once than can be answered soon; the same request may come again."""
+
+
+class TooLate(StoreUnavailable):
+    """A store did not do in time what was asked; it may have done it all the same."""

@@ -6,6 +6,7 @@ from typing import Protocol
 from foundation.decision import DecisionRecord
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
+from foundation.replay import Answered, Replay
 
 
 class Journal(Protocol):
@@ -16,15 +17,38 @@ class Journal(Protocol):
         ...
 
     async def record(self, records: Sequence[DecisionRecord]) -> None:
-        """Write decisions in one transaction; when this returns they are on disk."""
+        """Write decisions in one transaction; when this returns they are on disk.
+
+        One that is there already stays as it is.
+        """
         ...
 
-    async def tell(self, outcomes: Sequence[Outcome]) -> int:
+    async def record_once(self, asked: Sequence[Answered]) -> list[str | None]:
+        """Write decisions whose request was not answered before, each with its answer.
+
+        Returns:
+            The answer that stands for each: its own, or that of the first under its name; None
+            where the name was used for another request.
+        """
+        ...
+
+    async def decision(self, decision_id: str) -> DecisionRecord | None:
+        """Return a decision's record, None where there is none."""
+        ...
+
+    async def tell(self, outcomes: Sequence[Outcome], replay: Replay | None = None) -> int | None:
         """Write outcomes not told before, all or none, and return how many those were.
+
+        A request that was told before under its name gets the same number again and writes
+        nothing; None where the name was used for another request.
 
         Raises:
             EventChanged: An event_id was told before with other content; nothing is written.
         """
+        ...
+
+    async def forget_names(self) -> int:
+        """Forget names of requests older than KEPT_HOURS; return how many those were."""
         ...
 
     async def ready(self) -> bool:

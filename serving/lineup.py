@@ -28,7 +28,6 @@ from serving.messages import DecisionRequest
 
 # Stores, placements, variants and rules make the kinds of lineups: what is kept stays bounded.
 MOST_KEPT = 1000
-NOTHING_USED = LiveState({})
 
 Kept = TypeVar("Kept")
 
@@ -59,14 +58,6 @@ class Lineup:
     def levers(self) -> dict[str, float]:
         """The marketer's weights where they are not 1."""
         return {offer.offer_id: offer.lever for offer in self.offers if offer.lever != 1}
-
-    def elsewhere(self, placement: str) -> Sequence[str]:
-        """Return the offers that are for other placements only."""
-        return [o.offer_id for o in self._placed if placement not in o.placements]
-
-    @cached_property
-    def _placed(self) -> Sequence[Offer]:
-        return [offer for offer in self.offers if offer.placements]
 
     def places_in(self, places: Mapping[str, int]) -> np.ndarray:
         """Return where each offer stands among a snapshot's, -1 for one that is younger."""
@@ -114,7 +105,7 @@ class Lineups:
             held,
             [(one.key, variant) for one, variant in assigned if variant.offers is not None],
         )
-        found = self._of_all_alike(judge)
+        found = self._of_all_alike(judge, LiveState({}, counted=state.counted))
         used = {*state.redemptions, *state.activated, *(profile.redemptions if profile else ())}
         codes = {
             offer_id: judge.code(offer, profile, state)
@@ -125,7 +116,7 @@ class Lineups:
             return found
         return self._lineup({**found.refusals, **codes})
 
-    def _of_all_alike(self, judge: "_Judge") -> Lineup:
+    def _of_all_alike(self, judge: "_Judge", unused: LiveState) -> Lineup:
         """Return the lineup of those who used nothing."""
         alike = (
             judge.candidates,
@@ -133,11 +124,12 @@ class Lineups:
             tuple([(key, variant.name) for key, variant in judge.restricting]),
             tuple([placement.name for placement in judge.request.placements]),
             self._spent_for(judge),
+            unused.counted,
         )
         found = self._kept.get(alike)
         if found is None:
             found = self._lineup(
-                {o.offer_id: judge.code(o, None, NOTHING_USED) for o in self._catalogue.offers}
+                {o.offer_id: judge.code(o, None, unused) for o in self._catalogue.offers}
             )
             _keep(self._kept, alike, found)
         return found

@@ -127,9 +127,10 @@ class Considered(msgspec.Struct, frozen=True):
 
 
 class DecisionAnswer(msgspec.Struct, frozen=True):
-    """The decision; it is in the database before this leaves. `causes` says why it is degraded.
+    """The decision; it is on disk before this leaves. `causes` says why it is degraded.
 
-    A dry run has no `decision_id`: nothing can come of it. `considered` is there where asked for.
+    What has no `decision_id` is recorded nowhere, and nothing can come of it: a dry run, or a
+    decision that neither the database nor the disk took. `considered` is there where asked for.
     """
 
     decision_id: str | None
@@ -142,6 +143,41 @@ class DecisionAnswer(msgspec.Struct, frozen=True):
     considered: list[Considered] | UnsetType = UNSET
 
 
+class ReplayedOffer(msgspec.Struct, frozen=True):
+    """An offer as it is drawn again."""
+
+    offer_id: str
+    rank: int
+    score: float
+    propensity: float
+
+
+class ReplayedPlacement(msgspec.Struct, frozen=True):
+    """A spot as it is filled again."""
+
+    name: str
+    fallback: bool
+    offers: list[ReplayedOffer]
+    slate_propensity: float
+
+
+class ReplayAnswer(msgspec.Struct, frozen=True):
+    """A decision made again from its record.
+
+    `same` says whether that gives the recorded slates, with the same probabilities. `gone` names
+    what it was made with and is not live any more: the record alone is what it is made from.
+    """
+
+    decision_id: str
+    customer_id: str
+    at: datetime
+    same: bool
+    gone: list[str]
+    placements: list[ReplayedPlacement]
+    experiments: list[AnsweredExperiment]
+    versions: AnsweredVersions
+
+
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A batch of outcomes; an event_id told twice counts once."""
 
@@ -149,10 +185,14 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OutcomeAnswer(msgspec.Struct, frozen=True):
-    """How many were new, and how many had been told before."""
+    """How many were new, and how many had been told before.
+
+    `spooled` ones are kept until the database is back: how many of them are new is not known yet.
+    """
 
     accepted: int
     repeated: int
+    spooled: int = 0
 
 
 class ActivationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -204,6 +244,7 @@ def schemas() -> tuple[dict[str, Any], dict[str, Any]]:
     messages = (
         DecisionRequest,
         DecisionAnswer,
+        ReplayAnswer,
         OutcomeRequest,
         OutcomeAnswer,
         ActivationRequest,

@@ -82,3 +82,17 @@ def count_decision(record: DecisionRecord) -> None:
         FALLBACKS.inc(fallbacks)
     for reason, times in Tally(record.refusals.values()).items():
         _refusals(reason).inc(times)
+
+
+DEGRADED = Counter("regulars_degraded_total", "Decisions answered degraded", ["cause"])
+SPOOLED = Counter("regulars_spooled_total", "Decisions and tellings kept on disk", ["kind"])
+PASSED_ON = Counter(
+    "regulars_spool_passed_on_total", "Decisions and outcomes that came from disk", ["kind"]
+)
+REJECTED = Counter("regulars_spool_rejected_total", "Spooled outcomes that contradict others")
+BREAKER = Gauge(
+    "regulars_breaker_open",
+    "1 while a store is left alone",
+    ["guards"],
+    multiprocess_mode="livemax",
+)

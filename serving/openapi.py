@@ -36,13 +36,14 @@ def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
         400: "The body is no JSON",
         401: "No key, or an unknown one",
         403: "The key lacks the scope",
-        404: "There is no such use",
+        404: "There is no such use or decision",
         409: "It was done before in another way: an event_id, an Idempotency-Key, a use",
         413: "The body is too large",
         422: "A field breaks its rule",
+        429: "The key asks too often, or too many do; try again after Retry-After seconds",
         503: "The database does not answer; try again",
     }
-    statuses = sorted({400, 401, 403, 413, 422, 503, *more})
+    statuses = sorted({400, 401, 403, 413, 422, 429, 503, *more})
     problems: dict[int | str, dict[str, Any]] = {s: refused(words[s]) for s in statuses}
     good = {"description": "Done", "content": {"application/json": {"schema": _reference(name)}}}
     return {200: good, **problems}

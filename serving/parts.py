@@ -1,7 +1,7 @@
 """The adapters a decision service is put together from, and the models it takes over."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from foundation.clock import Clock
@@ -11,7 +11,9 @@ from serving.catalogue import CatalogueSource
 from serving.journal import Journal
 from serving.keys import KeyStore
 from serving.profiles import ProfileStore
+from serving.rates import Rates
 from serving.scoring import Model, Quick
+from serving.spool import Spool
 from serving.uplift_scoring import UpliftValues
 from serving.uses import Uses
 
@@ -56,8 +58,13 @@ class Parts:
     policy: Policy
     time_zone: str
     activation_seconds: int
+    # Where decisions and outcomes wait that the database does not take.
+    spool: Spool
+    # What the database may take of a decision's time; then it is answered without.
+    deadline_seconds: float
     # Models that score beside those that serve, by what they score: response, uplift.
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
     contacts: Contacts = NO_COSTS
     # Where requests are traced to; nowhere without.
     traces: "Traces | None" = None
+    rates: Rates = field(default_factory=Rates)

@@ -6,18 +6,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from foundation.errors import EventChanged, RegularsError, StoreUnavailable
-from serving.errors import InvalidField, KeyReused
+from serving.errors import InvalidField, KeyReused, Overloaded
 
 
 class Problem(Exception):
     """A refused request: HTTP status, a code for machines, a line for people."""
 
-    def __init__(self, status: int, code: str, detail: str, field: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        field: str | None = None,
+        retry_after: int = 1,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.code = code
         self.detail = detail
         self.field = field
+        self.retry_after = retry_after
 
     def response(self) -> Response:
         body = {
@@ -29,7 +37,7 @@ class Problem(Exception):
         }
         if self.field is not None:
             body["field"] = self.field
-        headers = {"Retry-After": "1"} if self.status == 503 else {}
+        headers = {"Retry-After": str(self.retry_after)} if self.status in (429, 503) else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
@@ -42,6 +50,8 @@ def told(error: Exception) -> Problem | None:
             return error
         case StoreUnavailable():
             return Problem(503, "store_unavailable", str(error))
+        case Overloaded():
+            return Problem(429, "overloaded", str(error))
         case EventChanged():
             return Problem(409, "event_changed", str(error), "events")
         case KeyReused():

@@ -1,5 +1,6 @@
 """The profile store port: the published snapshot, read by customer in well under a millisecond."""
 
+import math
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -22,12 +23,16 @@ class ProfileStore(Protocol):
         """Return a customer's profile, None when the snapshot does not have her. May wait."""
         ...
 
-    async def fetch(self, customer_id: str) -> Profile | None:
-        """Return the same for a request: of the snapshot that is live when this is called."""
+    async def fetch(self, customer_id: str, by: float = math.inf) -> Profile | None:
+        """Return the same for a request: of the snapshot that is live when this is called.
+
+        Args:
+            by: When the caller gives up, on the loop's clock.
+        """
         ...
 
     async def fetch_with_basket(
-        self, customer_id: str, basket: Collection[str]
+        self, customer_id: str, basket: Collection[str], by: float = math.inf
     ) -> tuple[Profile | None, NextProducts]:
         """Return her profile and what goes with a basket, both of that one snapshot."""
         ...

@@ -18,6 +18,8 @@ from recommender.pair_scores import Inputs, pair_scores
 
 # An offer that is younger than the snapshot.
 UNKNOWN = np.full(len(AFFINITY_NAMES), np.nan)
+# Of whom nothing is known.
+NOTHING_NEAR = np.empty((0, len(AFFINITY_NAMES)), dtype=np.float32)
 
 
 # Offers that were asked for together: what is kept of them stays bounded.
@@ -58,22 +60,36 @@ class Quick(Protocol):
     """Another way to a model's probabilities, for offers of one customer and moment."""
 
     def probabilities(
-        self, shared: np.ndarray, own: np.ndarray, places: np.ndarray
+        self,
+        shared: np.ndarray,
+        features: np.ndarray,
+        near: np.ndarray,
+        at: np.ndarray,
+        places: np.ndarray,
     ) -> np.ndarray: ...
 
-    def equals(self, matrix: np.ndarray) -> bool:
-        """Whether it answers these inputs as the model does."""
+    def equals(
+        self,
+        matrix: np.ndarray,
+        shared: np.ndarray,
+        features: np.ndarray,
+        near: np.ndarray,
+        at: np.ndarray,
+        places: np.ndarray,
+    ) -> bool:
+        """Whether it answers the others of these as the model answers the matrix of them all."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class _Together:
-    """Offers that are asked for together: a row of features each, its place in an affinity."""
+    """Offers that are asked for together: their ids, features, and places in an affinity."""
 
     offers: Sequence[Offer]
+    ids: tuple[str, ...]
     features: np.ndarray
     places: np.ndarray
-    unknown: np.ndarray
+    nowhere: np.ndarray
 
 
 class Scorer:
@@ -115,7 +131,7 @@ class Scorer:
         # What is held here keeps its identity: no other offer can come by it.
         self._seen: list[Offer] = []
         # Of the offers that are asked for together again and again, by identity.
-        self._together: dict[int, _Together] = {}
+        self._asked: dict[int, _Together] = {}
         # Inputs of an offer's own, between those of the customer and those of the moment.
         own = len(offer_names) + len(AFFINITY_NAMES)
         self._own = slice(customer, customer + own)
@@ -140,22 +156,20 @@ class Scorer:
         if not offers:
             return {}
         context = context_features(channel, at, time_zone, basket_amounts)
-        shared, own = self._inputs(profile, offers, context)
+        together = self._together(offers)
         if self._quick is None:
-            found = self._model.predict(self._matrix(shared, own))
+            found = self._model.predict(self._matrix(profile, together, context))
         else:
-            found = self._quick.probabilities(shared, own, self._own_places)
-        # Also true of NaN.
-        sound = (found >= 0) & (found <= 1)
-        if not sound.all():
-            wrong = int(np.argmin(sound))
+            found = self._quick.probabilities(*self._parts(profile, together, context))
+        # Not true of NaN either.
+        if not (found.min() >= 0 and found.max() <= 1):
+            wrong = int(np.argmin((found >= 0) & (found <= 1)))
             raise RegularsError(
                 f"model {self.name!r} answered {found[wrong]} for offer "
                 f"{offers[wrong].offer_id!r}, which is no probability; run 'regulars train "
                 "response'"
             )
-        ids = (offer.offer_id for offer in offers)
-        return dict(zip(ids, found.tolist(), strict=True))
+        return dict(zip(together.ids, found.tolist(), strict=True))
 
     def matrix(
         self,
@@ -172,24 +186,46 @@ class Scorer:
             A row an offer, in the order of the model's names.
         """
         context = context_features(channel, at, time_zone, None)
-        return self._matrix(*self._inputs(profile, offers, context))
+        return self._matrix(profile, self._together(offers), context)
 
-    def _inputs(
-        self, profile: Profile, offers: Sequence[Offer], context: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what the rows share, in its places among the inputs, and what each has its own."""
-        together = self._asked(offers)
-        near = profile.affinities_to(together.places)
-        own = np.hstack([together.features, together.unknown if near is None else near])
+    def equals(
+        self,
+        quick: Quick,
+        profile: Profile,
+        offers: Sequence[Offer],
+        *,
+        channel: str,
+        at: datetime,
+        time_zone: str,
+    ) -> bool:
+        """Whether a quick way to the model answers one customer and moment as the model does."""
+        context, together = context_features(channel, at, time_zone, None), self._together(offers)
+        matrix = self._matrix(profile, together, context)
+        return quick.equals(matrix, *self._parts(profile, together, context))
+
+    def _parts(
+        self, profile: Profile, together: _Together, context: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return what a quick way is asked: inputs that rows share, and what each has its own."""
         shared = np.empty(len(self._own_places))
         shared[: self._own.start] = profile.vector
         shared[self._own.stop :] = context
-        return shared, own
+        near, at = profile.affinity, together.places
+        if not len(near):
+            near, at = NOTHING_NEAR, together.nowhere
+        return shared, together.features, near, at, self._own_places
 
-    def _matrix(self, shared: np.ndarray, own: np.ndarray) -> np.ndarray:
-        matrix = np.tile(shared, (len(own), 1))
-        matrix[:, self._own] = own
-        return matrix
+    def _matrix(self, profile: Profile, together: _Together, context: np.ndarray) -> np.ndarray:
+        near = profile.affinities_to(together.places)
+        n = len(together.ids)
+        return np.hstack(
+            [
+                np.tile(profile.vector, (n, 1)),
+                together.features,
+                np.tile(UNKNOWN, (n, 1)) if near is None else near,
+                np.tile(context, (n, 1)),
+            ]
+        )
 
     def scores_of_many(
         self,
@@ -233,17 +269,22 @@ class Scorer:
         rows, columns = np.repeat(np.arange(n), m), np.tile(np.arange(m), n)
         return pair_scores(self._model, inputs, rows, columns).reshape(n, m)
 
-    def _asked(self, offers: Sequence[Offer]) -> "_Together":
-        known = self._together.get(id(offers))
+    def _together(self, offers: Sequence[Offer]) -> _Together:
+        known = self._asked.get(id(offers))
         if known is None:
             rows = self._rows(offers)
-            unknown = np.tile(UNKNOWN, (len(offers), 1))
-            known = _Together(offers, self._offer_rows[rows], self._offer_places[rows], unknown)
-            # A list may change under its identity.
+            known = _Together(
+                offers,
+                tuple(offer.offer_id for offer in offers),
+                self._offer_rows[rows],
+                self._offer_places[rows],
+                np.full(len(offers), -1),
+            )
+            # A list may change and keep its identity, a tuple that is held here may not.
             if isinstance(offers, tuple):
-                if len(self._together) >= MOST_KEPT:
-                    self._together.clear()
-                self._together[id(offers)] = known
+                if len(self._asked) >= MOST_KEPT:
+                    self._asked.clear()
+                self._asked[id(offers)] = known
         return known
 
     def _rows(self, offers: Sequence[Offer]) -> list[int]:

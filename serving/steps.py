@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EVERY = 16
 # In the order they are taken; see docs/observability.md.
-STEPS = ("profile", "state", "eligibility", "score", "slate", "record", "answer")
+STEPS = ("profile", "state", "eligibility", "score", "slate", "answer", "record")
 
 SECONDS = Histogram(
     "regulars_step_seconds",

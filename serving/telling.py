@@ -1,36 +1,52 @@
 """Outcomes told: checked, written once, and never in the way of decisions."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import Sequence
 
 from foundation.errors import RegularsError, StoreUnavailable
-from foundation.outcome import check_outcome
+from foundation.outcome import Outcome, check_outcome
+from foundation.replay import Replay
+from foundation.spooled import Spooled
 from serving import metrics
-from serving.errors import InvalidField
+from serving.batching import Batcher
+from serving.breaker import Breaker
+from serving.errors import InvalidField, KeyReused
 from serving.messages import OutcomeAnswer, OutcomeRequest
 from serving.parts import Parts
+from serving.spooling import Spooling
 
-# At most so many tellings hold a connection, so that decisions never wait behind outcomes, and
-# none waits longer for its turn.
+# At most so many tellings hold a connection, so that decisions never wait behind outcomes.
 TELLINGS = 2
-TELLING_SECONDS = 5.0
+# The database has so long; then they wait on disk.
+TELLING_SECONDS = 2.0
+# After this many in a row that were too late or failed.
+FAILURES = 3
+
+_Told = tuple[Sequence[Outcome], Replay | None]
 
 
 class Telling:
     """Takes outcomes."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, spooling: Spooling) -> None:
         self._parts = parts
-        self._turns = asyncio.Semaphore(TELLINGS)
+        self._spooling = spooling
+        self._tellings: Batcher[_Told, int | None] = Batcher(self._tell, lanes=TELLINGS, largest=1)
+        self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("outcome"))
 
-    async def tell(self, request: OutcomeRequest) -> OutcomeAnswer:
-        """Write outcomes; those told before count once.
+    async def tell(self, request: OutcomeRequest, replay: Replay | None = None) -> OutcomeAnswer:
+        """Keep outcomes in the database, or on disk until it takes them; those told before count
+        once.
+
+        Args:
+            replay: Names the request; the same one gets the same answer again.
 
         Raises:
-            InvalidField: A time or an amount breaks its rule; nothing is written.
-            EventChanged: An event_id was told before with other content; nothing is written.
-            StoreUnavailable: The database does not answer, or too many wait for it.
+            InvalidField: A time or an amount breaks its rule; nothing is kept.
+            EventChanged: An event_id was told before with other content; nothing is kept.
+            KeyReused: The name belongs to another request.
+            Overloaded: Too many wait for the database.
+            StoreUnavailable: Neither the database nor the disk takes them.
         """
         now = self._parts.clock.now()
         for i, outcome in enumerate(request.events):
@@ -38,19 +54,20 @@ class Telling:
                 check_outcome(outcome, now)
             except RegularsError as error:
                 raise InvalidField(str(error), f"events[{i}]") from error
-        async with self._turn():
-            new = await self._parts.journal.tell(request.events)
-        metrics.OUTCOMES.inc(new)
-        return OutcomeAnswer(accepted=new, repeated=len(request.events) - new)
+        if self._breaker.allows():
+            by = asyncio.get_running_loop().time() + TELLING_SECONDS
+            try:
+                new = await self._tellings.submit((request.events, replay), by)
+            except StoreUnavailable:
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
+                if new is None:
+                    raise KeyReused
+                metrics.OUTCOMES.inc(new)
+                return OutcomeAnswer(accepted=new, repeated=len(request.events) - new)
+        await self._spooling.keep(Spooled(outcomes=request.events, replay=replay))
+        return OutcomeAnswer(accepted=0, repeated=0, spooled=len(request.events))
 
-    @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncGenerator[None]:
-        try:
-            async with asyncio.timeout(TELLING_SECONDS):
-                await self._turns.acquire()
-        except TimeoutError as error:
-            raise StoreUnavailable("too many outcomes wait for the database; try again") from error
-        try:
-            yield
-        finally:
-            self._turns.release()
+    async def _tell(self, told: Sequence[_Told]) -> Sequence[int | None]:
+        return [await self._parts.journal.tell(outcomes, replay) for outcomes, replay in told]

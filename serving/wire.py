@@ -1,13 +1,16 @@
 """What comes in and what goes out: the caller's key, the body, the answer."""
 
+import math
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
 
-from foundation.access import Scope, hash_key
+from foundation.access import KeyFacts, Scope
+from foundation.replay import Replay, digest
 from serving.problems import Problem
 from serving.service import DecisionService
 
@@ -21,36 +24,49 @@ Message = TypeVar("Message")
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-async def authorise(service: DecisionService, request: Request, scope: Scope) -> str:
-    """Return the key of a request that may do this."""
+async def authorise(service: DecisionService, request: Request, scope: Scope) -> KeyFacts:
+    """Return whose request this is, if it may do this now."""
     kind, _, key = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not key:
         raise Problem(401, "no_key", "send the API key as 'Authorization: Bearer rgl_…'")
-    may = await service.keyring.allows(key.strip(), scope)
-    if may is None:
-        raise Problem(401, "unknown_key", "this API key is unknown or revoked; make a new one")
-    if not may:
+    facts = await service.keyring.facts(key.strip())
+    if facts is None:
+        raise Problem(
+            401, "unknown_key", "this API key is unknown, revoked or over; make a new one"
+        )
+    if scope not in facts.scopes:
         raise Problem(403, "scope_missing", f"this API key lacks the scope {scope!r}")
-    return key.strip()
+    wait = service.keyring.wait(facts)
+    if wait:
+        detail = f"this API key may ask {facts.rate:g} times a second; ask again in {wait:.2g} s"
+        raise Problem(429, "rate_exceeded", detail, retry_after=math.ceil(wait))
+    return facts
 
 
 async def read(request: Request, message: type[Message]) -> Message:
     """Return the body of a request as a message."""
     length = request.headers.get("content-length", "0")
-    too_large = Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
     if not length.isdecimal() or int(length) > LARGEST_BODY:
-        raise too_large
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
+        raise _too_large()
+    body, more = bytearray(), True
+    while more:
+        piece = await request.receive()
+        if piece["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += piece.get("body", b"")
         if len(body) > LARGEST_BODY:
-            raise too_large
+            raise _too_large()
+        more = piece.get("more_body", False)
     try:
         return msgspec.json.decode(body, type=message)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "not_json", str(error)) from error
+
+
+def _too_large() -> Problem:
+    return Problem(413, "too_large", f"the body may have at most {LARGEST_BODY} bytes")
 
 
 def _invalid(said: str) -> Problem:
@@ -68,7 +84,15 @@ def json_answer(answer: Any) -> Response:
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
-def replay_name(request: Request, key: str) -> str | None:
+def replay_of(request: Request, key: KeyFacts, asked: Any) -> Replay | None:
+    """Return what a request that may be repeated is known by, None for one without a key of its
+    own.
+    """
+    name = replay_name(request, key)
+    return None if name is None else Replay(name, digest(asked))
+
+
+def replay_name(request: Request, key: KeyFacts) -> str | None:
     """Return the name under which a repeated request is known: the caller's, the path, hers."""
     given = request.headers.get("idempotency-key")
     if given is None:
@@ -80,4 +104,4 @@ def replay_name(request: Request, key: str) -> str | None:
             f"an Idempotency-Key has 1 to {LONGEST_NAME} printable characters",
             "Idempotency-Key",
         )
-    return f"{hash_key(key).hex()[:16]} {request.url.path} {given}"
+    return f"{key.line[:16]} {request.url.path} {given}"

@@ -19,6 +19,9 @@ from regulars.progress import Progress
 if TYPE_CHECKING:
     from regulars.wiring import House
 
+# What is late here is the machine that runs many tests at once, not a database.
+os.environ.setdefault("REGULARS_DEADLINE_MS", "5000")
+
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("regulars", deadline=None)
 hypothesis.settings.load_profile("regulars")

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from foundation.access import SCOPES
+from foundation.access import APP_SCOPES
 from regulars.commands.house import open_house, progress_shown
 from regulars.commands.options import Json, Port, Seed
-from regulars.commands.serve import watch
+from regulars.commands.serve import say_first_user, watch
 from regulars.commands.telling import beside, out, print_json, say, show_sizes
 
 
@@ -43,5 +43,6 @@ def demo(
             # Beside a JSON answer these lines would make it unreadable.
             told = beside if as_json else out
             say(f"The service is up. Console: {up.console_url}   API: {up.url}/docs", told)
-            say(f"API key: {admin.make_key('demo', SCOPES)}   (Ctrl-C stops everything)", told)
+            say_first_user(admin, told)
+            say(f"API key: {admin.make_key('demo', APP_SCOPES)}   (Ctrl-C stops everything)", told)
             watch(up, told)

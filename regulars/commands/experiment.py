@@ -29,21 +29,27 @@ def experiment_start(
     from adapters.source_files import read_yaml
     from experiments.design import read_design
     from regulars.jobs.experiment import start_experiment, waits_for
+    from regulars.jobs.follow_up import with_follow_up
+    from regulars.jobs.simulated import without_simulated
 
     house = open_house()
     document = with_policies(read_yaml(design, "experiment"), design.parent)
-    wanted = read_design(document)
+    now = house.clock.now()
+    wanted, counted = with_follow_up(without_simulated(house.lake), read_design(document), now)
     facts = house.profiles().facts()
     vocabulary = None if facts is None else facts.vocabulary
     with administered(house) as admin:
-        stored = start_experiment(admin, wanted, house.clock.now(), vocabulary)
+        stored = start_experiment(admin, wanted, now, vocabulary)
     waits = None if vocabulary is None else waits_for(wanted, vocabulary)
     if as_json:
         answer = {"key": wanted.key, "started_at": stored.started_at}
-        print_json({**answer, "plan": stored.content_hash, "audience_waits": waits})
+        answer |= {"plan": stored.content_hash, "follow_up_days": wanted.follow_up_days}
+        print_json({**answer, "audience_waits": waits})
         return
     say(f"experiment {wanted.key} runs since {stored.started_at:%Y-%m-%d %H:%M} UTC")
     say(f"its plan is locked as {stored.content_hash}")
+    if counted is not None:
+        say(counted)
     if waits is not None:
         say(f"it assigns nobody before the next 'regulars segment': {waits}")
 
@@ -174,6 +180,10 @@ def experiment_analyse(
     unit: Annotated[
         str | None, typer.Option("--unit", help="Column of who a row is (customer_id, if any).")
     ] = None,
+    stratify: Annotated[
+        str | None,
+        typer.Option("--stratify", help="Column of groups from before, to post-stratify by."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare the variants of any file with the code that reports on our own experiments."""
@@ -184,7 +194,7 @@ def experiment_analyse(
 
     planned = None if weights is None else shares(weights)
     analysis = analyse_file(
-        data, variant, metric, control, covariate, denominator, cluster, unit, planned
+        data, variant, metric, control, covariate, denominator, cluster, unit, planned, stratify
     )
     if as_json:
         print_json(msgspec.to_builtins(analysis))

@@ -34,6 +34,8 @@ def experiment_report(
     from regulars.assumptions import statements
     from regulars.contacts import contact_costs
     from regulars.jobs.overview import report_of
+    from regulars.jobs.report import More
+    from regulars.jobs.uplift_bins import UpliftModels
 
     _check_page(html)
     house = open_house()
@@ -41,7 +43,9 @@ def experiment_report(
         stored = admin.experiment(key)
         _bring_in(house, admin)
     now = house.clock.now()
-    report = report_of(house.lake, stored, now, contact_costs(house.settings))
+    models = UpliftModels(house.life, house.uplift) if house.has_trained else None
+    more = More(models, house.settings.time_zone)
+    report = report_of(house.lake, stored, now, contact_costs(house.settings), more)
     assumed = statements(house.lake)
     if html is not None:
         zone = house.settings.zone

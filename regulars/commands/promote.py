@@ -24,7 +24,8 @@ def promote(
     with only_one(house.settings.lock_folder, "promote"), administered(house) as admin:
         promoted = job(house, model, progress, force=force)
         admin.touch_catalogue()
-    champion = promoted.champion
+        champion, now = promoted.champion, house.clock.now()
+        admin.note("promote", f"model {champion.name}", now, overridden=promoted.overridden)
     if as_json:
         print_json(
             {

@@ -24,6 +24,8 @@ def rollback(
     with only_one(house.settings.lock_folder, "promote"), administered(house) as admin:
         champion, taken_back = job(house, model)
         admin.touch_catalogue()
+        now = house.clock.now()
+        admin.note("rollback", f"model {taken_back.name}", now, champion=champion.name)
     if as_json:
         print_json(
             {

@@ -1,15 +1,19 @@
-"""The service and the keys that it asks for."""
+"""The service."""
 
 from contextlib import ExitStack
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from foundation.access import SCOPES
-from regulars.commands.house import administered, open_house
-from regulars.commands.options import Json, Port
-from regulars.commands.telling import out, print_json, say
+from foundation.access import APP_SCOPES
+from foundation.errors import StoreUnavailable
+from regulars.commands.house import open_house
+from regulars.commands.options import Port
+from regulars.commands.telling import beside, out, say
+
+if TYPE_CHECKING:
+    from adapters.postgres_admin import PostgresAdmin
 
 
 def serve(
@@ -23,29 +27,34 @@ def serve(
     house = open_house()
     with ExitStack() as stack:
         url = stack.enter_context(house.database())
-        admin = stack.enter_context(house.admin(url))
-        if not admin.has_keys():
-            say("first start: this API key is shown once and stored only as a hash")
-            say(f"API key: {admin.make_key('first start', SCOPES)}")
+        admin = None
+        try:
+            admin = stack.enter_context(house.admin(url))
+        except StoreUnavailable as error:
+            # A machine that restarts during an outage goes on answering.
+            if not house.settings.last_known_folder.exists():
+                raise
+            # The console shows what is in the database.
+            console = False
+            say(f"{error}; serving without the console, by what was last known", beside)
+        else:
+            if not admin.has_keys():
+                say("first start: this API key is shown once and stored only as a hash")
+                say(f"API key: {admin.make_key('first start', APP_SCOPES)}")
         up = stack.enter_context(running(house, url, port, workers, console=console))
         say(f"API {up.url}/docs")
-        if up.console_url:
+        if up.console_url and admin is not None:
+            say_first_user(admin, out)
             say(f"console {up.console_url}")
         watch(up, out)
 
 
-def key(
-    name: Annotated[str, typer.Argument(help="Who or what will use it.")],
-    as_json: Json = False,
-) -> None:
-    """Make an API key; it is printed once and stored only as a hash."""
-    house = open_house()
-    with administered(house) as admin:
-        made = admin.make_key(name, SCOPES)
-    if as_json:
-        print_json({"name": name, "key": made, "scopes": SCOPES})
-        return
-    say(f"API key: {made}")
+def say_first_user(admin: "PostgresAdmin", told: Console) -> None:
+    """Make the console's first user where there is none, and say her password this once."""
+    password = admin.users.add_first("admin")
+    if password is not None:
+        say("first start: this password is shown once and stored only as a hash", told)
+        say(f"console user admin, password: {password}", told)
 
 
 def watch(up: Any, told: Console) -> None:

@@ -24,6 +24,8 @@ def shadow(
     with only_one(house.settings.lock_folder, "promote"), administered(house) as admin:
         version = end_shadow(house, model) if end else set_shadow(house, model)
         admin.touch_catalogue()
+        done = "end shadow" if end else "shadow"
+        admin.note(done, f"model {version.name}", house.clock.now())
     if as_json:
         print_json(
             {"shadow": None if end else version.name, "ended": version.name if end else None}

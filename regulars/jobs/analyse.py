@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adapters.unit_file import Found, UnitFile
+from adapters.unit_file import STRATUM, Found, UnitFile
 from experiments.analysis import Analysis, analyse_units
 from experiments.metric_words import Asked, read_metrics
 from experiments.metrics import Column, Mean, Metric, of_clusters
+from experiments.post_stratification import REST
+from foundation.errors import RegularsError
 
 _UNCHECKED = (
     "no column names the units, so duplicates and units in two variants are not checked: name it "
@@ -24,6 +26,7 @@ def analyse_file(
     cluster: str | None = None,
     unit: str | None = None,
     weights: Mapping[str, float] | None = None,
+    stratify: str | None = None,
 ) -> Analysis:
     """Compare the variants of a CSV or Parquet file of one row a unit, or a part of a cluster.
 
@@ -37,10 +40,16 @@ def analyse_file(
         cluster: A column of what was assigned as a whole.
         unit: A column of who a row is; left out, one of the usual names, if there is one.
         weights: The planned share of each variant.
+        stratify: A column of groups from before the experiment, to post-stratify by.
 
     Raises:
         RegularsError: The file cannot be read as asked; nothing is made up for it.
     """
+    if stratify is not None and cluster is not None:
+        raise RegularsError(
+            f"--stratify {stratify} and --cluster {cluster} do not go together: a cluster's "
+            "customers may be of several strata; leave one out"
+        )
     with UnitFile(path) as file:
         asked = read_metrics(metrics, file.columns, denominator)
         others = [name for name in (denominator, covariate) if name is not None]
@@ -48,12 +57,13 @@ def analyse_file(
         file.check_columns([variant, *numbers])
         taken = [variant, *numbers, *([] if cluster is None else [cluster])]
         who = file.unit_column(taken) if unit is None else unit
-        found = file.read(variant, numbers, who, cluster)
+        found = file.read(variant, numbers, who, cluster, stratify)
         named = {name: _metric(file, one, denominator, covariate) for name, one in asked.items()}
         file.check_shares([one.metric() for one in asked.values() if one.kind == "proportion"])
         before: Metric | None = None if covariate is None else Mean(Column(covariate))
+        merged = {} if stratify is None else file.merge_strata()
         if cluster is None:
-            units = file.units()
+            units = file.units(stratify is not None)
         else:
             every = [*named.values(), *([] if before is None else [before])]
             units = file.clusters(every)
@@ -67,13 +77,24 @@ def analyse_file(
             weights,
             before,
             _faults(found, cluster),
-            warnings=unchecked,
+            warnings=[*unchecked, *_merged(merged)],
+            stratum=None if len(set(merged.values())) < 2 else STRATUM,
         )
 
 
 def _metric(file: UnitFile, asked: Asked, denominator: str | None, covariate: str | None) -> Metric:
     cap = None if asked.cap is None else file.cap(asked.column, asked.cap)
     return asked.metric(cap, denominator, covariate)
+
+
+def _merged(strata: Mapping[str, str]) -> list[str]:
+    """Say which strata were too small to stand by themselves."""
+    if not strata:
+        return []
+    told = [stratum or "(empty)" for stratum, called in strata.items() if called == REST]
+    if len(set(strata.values())) < 2:
+        return ["there is only one stratum large enough, so nothing is post-stratified"]
+    return [f"too small by themselves, so one stratum: {', '.join(told)}"] if told else []
 
 
 def _faults(found: Found, cluster: str | None) -> list[str]:

@@ -47,26 +47,30 @@ class LakeUnits:
         found = self._lake.fetch(counted).to_pylist()
         return {row["variant"]: int(row["units"]) for row in found}
 
-    def aggregates(self, metrics: Sequence[Metric]) -> list[dict[str, Aggregates]]:
+    def aggregates(
+        self, metrics: Sequence[Metric], stratum: str | None = None
+    ) -> list[dict[str, Aggregates]]:
         needed = {column.label: column for metric in metrics for column in columns(metric)}
         if not needed:
             return []
         # Responders are counted, not measured from somewhere.
         counted = {metric.column.label for metric in metrics if isinstance(metric, Proportion)}
         wanted = products(metrics)
-        found = self._lake.fetch(self._sums(needed, counted, wanted)).to_pylist()
+        keys = ["variant"] if stratum is None else ["variant", stratum]
+        asked = self._sums(needed, counted, wanted, keys)
+        found = self._lake.fetch(asked.order_by(*keys)).to_pylist()
         place = {label: number for number, label in enumerate(needed)}
-        return [
-            {
-                row["variant"]: _of(
-                    metric,
-                    {product: row[f"s{n}"] for n, product in enumerate(wanted)},
-                    {label: row[f"o{number}"] for label, number in place.items()},
-                )
-                for row in found
-            }
-            for metric in metrics
-        ]
+
+        def summed(metric: Metric, row: dict[str, Any]) -> Aggregates:
+            sums = {product: row[f"s{n}"] for n, product in enumerate(wanted)}
+            return _of(metric, sums, {label: row[f"o{n}"] for label, n in place.items()})
+
+        def of(metric: Metric, variant: str) -> Aggregates:
+            parts = [summed(metric, row) for row in found if row["variant"] == variant]
+            return parts[0] if stratum is None else Aggregates.stacked(parts)
+
+        variants = dict.fromkeys(row["variant"] for row in found)
+        return [{variant: of(metric, variant) for variant in variants} for metric in metrics]
 
     def rows(self, metric: Metric, variant: str) -> np.ndarray:
         return rows(metric, self.frame[self.frame["variant"] == variant])
@@ -94,11 +98,15 @@ class LakeUnits:
         ]
 
     def _sums(
-        self, needed: dict[str, Column], counted: set[str], wanted: Sequence[Product]
+        self,
+        needed: dict[str, Column],
+        counted: set[str],
+        wanted: Sequence[Product],
+        keys: list[str],
     ) -> ibis.Table:
-        """Return the sums of products by variant, and what was taken off each column before."""
+        """Return the sums of products by keys, and what was taken off each column before."""
         values = self._table.select(
-            "variant", **{f"c{n}": self._value(one) for n, one in enumerate(needed.values())}
+            *keys, **{f"c{n}": self._value(one) for n, one in enumerate(needed.values())}
         )
         # Squares and cubes keep their digits near the middle of the values.
         everyone = ibis.window()
@@ -118,7 +126,7 @@ class LakeUnits:
                 return told.count().cast("float64")
             return reduce(lambda a, b: a * b, (factor[label] for label in product)).sum()
 
-        return told.group_by("variant").aggregate(
+        return told.group_by(*keys).aggregate(
             **{f"s{n}": summed(product) for n, product in enumerate(wanted)},
             **{name: told[name].max() for name in middle},
         )

@@ -12,7 +12,7 @@ from experiments.design import Experiment
 from experiments.effect import Effect
 from experiments.holdout import HOLDOUT
 from experiments.report import Report, summary_lines
-from foundation.access import SCOPES
+from foundation.access import APP_SCOPES
 from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.money import Currency
@@ -103,7 +103,7 @@ def simulate_experiment(
         raise NothingToDo("no experiment runs; start one with 'regulars experiment start FILE'")
     design = running[0].design
     shoppers = shoppers_from(customer_features(house.lake, house.clock.now()))
-    key = admin.make_key("simulation", SCOPES)
+    key = admin.make_key("simulation", APP_SCOPES)
     try:
         simulated = simulate(url, key, shoppers, _shop(house), house.clock, seed, progress)
     finally:

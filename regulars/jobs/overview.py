@@ -10,7 +10,7 @@ from experiments.programme import Concluded, Programme, programme
 from experiments.report import Report
 from foundation.errors import RegularsError
 from foundation.lake import Lake
-from regulars.jobs.report import experiment_report
+from regulars.jobs.report import More, experiment_report
 
 Reported = Callable[[StoredExperiment], Report]
 
@@ -44,6 +44,7 @@ def report_of(
     stored: StoredExperiment,
     now: datetime,
     contact_costs: Mapping[str, float] | None = None,
+    more: More | None = None,
 ) -> Report:
     """Return an experiment's report by its locked plan, up to now or to when it was stopped.
 
@@ -58,7 +59,7 @@ def report_of(
     if stored.stopped_at is not None:
         # Whoever was assigned before it was stopped is followed to the end of her window.
         until = min(now, stored.stopped_at + timedelta(days=plan.follow_up_days or 0))
-    return experiment_report(lake, plan, until, stopped, contact_costs)
+    return experiment_report(lake, plan, until, stopped, contact_costs, more)
 
 
 def _concluded(one: StoredExperiment, reported: Reported) -> Concluded:

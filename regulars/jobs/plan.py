@@ -10,20 +10,20 @@ from datetime import datetime
 
 import numpy as np
 import pyarrow as arrow
-from scipy import stats
 
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from foundation.model_life import ModelLife
 from foundation.money import Currency
 from foundation.profile import SnapshotFacts
-from foundation.scores import Z_95, Interval
+from foundation.scores import Interval
 from foundation.settings import Settings
 from recommender.campaign import Campaign, Limits, PlannedOffer
 from recommender.offer_uplift import OfferUplift
 from recommender.plan import Plan, plan
 from recommender.registry import RESPONSE, ModelRegistry
 from recommender.uplift_registry import UPLIFT, UpliftRegistry
+from recommender.winners_curse import chosen_interval
 from regulars.assumptions import statements
 from regulars.contacts import contact_statement, contacts_of
 from regulars.jobs.candidates import (
@@ -46,8 +46,8 @@ NOBODY = "nobody is expected to earn more than she costs: no offer is to be sent
 NAMED = 5
 COVERS = (
     "a 95 % interval for offers' average effects and for how sharply the model tells customers "
-    "apart, both learned from a sample; it does not know whether effects changed since, or are "
-    "others by this channel"
+    "apart, both learned from a sample, and for having chosen what looked best; it does not know "
+    "whether effects changed since, or are others by this channel"
 )
 
 
@@ -304,9 +304,8 @@ def _earned(found: Candidates, model: OfferUplift, made: Plan | None) -> Interva
     error = model.error_of_sum(caused, np.bincount(place, minlength=number))
     if error is None:
         return None
-    # Chosen for looking best, of these offers and none: it may have looked so by chance alone.
-    chosen = float(stats.norm.isf(0.025 / (len(found.offers) + 1)))
-    return Interval(made.value, made.value - chosen * error, made.value + Z_95 * error)
+    # Sending none of them is one of the choices.
+    return chosen_interval(made.value, error, rivals=len(found.offers))
 
 
 def _held_out(life: ModelLife) -> Interval | None:

@@ -45,7 +45,10 @@ from regulars.jobs.earned import daily_changes, margin_by, unit_columns
 from regulars.jobs.exposed import event_faults, exposures
 from regulars.jobs.lake_units import LakeUnits
 from regulars.jobs.metric_data import missing_data
+from regulars.jobs.offers_by_chance import offers_by_chance
 from regulars.jobs.segments_before import SegmentsBefore, segments_before
+from regulars.jobs.strata import STRATUM, strata_of
+from regulars.jobs.uplift_bins import UpliftModels, uplift_bins
 
 # The segmentation of the table of offers, unless the plan names another one.
 USUAL_SEGMENTATION = "lifecycle"
@@ -53,6 +56,14 @@ USUAL_SEGMENTATION = "lifecycle"
 MOST_PLACES = 10
 # By week and by offer the margin is told: it is what offers are for.
 TOLD = "margin"
+
+
+class More(NamedTuple):
+    """What a report needs to say more: uplift models, where any were trained, and the zone of who
+    has none."""
+
+    uplift: UpliftModels | None
+    time_zone: str
 
 
 class _Window(NamedTuple):
@@ -71,6 +82,7 @@ def experiment_report(
     until: datetime,
     stopped: bool = False,
     contact_costs: Mapping[str, float] | None = None,
+    more: More | None = None,
 ) -> Report:
     """Analyse an experiment on everything the lake knows up to an instant.
 
@@ -82,6 +94,8 @@ def experiment_report(
         until: Now, or when it was stopped.
         stopped: Whether it was.
         contact_costs: What a message that was sent costs by channel, in minor units.
+        more: Also tells single offers apart, and effects by predicted uplift: it reads every
+            decision's record.
 
     Raises:
         NothingToDo: Nobody was assigned yet, or nobody's follow-up days are over.
@@ -98,13 +112,13 @@ def experiment_report(
     keys = ["unit_id", "variant"]
     first = units.groupby(keys)["since"].transform("min")
     # A unit with a window comes in when it is over, for the plan's end and its looks as well.
-    follow_up = pd.Timedelta(days=design.follow_up_days or 0)
+    follow_up = pd.Timedelta(days=design.window_days or 0)
     each = first[~units.duplicated(keys)] + follow_up
     people = _Assigned(units, decisions, first, follow_up)
     contacts = contact_costs or {}
     looks = reached_looks(design, each, until)
     if looks:
-        return _first_decided(lake, design, people, looks, stopped, contacts)
+        return _first_decided(lake, design, people, looks, stopped, contacts, more)
     look, end = newest_look(design, each, until), planned_end(design, each, until)
     judged = look is not None or (end is not None and design.method == "welch")
     if look is not None:
@@ -114,7 +128,7 @@ def experiment_report(
     known = _as_of(lake, design, people, until, look, end is not None, judged, contacts)
     report = known.report
     return msgspec.structs.replace(
-        _told(lake, design, known),
+        _told(lake, design, known, more),
         verdict=verdict(
             design,
             report.metrics.get(design.primary_metric, {}),
@@ -135,6 +149,7 @@ def _first_decided(
     looks: Sequence[Look],
     stopped: bool,
     contact_costs: Mapping[str, float],
+    more: More | None,
 ) -> Report:
     """Walk the looks in their order; the first that decides is the report, however late one reads.
 
@@ -152,7 +167,7 @@ def _first_decided(
         decided = first_crossing(design, walked, minimum, stopped and last, report.confidence)
         if last or decided.verdict.action != "continue":
             # What is only told, not judged, is worked out for the look that is shown alone.
-            whole = _told(lake, design, known)
+            whole = _told(lake, design, known, more)
             return msgspec.structs.replace(whole, verdict=decided.verdict, crossed=decided.crossed)
     raise ValueError("no look was reached")
 
@@ -196,18 +211,18 @@ def _as_of(
     units, first, follow_up = people.units, people.first, people.follow_up
     # Without a judgement whoever was assigned is in, at whatever instant.
     inside = first < until if judged else first.notna()
-    if design.follow_up_days is not None:
+    if design.window_days is not None:
         inside = first + follow_up <= until
     if not inside.any():
         raise NothingToDo(
-            f"experiment {design.key!r} counts {design.follow_up_days} days of each "
+            f"experiment {design.key!r} counts {design.window_days} days of each "
             f"{design.unit}, and nobody's are over; report again on "
             f"{(first + follow_up).min():%Y-%m-%d}"
         )
     waiting = int((~inside[~units.duplicated(["unit_id", "variant"])]).sum())
     window = _Window(
         until,
-        until if design.follow_up_days is None else (first + follow_up)[inside],
+        until if design.window_days is None else (first + follow_up)[inside],
         0 if judged else waiting,
         contact_costs,
     )
@@ -229,9 +244,9 @@ def _judged(
     asked = planned_metrics(design)
     metrics = {name: one.metric for name, one in asked.items()}
     needed = dict.fromkeys(column.name for one in metrics.values() for column in columns(one))
-    rows = LakeUnits(
-        lake, unit_columns(lake, units, window.ends, needed, window.contact_costs, until)
-    )
+    strata = strata_of(lake, design, firsts)
+    table = unit_columns(lake, units, window.ends, needed, window.contact_costs, until)
+    rows = LakeUnits(lake, strata.joined(lake, table))
     exposed = exposures(lake, design, units, until)
     events = event_faults(lake, units, decisions, until)
     faults, warnings = contamination_faults(design, exposed)
@@ -248,12 +263,14 @@ def _judged(
         warnings=[
             *_counted(design, window),
             *_unjudged(design, firsts, ended),
+            *strata.told,
             *_selected(metrics),
             *warnings,
             *events.warnings(),
         ],
         caps={name: one.cap for name, one in asked.items() if one.cap is not None},
         missing=missing_data(lake, metrics),
+        stratum=None if strata.rows is None else STRATUM,
     )
     report = msgspec.structs.replace(
         report, sequence=sequence, contamination=exposed, event_faults=events
@@ -285,9 +302,9 @@ def _selected(metrics: Mapping[str, Metric]) -> list[str]:
 
 def _counted(design: Experiment, window: _Window) -> list[str]:
     """Say over which days each unit counts, where the plan says so."""
-    if design.follow_up_days is None:
+    if design.window_days is None:
         return []
-    told = f"each {design.unit} counts for {design.follow_up_days} days from its first decision"
+    told = f"each {design.unit} counts for {design.window_days} days from its first decision"
     if window.waiting:
         told += f"; {window.waiting:,} {design.unit}s whose days are not over are left out"
     return [told]
@@ -302,7 +319,7 @@ def _unjudged(design: Experiment, firsts: pd.DataFrame, ended: bool) -> list[str
         return [f"the plan judges once and names no end, so nothing is judged: {rest}"]
     ends: list[str] = []
     if stop.days is not None:
-        days = stop.days + (design.follow_up_days or 0)
+        days = stop.days + (design.window_days or 0)
         ends.append(f"on {firsts['since'].min() + pd.Timedelta(days=days):%Y-%m-%d}")
     if stop.units is not None:
         ends.append(f"at {stop.units:,} {design.unit}s")
@@ -349,7 +366,7 @@ def _stores(lake: Lake, design: Experiment) -> dict[str, str]:
     }
 
 
-def _told(lake: Lake, design: Experiment, known: _Known) -> Report:
+def _told(lake: Lake, design: Experiment, known: _Known, more: More | None) -> Report:
     """Return the report with the effects over time, by week and by segment, if it is healthy."""
     report, units, rows, decisions, window, looks = known
     if not report.healthy:
@@ -367,9 +384,10 @@ def _told(lake: Lake, design: Experiment, known: _Known) -> Report:
     daily = daily_changes(lake, units, window.ends, moving, costs, until)
     # Weeks beyond a window still say whether the effect lasts.
     weekly = margin_by(lake, units, until, "week", costs)
-    entered = firsts["since"] + pd.Timedelta(days=design.follow_up_days or 0)
+    entered = firsts["since"] + pd.Timedelta(days=design.window_days or 0)
     entering = firsts.assign(since=entered)
     before = _segments(lake, design, units)
+    groups = before if more is None else _with_bins(lake, design, units, before, more)
     return msgspec.structs.replace(
         report,
         over_time=over_time(
@@ -394,8 +412,21 @@ def _told(lake: Lake, design: Experiment, known: _Known) -> Report:
             report.confidence,
             Always(sequence_units(design)) if isinstance(looks, AtLook) else looks,
         ),
-        who_gained=_gained(design, report, table, before, treatments, looks),
+        who_gained=_gained(design, report, table, groups, treatments, looks),
         offer_table=_offers(design, report, table, before, decisions, looks),
+        by_offer=None
+        if more is None
+        else offers_by_chance(
+            lake,
+            design,
+            TOLD,
+            *_told_segments(design, before),
+            decisions,
+            looks,
+            pd.Timestamp(until),
+            more.time_zone,
+            report.confidence,
+        ),
     )
 
 
@@ -440,6 +471,23 @@ def _gained(
     )
 
 
+def _told_segments(design: Experiment, before: SegmentsBefore) -> tuple[str, pd.DataFrame]:
+    """Return the segmentation of the tables of offers, and its rows."""
+    planned = [one for one in design.segments if one in set(before.rows["segmentation"])]
+    segmentation = next(iter(planned), USUAL_SEGMENTATION)
+    return segmentation, before.rows[before.rows["segmentation"] == segmentation]
+
+
+def _with_bins(
+    lake: Lake, design: Experiment, units: pd.DataFrame, before: SegmentsBefore, more: More
+) -> SegmentsBefore:
+    if design.unit != "customer" or more.uplift is None:
+        return before
+    bins = uplift_bins(lake, more.uplift, design, units["since"].min())
+    refused = "; ".join(one for one in (before.refused, bins.refused) if one)
+    return SegmentsBefore(pd.concat([before.rows, bins.rows]), before.as_of, refused or None)
+
+
 def _offers(
     design: Experiment,
     report: Report,
@@ -448,9 +496,7 @@ def _offers(
     decisions: pd.DataFrame,
     looks: Plan,
 ) -> OfferTable:
-    planned = [one for one in design.segments if one in set(before.rows["segmentation"])]
-    segmentation = next(iter(planned), USUAL_SEGMENTATION)
-    of = before.rows[before.rows["segmentation"] == segmentation]
+    segmentation, of = _told_segments(design, before)
     if of.empty:
         return OfferTable(TOLD, segmentation, refused=before.refused or "nobody was in a segment")
     asked = decisions.sort_values("at").drop_duplicates(["unit_id", "variant"])

@@ -1,4 +1,4 @@
 """The console: what a marketer looks at, in a browser. It knows no store, only its desk."""
 
-# There is no login yet, so it is for this machine alone.
+# Where nobody but this machine hears what is said.
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -3,14 +3,16 @@
 Where there is nothing to show yet, the desk refuses with a sentence that says what to run.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from experiments.design import Experiment
 from experiments.programme import Programme
 from experiments.report import Report
+from foundation.access import User
 from foundation.money import Currency
 from foundation.profile import SnapshotFacts
 from recommender.model_card import ModelCard
@@ -77,8 +79,23 @@ class Holdings:
     ingested: int
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry of the audit log; `before` and `after` are None where there is nothing to show."""
+
+    at: datetime
+    who: str
+    action: str
+    subject: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
 class Desk(Protocol):
-    """Hands the console what it shows; methods block and may be called from any thread."""
+    """Hands the console what it shows and does what people there decide.
+
+    Methods block and may be called from any thread.
+    """
 
     @property
     def currency(self) -> Currency: ...
@@ -122,4 +139,16 @@ class Desk(Protocol):
 
     def holdings(self) -> Holdings:
         """Return what the figures were read from."""
+        ...
+
+    def changes(self, most: int) -> Sequence[Change]:
+        """Return the last changes, the newest first."""
+        ...
+
+    def stop_experiment(self, key: str, user: User) -> None:
+        """Stop a running experiment; the audit log names the user.
+
+        Raises:
+            RegularsError: None of this key runs, or it is the holdout.
+        """
         ...

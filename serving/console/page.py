@@ -7,34 +7,31 @@ shows has changed: nothing flickers, and one store that does not answer leaves t
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import structlog
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from nicegui import run, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from foundation.access import User
 from foundation.errors import RegularsError
 from serving.console import LOOPBACK
+from serving.console.account_pages import STYLE, add_account_pages
 from serving.console.champion_card import draw_champion
 from serving.console.desk import Desk, Holdings
+from serving.console.desk_pages import add_desk_pages
+from serving.console.gate import Gate
+from serving.console.mark import MARK
 from serving.console.markup import box, notice, text
 from serving.console.programme_card import draw_programme
 from serving.console.segments_card import draw_segments
+from serving.console.sign_in import SignIn
 from serving.console.trial_card import draw_trial
-from serving.console.wording import moment
+from serving.console.wording import moment, sentence
 
 TITLE = "Regulars"
 REFRESH_SECONDS = 30
-STYLE = Path(__file__).with_name("style.css")
-
-MARK = (
-    '<svg viewBox="0 0 32 32" xmlns="http://www.w3.org/2000/svg" aria-hidden="true">'
-    '<g fill="none" stroke="#2f8a6a" stroke-width="3.6" stroke-linecap="round" '
-    'stroke-linejoin="round"><path d="M14 5a11 11 0 1 0 11 11"/><path d="m20 11.5 5 4.5 4.5-5"/>'
-    "</g></svg>"
-)
 
 T = TypeVar("T")
 
@@ -73,8 +70,7 @@ class Card(Generic[T]):
         try:
             return self._read()
         except RegularsError as refusal:
-            sentence = str(refusal)
-            return Refusal(f"{sentence[:1].upper()}{sentence[1:]}.")
+            return Refusal(sentence(str(refusal)))
         except Exception as fault:
             structlog.get_logger("console").exception("card", read=str(self._read))
             # A broken part must not take the other cards with it.
@@ -83,15 +79,24 @@ class Card(Generic[T]):
             )
 
 
-def create_console(desk: Desk) -> FastAPI:
-    """Return the console's HTTP application, one in a process: NiceGUI keeps its pages globally."""
-    web = FastAPI(title=f"{TITLE} console", openapi_url=None)
-    # There is no login: a foreign page that has its name point here must not read it.
-    web.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+def create_console(desk: Desk, sign_in: SignIn, *, behind_proxy: bool) -> FastAPI:
+    """Return the console's HTTP application, one in a process: NiceGUI keeps its pages globally.
 
-    def page() -> None:
+    Args:
+        behind_proxy: A trusted proxy ends TLS, so that whatever comes must have come encrypted.
+            Otherwise the console is for this machine alone.
+    """
+    web = FastAPI(title=f"{TITLE} console", openapi_url=None)
+    web.add_middleware(Gate, sign_in=sign_in, encrypted=behind_proxy)
+    if not behind_proxy:
+        # A foreign page that has its name point here must not even see that there is a console.
+        web.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+    add_account_pages(web, sign_in)
+    add_desk_pages(web, desk)
+
+    def page(request: Request) -> None:
         ui.add_css(STYLE)
-        _page(desk)
+        _page(desk, request.scope["user"])
 
     ui.page("/", title=web.title, favicon=MARK, dark=None, language="en-US")(page)
     # Tailwind is left out: the page brings its own style. Nothing is bound, so nothing is polled.
@@ -99,11 +104,12 @@ def create_console(desk: Desk) -> FastAPI:
     return web
 
 
-def _page(desk: Desk) -> None:
+def _page(desk: Desk, user: User) -> None:
     with box("header", "masthead"):
         ui.html(MARK, sanitize=False).classes("mark")
         text("h1", TITLE)
         text("p", "Who our customers are, which offers they get, and what that earns.", "soft")
+        _account(user)
     # NiceGUI wraps the page in the element main.
     with box("div"):
         cards: list[Card[Any]] = [
@@ -111,7 +117,9 @@ def _page(desk: Desk) -> None:
                 _section("Who our customers are"), desk.segments, lambda s: draw_segments(s, desk)
             ),
             Card(_section("Which offer for whom"), desk.champion, lambda c: draw_champion(c, desk)),
-            Card(_section("What the offers earned"), desk.trial, lambda t: draw_trial(t, desk)),
+            Card(
+                _section("What the offers earned"), desk.trial, lambda t: draw_trial(t, desk, user)
+            ),
             Card(
                 _section("What all experiments brought"),
                 desk.programme,
@@ -125,6 +133,17 @@ def _page(desk: Desk) -> None:
         await asyncio.gather(*(card.refresh() for card in cards))
 
     ui.timer(REFRESH_SECONDS, refresh)
+
+
+def _account(user: User) -> None:
+    with box("nav", "account", aria_label="Your account"):
+        text("span", user.name, "name")
+        text("span", user.role, "soft")
+        if user.may("admin"):
+            text("a", "Audit log", href="/audit")
+        text("a", "Password", href="/password")
+        with box("form", method="post", action="/sign-out"):
+            text("button", "Sign out", "link", type="submit")
 
 
 def _section(title: str) -> ui.element:

@@ -1,6 +1,9 @@
 """What the offers earned: who is compared, is the split sound, what did each variant change?"""
 
+from urllib.parse import quote
+
 from experiments.effect import Effect
+from experiments.holdout import HOLDOUT
 from experiments.metric_titles import chance, titled
 from experiments.report import Report
 from experiments.report_words import (
@@ -12,6 +15,7 @@ from experiments.report_words import (
     novelty_lines,
     segment_lines,
 )
+from foundation.access import User
 from foundation.decision import Policy
 from foundation.money import Currency
 from serving.console.desk import Desk, Trial
@@ -22,7 +26,7 @@ from serving.console.told_rows import told_rows
 from serving.console.wording import POLICIES, moment
 
 
-def draw_trial(found: Trial, desk: Desk) -> None:
+def draw_trial(found: Trial, desk: Desk, user: User) -> None:
     """Draw the card's body."""
     design = found.design
     with box("p", "lead"):
@@ -34,6 +38,8 @@ def draw_trial(found: Trial, desk: Desk) -> None:
             text("span", "stopped", "tag off")
             text("span", f" {moment(found.started_at, desk.zone)} to ")
             text("span", f"{moment(found.stopped_at, desk.zone)}.")
+    if found.stopped_at is None and design.key != HOLDOUT and user.may("marketer"):
+        _stop(design.key)
     if design.hypothesis:
         text("p", f"Hypothesis: {design.hypothesis}.", "verdict")
     if found.report is not None:
@@ -49,6 +55,14 @@ def draw_trial(found: Trial, desk: Desk) -> None:
                 notice("\n".join(health_lines(found.report)), "alarm")
             else:
                 _detail(found.report, desk.currency)
+
+
+def _stop(key: str) -> None:
+    with box("details", "act"):
+        text("summary", "Stop this experiment")
+        with box("form", method="post", action=f"/experiments/{quote(key, safe='')}/stop"):
+            text("p", "Nobody is assigned any more; it cannot be started again.", "soft small")
+            text("button", "Stop it now", type="submit")
 
 
 def _variants(found: Trial) -> None:

@@ -18,6 +18,11 @@ POLICIES = {
 _WINDOW = re.compile(r"_(\d+)d$")
 
 
+def sentence(words: str) -> str:
+    """Return what was refused, which is a line of its own elsewhere, as a sentence."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
 def whole_money(minor: float, currency: Currency) -> str:
     """Return an amount without its cents, where they would only be noise."""
     return f"{minor / MINOR_PER_MAJOR:z,.0f} {currency.code}"

@@ -4,8 +4,9 @@ from fastapi import FastAPI, Request, Response
 
 from serving.messages import DecisionRequest, OutcomeRequest, RecommendationRequest
 from serving.openapi import answers, body
+from serving.problems import Problem
 from serving.service import DecisionService
-from serving.wire import Endpoint, authorise, json_answer, read
+from serving.wire import Endpoint, authorise, json_answer, read, replay_of
 
 
 def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]:
@@ -13,14 +14,34 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
 
     @app.post(
         "/v1/decisions",
-        openapi_extra=body("DecisionRequest"),
-        responses=answers("DecisionAnswer"),
+        openapi_extra=body("DecisionRequest", replayed=True),
+        responses=answers("DecisionAnswer", 409),
     )
     async def decisions(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Which offers for this customer, in this channel, now?"""
-        await authorise(service, request, "decide")
+        key = await authorise(service, request, "decide")
         asked = await read(request, DecisionRequest)
-        return json_answer(await service.decide(asked))
+        return json_answer(await service.decide(asked, replay_of(request, key, asked)))
+
+    @app.post(
+        "/v1/decisions/{decision_id}/replay",
+        openapi_extra={"security": [{"key": []}]},
+        responses=answers("ReplayAnswer", 404),
+    )
+    async def replay(decision_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
+        """Make a decision again from its record: the same slate, if all is well."""
+        await authorise(service, request, "decide")
+        # PostgreSQL takes no NUL, and nothing of ours has such an id.
+        found = await service.replay(decision_id) if decision_id.isprintable() else None
+        if found is None:
+            raise Problem(
+                404,
+                "unknown_decision",
+                f"decision {decision_id!r} is not in the database; one made while that was away "
+                "comes there later",
+                "decision_id",
+            )
+        return json_answer(found)
 
     @app.post(
         "/v1/recommendations",
@@ -35,13 +56,13 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
 
     @app.post(
         "/v1/outcomes",
-        openapi_extra=body("OutcomeRequest"),
+        openapi_extra=body("OutcomeRequest", replayed=True),
         responses=answers("OutcomeAnswer", 409),
     )
     async def outcomes(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Tell what happened: seen, redeemed, bought, returned. Twice counts once."""
-        await authorise(service, request, "outcomes")
+        key = await authorise(service, request, "outcomes")
         told = await read(request, OutcomeRequest)
-        return json_answer(await service.telling.tell(told))
+        return json_answer(await service.telling.tell(told, replay_of(request, key, told)))
 
     return {"/v1/decisions": decisions}

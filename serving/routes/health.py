@@ -21,15 +21,18 @@ def add_health(app: FastAPI, service: DecisionService) -> None:
 
     @app.get("/health/ready", responses={503: refused("Not now")})
     async def ready() -> dict[str, str | list[str]]:  # pyright: ignore[reportUnusedFunction]
-        """A decision could be made and recorded now.
+        """A decision would be answered now.
 
-        `causes` say why it would be degraded, `refused` which newer models may not serve and why.
+        `status` is `ready`, or `degraded` for one of the `causes`: still better than no answer, so
+        that a database which all share takes no service away. `refused` says which newer models
+        may not serve and why.
         """
-        if not await service.ready():
-            raise Problem(503, "not_ready", "the database or the catalogue is not there yet")
+        causes = await service.causes()
+        if causes is None:
+            raise Problem(503, "not_ready", "there is no catalogue yet")
         return {
-            "status": "ready",
-            "causes": list(service.live.causes),
+            "status": "degraded" if causes else "ready",
+            "causes": list(causes),
             "refused": list(service.live.refused),
         }
 

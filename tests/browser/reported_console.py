@@ -1,17 +1,24 @@
-"""A console on a desk that holds one report: `python -m tests.browser.reported_console PORT`."""
+"""A console on a desk that holds one report.
+
+`python -m tests.browser.reported_console PORT DATABASE_URL [proxied]`; who signs in is in the
+database.
+"""
 
 import sys
 from zoneinfo import ZoneInfo
 
-import uvicorn
-
+from adapters.postgres_admin import PostgresAdmin
 from experiments.programme import Concluded, Programme, programme
 from experiments.report import Report
-from foundation.errors import NothingToDo
+from foundation.access import User
+from foundation.clock import SystemClock
+from foundation.errors import NothingToDo, RegularsError
 from foundation.money import Currency
 from recommender.model_card import ModelCard
-from serving.console.desk import Holdings, Segments, Trial
+from serving.connection import Server, config
+from serving.console.desk import Change, Holdings, Segments, Trial
 from serving.console.page import create_console
+from serving.console.sign_in import SignIn
 from tests.experiments.reported import BROKEN, EVIL, PLAN, REPORT, START
 
 
@@ -43,8 +50,15 @@ class ReportedDesk:
     def holdings(self) -> Holdings:
         return Holdings(snapshot=None, lake_version=1, recorded=0, ingested=0)
 
+    def changes(self, most: int) -> list[Change]:
+        return [Change(START, EVIL, "stop", f"experiment {EVIL}", None, {"why": EVIL})]
+
+    def stop_experiment(self, key: str, user: User) -> None:
+        raise RegularsError(f"experiment {key!r} does not run, {user.name}")
+
 
 if __name__ == "__main__":
-    uvicorn.run(
-        create_console(ReportedDesk()), port=int(sys.argv[1]), log_level="warning", ws="wsproto"
-    )
+    sign_in = SignIn(PostgresAdmin(sys.argv[2]).users, SystemClock())
+    proxies = ["127.0.0.1/32"] if sys.argv[3:] == ["proxied"] else []
+    console = create_console(ReportedDesk(), sign_in, behind_proxy=bool(proxies))
+    Server(config(console, proxies, port=int(sys.argv[1]), ws="wsproto")).run()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Page
 
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
@@ -47,6 +48,10 @@ class Deployed:
     admin: PostgresAdmin
     url: str
     report: Report
+    password: str
+
+    def open(self, window: Window) -> Page:
+        return window.open(self.url, "ana", self.password)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +66,8 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, silent: Progress) -> Iter
         start_experiment(admin, _design("autumn-offers"), house.clock.now())
         measured = simulate_experiment(house, admin, up.url, 3, silent)
         assert up.console_url is not None
-        yield Deployed(house, admin, up.console_url, measured.report)
+        password = admin.users.add("ana", "admin")
+        yield Deployed(house, admin, up.console_url, measured.report, password)
 
 
 def _design(key: str) -> Experiment:
@@ -86,6 +92,10 @@ class Bare:
     house: House
     admin: PostgresAdmin
     url: str
+    password: str
+
+    def open(self, window: Window) -> Page:
+        return window.open(self.url, "ana", self.password)
 
 
 @pytest.fixture
@@ -99,8 +109,8 @@ def bare(tmp_path: Path) -> Iterator[Bare]:
         }
         with _console(str(port), environment) as process:
             address = f"http://127.0.0.1:{port}"
-            _await(address, process)
-            yield Bare(house, admin, address)
+            _await(f"{address}/health/live", process)
+            yield Bare(house, admin, address, admin.users.add("ana", "admin"))
 
 
 @contextmanager
@@ -147,7 +157,7 @@ def _free_ports() -> int:
 def test_every_group_has_the_size_and_spend_that_the_lake_holds(
     deployed: Deployed, window: Window
 ) -> None:
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     lake = deployed.house.lake
     segments = lake.fetch(lake.table("segments")).to_pandas()
     lines = lake.fetch(lake.table("purchases")).to_pandas()
@@ -176,7 +186,7 @@ def test_every_group_has_the_size_and_spend_that_the_lake_holds(
 
 
 def test_groups_are_drawn_and_explained(deployed: Deployed, window: Window) -> None:
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     largest = page.locator(".treemap svg text", has_text="Hibernating")
     largest.wait_for()
     said = page.locator("table.groups tbody tr", has_text="Champions").inner_text()
@@ -192,7 +202,7 @@ def test_every_named_group_has_a_mood() -> None:
 def test_champion_is_shown_with_its_auc_beside_the_other_model(
     deployed: Deployed, window: Window
 ) -> None:
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     champion = deployed.house.models.described("champion")
     assert champion is not None
     card = page.locator("section.card", has_text="Which offer for whom")
@@ -213,7 +223,7 @@ def test_champion_is_shown_with_its_auc_beside_the_other_model(
 def test_the_experiments_differences_are_those_of_its_report(
     deployed: Deployed, window: Window
 ) -> None:
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     effect = deployed.report.metrics["margin"]["offers"]
     assert effect.difference is not None
     assert effect.low is not None
@@ -237,7 +247,7 @@ def test_the_experiments_differences_are_those_of_its_report(
 def test_the_decision_stands_first_and_is_that_of_the_page_and_the_plan(
     deployed: Deployed, window: Window
 ) -> None:
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     verdict = deployed.report.verdict
     assert verdict is not None
     told = decision(deployed.report, _design("autumn-offers"), deployed.house.settings.currency)
@@ -250,7 +260,7 @@ def test_the_decision_stands_first_and_is_that_of_the_page_and_the_plan(
 def test_all_experiments_are_listed_and_only_those_that_ended_are_summed(
     deployed: Deployed, window: Window
 ) -> None:
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     row = page.locator("article[data-experiment=autumn-offers]")
     effect = deployed.report.metrics["margin"]["offers"]
     assert effect.difference is not None
@@ -263,7 +273,7 @@ def test_all_experiments_are_listed_and_only_those_that_ended_are_summed(
 
 
 def test_what_a_marketer_wrote_is_text_and_never_markup(deployed: Deployed, window: Window) -> None:
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     card = page.locator("section.card", has_text="What the offers earned")
     assert _design("any").hypothesis in card.inner_text()
 
@@ -273,7 +283,7 @@ def test_every_metric_a_plan_may_name_is_worded() -> None:
 
 
 def test_footer_says_what_the_figures_were_read_from(deployed: Deployed, window: Window) -> None:
-    said = window.open(deployed.url).locator("footer").inner_text()
+    said = deployed.open(window).locator("footer").inner_text()
     facts = deployed.house.profiles().facts()
     assert facts is not None
     assert facts.version in said
@@ -282,7 +292,7 @@ def test_footer_says_what_the_figures_were_read_from(deployed: Deployed, window:
 
 
 def test_nothing_fails_and_nothing_leaves_the_machine(deployed: Deployed, window: Window) -> None:
-    window.open(deployed.url)
+    deployed.open(window)
     assert window.page.title() == "Regulars console"
     assert window.errors == []
     assert window.hosts == {"127.0.0.1"}
@@ -291,7 +301,7 @@ def test_nothing_fails_and_nothing_leaves_the_machine(deployed: Deployed, window
 @pytest.mark.parametrize("width", [400, 768, 1280])
 def test_no_window_scrolls_sideways(deployed: Deployed, window: Window, width: int) -> None:
     window.page.set_viewport_size({"width": width, "height": 900})
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
@@ -300,7 +310,7 @@ def test_text_is_legible_by_day_and_by_night(
     deployed: Deployed, window: Window, scheme: str
 ) -> None:
     window.page.emulate_media(color_scheme=scheme)
-    page = window.open(deployed.url)
+    page = deployed.open(window)
     # 4.5 is the contrast that WCAG 2.1 asks of text (AA).
     for tag in ("h1", ".card h2", ".card .soft", ".tag.assumed", "footer p"):
         found = page.locator(tag).first
@@ -331,7 +341,7 @@ _CONTRAST = """element => {
 
 
 def test_an_empty_deployment_says_what_to_run(bare: Bare, window: Window) -> None:
-    page = window.open(bare.url)
+    page = bare.open(window)
     commands = page.locator("code").all_inner_texts()
     assert commands == [
         "regulars load SOURCE",
@@ -346,7 +356,7 @@ def test_an_empty_deployment_says_what_to_run(bare: Bare, window: Window) -> Non
 
 def test_refusals_are_shown_as_what_they_are(bare: Bare, window: Window) -> None:
     started = start_experiment(bare.admin, _design("torn"), datetime.now(UTC))
-    page = window.open(bare.url)
+    page = bare.open(window)
     card = page.locator("section.card", has_text="What the offers earned")
     assert "has assigned nobody yet" in card.locator(".notice").inner_text()
     assert card.locator(".notice p").evaluate(_CONTRAST) >= 4.5
@@ -356,13 +366,13 @@ def test_refusals_are_shown_as_what_they_are(bare: Bare, window: Window) -> None
     report = experiment_report(bare.house.lake, started.design, datetime.now(UTC))
     # Pearson's chi-square of 260 and 140 on even shares is 36, far beyond 1 in 1000.
     assert not report.healthy
-    window.open(bare.url)
+    bare.open(window)
     assert "Sample ratio broken: no-offers 260" in card.locator(".notice").inner_text()
     assert "split broken" in card.inner_text()
     assert card.locator("article").count() == 0
 
     bare.admin.stop_experiment("torn", datetime.now(UTC))
-    stopped = window.open(bare.url).locator("section.card", has_text="What the offers earned")
+    stopped = bare.open(window).locator("section.card", has_text="What the offers earned")
     assert "stopped" in stopped.inner_text()
     overview = window.page.locator("section.card", has_text="What all experiments brought")
     # It ended without figures: told, and not summed.
@@ -395,6 +405,59 @@ def _assigned(key: str, sizes: dict[str, int]):
     )
 
 
+def test_a_marketer_stops_an_experiment_and_the_audit_log_names_her(
+    bare: Bare, window: Window
+) -> None:
+    start_experiment(bare.admin, _design("of this week"), datetime.now(UTC))
+    marketer, viewer = (bare.admin.users.add(role, role) for role in ("marketer", "viewer"))
+    page = window.open(bare.url, "viewer", viewer)
+    assert page.locator("nav.account").inner_text().split() == [
+        "viewer", "viewer", "Password", "Sign", "out",
+    ]  # fmt: skip
+    assert page.get_by_text("Stop this experiment").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in")
+
+    page = window.open(bare.url, "marketer", marketer)
+    page.get_by_text("Stop this experiment").click()
+    page.get_by_role("button", name="Stop it now").click()
+    card = page.locator("section.card", has_text="What the offers earned")
+    card.locator(".tag", has_text="stopped").wait_for()
+    assert page.get_by_text("Audit log").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/sign-in")
+
+    page = bare.open(window)
+    page.get_by_text("Audit log").click()
+    row = page.locator("table.audit tbody tr").first.inner_text()
+    assert row.split("\t")[1:4] == ["user marketer", "stop", "experiment of this week"]
+    assert window.errors == []
+
+
+def test_an_open_page_ends_with_its_session(bare: Bare, window: Window) -> None:
+    page = bare.open(window)
+    bare.admin.users.remove("ana")
+    # Its socket is hung up on, and what the page then asks for is behind the gate.
+    page.get_by_text("Connection lost").or_(page.get_by_label("Password")).first.wait_for()
+    page.goto(bare.url)
+    assert page.url.endswith("/sign-in")
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_forms_are_legible_and_do_not_scroll_sideways(
+    bare: Bare, window: Window, width: int
+) -> None:
+    window.page.set_viewport_size({"width": width, "height": 900})
+    page = window.sign_in(bare.url, "ana", "wrong")
+    page.get_by_role("alert").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for tag in ("h2", ".notice p", "label", "button", ".soft"):
+        assert page.locator(tag).first.evaluate(_CONTRAST) >= 4.5, tag
+    assert page.get_by_label("Name").input_value() == "ana"
+    # The refusal itself (401) is what the browser's console tells.
+    assert [error for error in window.errors if "401" not in error] == []
+
+
 def test_a_name_that_a_foreign_page_points_here_is_refused(deployed: Deployed) -> None:
     answer = httpx.get(deployed.url, headers={"Host": "evil.example"}, trust_env=False)
     assert answer.status_code == 400
@@ -403,7 +466,7 @@ def test_a_name_that_a_foreign_page_points_here_is_refused(deployed: Deployed) -
 @pytest.mark.parametrize(
     ("port", "environment", "said"),
     [
-        ("8399", {"REGULARS_HOST": "0.0.0.0"}, "no login yet"),
+        ("8399", {"REGULARS_HOST": "0.0.0.0"}, "in the clear"),
         ("eight", {}, "must be one port"),
     ],
 )

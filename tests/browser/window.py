@@ -37,9 +37,19 @@ class Window:
     errors: list[str] = field(default_factory=list[str])
     hosts: set[str] = field(default_factory=set[str])
 
-    def open(self, url: str) -> Page:
-        """Open the console and wait until every card is drawn."""
+    def sign_in(self, url: str, name: str, password: str) -> Page:
+        """Sign in at the console."""
+        self.page.goto(f"{url}/sign-in")
+        self.page.get_by_label("Name").fill(name)
+        self.page.get_by_label("Password").fill(password)
+        self.page.get_by_role("button", name="Sign in").click()
+        return self.page
+
+    def open(self, url: str, name: str, password: str) -> Page:
+        """Open the console, signed in, and wait until every card is drawn."""
         self.page.goto(url)
+        if urlsplit(self.page.url).path == "/sign-in":
+            self.sign_in(url, name, password)
         self.page.wait_for_function(
             "document.querySelectorAll('section.card').length === 4 &&"
             "document.querySelectorAll('.reading').length === 0 &&"

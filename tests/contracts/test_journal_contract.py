@@ -464,11 +464,16 @@ class TestKeys:
     def test_are_known_by_hash_with_their_scopes_until_they_are_revoked(self, store: Store) -> None:
         till = store.admin.make_key("till 3", ("decide", "outcomes"))
         app = store.admin.make_key("app", ("decide",))
+        first = min(key.number for key in store.admin.keys.all() if key.revoked_at is None)
 
         async def story(journal: PostgresJournal) -> None:
             assert await journal.keys() == {
-                hash_key(till): KeyFacts("till 3", frozenset({"decide", "outcomes"})),
-                hash_key(app): KeyFacts("app", frozenset({"decide"})),
+                hash_key(till): KeyFacts(
+                    "till 3", frozenset({"decide", "outcomes"}), first, hash_key(till).hex()
+                ),
+                hash_key(app): KeyFacts(
+                    "app", frozenset({"decide"}), first + 1, hash_key(app).hex()
+                ),
             }
             store.admin.revoke_key(till)
             assert list(await journal.keys()) == [hash_key(app)]

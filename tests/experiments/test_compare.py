@@ -32,7 +32,7 @@ from experiments.metrics import (
     rows,
 )
 from experiments.near_normal import near_normal
-from experiments.post_stratification import post_stratified
+from experiments.post_stratification import REST, merged_strata, post_stratified
 from experiments.proportion import proportion_interval
 from experiments.quantile import compare_quantiles
 from experiments.randomisation import affordable_deals
@@ -183,6 +183,59 @@ def test_strata_are_weighted_by_their_share_and_narrow_the_interval():
     visits = post_stratified("mean", *strata(Mean(VISITS)))
     assert compare_contrast(visits).difference == pytest.approx(float(visits.difference))
     assert "too skewed" in str(compare_contrast(found).refused)
+
+
+def test_a_post_stratified_ratio_is_that_of_weighted_means_with_its_spread_by_simulation():
+    """Source: simulation with known truth; the variants differ by nothing but luck."""
+    rng = np.random.default_rng(5)
+    found, plain, inside = [], [], 0
+    for _ in range(300):
+        level = rng.integers(1, 4, 800)
+        visits = rng.poisson(3 * level) + 1.0
+        spend = visits * rng.gamma(9.0, level / 9)
+        treated = rng.permuted(np.arange(800) % 2 == 1)
+        cells = [
+            Aggregates.stacked(
+                [
+                    Aggregates.from_rows(
+                        np.column_stack([spend, visits])[(treated == arm) & (level == one)]
+                    )
+                    for one in (1, 2, 3)
+                ]
+            )
+            for arm in (True, False)
+        ]
+        told = post_stratified("ratio", *cells)
+        found.append(float(told.difference))
+        plain.append(float(contrast("ratio", *(one.total() for one in cells)).difference))
+        variance = float(told.variance)
+        inside += abs(found[-1]) < 1.96 * np.sqrt(variance)
+    assert np.std(found) == pytest.approx(np.sqrt(variance), rel=0.15)
+    assert np.std(found) < 0.8 * np.std(plain)
+    # 95 % less three standard errors of 300.
+    assert inside > 0.912 * 300
+
+
+def test_looks_take_strata_as_well():
+    cells = strata(Mean(VISITS))
+    for told in (
+        compare_always("mean", *cells, N),
+        compare_at_look("mean", *cells, 2, 2, "pocock"),
+    ):
+        assert told.method.endswith(", post-stratified")
+        assert told.difference == pytest.approx(float(post_stratified("mean", *cells).difference))
+
+
+def test_small_strata_are_merged_by_their_sizes():
+    counts = {
+        "a": {"on": 90, "off": 80}, "b": {"on": 30, "off": 25}, "c": {"on": 15, "off": 40},
+        "d": {"on": 6, "off": 9},
+    }  # fmt: skip
+    assert merged_strata(counts, ["on", "off"]) == {"a": "a", "b": "b", "c": REST, "d": REST}
+    # Too few even together: the smallest of the large takes them in.
+    del counts["c"]
+    assert merged_strata(counts, ["on", "off"]) == {"a": "a", "b": REST, "d": REST}
+    assert merged_strata({"a": counts["a"]}, ["on", "off"]) == {"a": "a"}
 
 
 def test_a_stratum_nobody_is_in_is_refused():
@@ -446,3 +499,29 @@ def test_many_units_are_dealt_less_often():
     # Idle units cost nothing.
     many[:190_000] = 0
     assert affordable_deals(many, many) == 9_999
+
+
+def test_a_ratio_of_before_that_may_be_zero_adjusts_nothing_whatever_judges():
+    # Nobody bought before: the covariate is nothing over nothing.
+    rng = np.random.default_rng(8)
+    for scale in (0.3, 2.5):
+        visits = rng.poisson(3.0, (2, 300)) + 1.0
+        spend = visits * rng.lognormal(2.0, scale, (2, 300))
+        now = [np.column_stack(arm) for arm in zip(spend, visits, strict=True)]
+        both = [np.column_stack([arm, np.zeros((300, 2))]) for arm in now]
+        told = compare("ratio", *map(Aggregates.from_rows, both), tuple(both))
+        plain = compare("ratio", *map(Aggregates.from_rows, now), tuple(now))
+        assert told.method == plain.method == ("welch" if scale < 1 else "randomisation")
+        assert (told.difference, told.low, told.high) == pytest.approx(
+            (plain.difference, plain.low, plain.high)
+        )
+
+
+def test_a_ratio_to_what_may_be_negative_is_refused_clearly():
+    rng = np.random.default_rng(9)
+    rows = [np.column_stack([rng.normal(5, 1, 400), rng.normal(0.02, 1, 400)]) for _ in range(2)]
+    refused = compare("ratio", *map(Aggregates.from_rows, rows), tuple(rows)).refused
+    assert "not surely above 0" in str(refused)
+    nothing = [np.column_stack([rows[0][:, 0], np.zeros(400)])] * 2
+    refused = compare("ratio", *map(Aggregates.from_rows, nothing), tuple(nothing)).refused
+    assert "nothing to divide by" in str(refused)

@@ -169,6 +169,6 @@ def test_the_hash_is_blake2b_over_sorted_json():
     assert content_hash(followed) != content_hash(experiment)
 
 
-def test_a_window_of_no_days_is_refused():
-    with pytest.raises(InvalidDesign, match="follow_up_days 0 must be at least 1"):
-        check(design(follow_up_days=0))
+def test_a_window_of_negative_days_is_refused():
+    with pytest.raises(InvalidDesign, match="follow_up_days -1 must be at least 0"):
+        check(design(follow_up_days=-1))

@@ -99,3 +99,10 @@ def test_a_report_that_ends_at_midnight_has_no_empty_day():
         over_time("margin", SPENT, units, daily, until, "off", ["on"], 400).days[-1].day
         == "2026-05-07"
     )
+
+
+def test_a_report_that_ends_before_anybody_did_anything_has_a_curve_of_nothing():
+    units, daily = world()
+    curve = over_time("margin", SPENT, units, daily[:0], START + 9 * DAY, "off", ["on"], 400)
+    assert len(curve.days) == 10
+    assert {day.effect.difference for day in curve.days} == {None}

@@ -76,6 +76,7 @@ def under_load(url: str, key: str) -> Iterator[Load]:
             if answer is None:
                 await asyncio.sleep(0.05)
                 continue
+            assert answer["decision_id"] is not None
             load.decided.append((time.monotonic(), answer["decision_id"]))
             event = {
                 "event_id": f"view-{answer['decision_id']}",
@@ -117,12 +118,24 @@ def under_load(url: str, key: str) -> Iterator[Load]:
         thread.join()
 
 
+@contextlib.contextmanager
+def all_arrive(url: str) -> Iterator[list[Load]]:
+    """Wait at the end until all that was acknowledged is in the database."""
+    loads: list[Load] = []
+    yield loads
+    for load in loads:
+        assert within(60, lambda load=load: not load.lost(url)), load.lost(url)
+
+
 @pytest.fixture
 def house(small_house: House, tmp_path: Path) -> House:
     """The small deployment's snapshot and models over a database of its own."""
     (tmp_path / "snapshots").symlink_to(small_house.settings.snapshot_folder)
     settings = Settings(
-        home=tmp_path, database_url=None, mlflow_tracking_uri=small_house.settings.mlflow_uri
+        home=tmp_path,
+        database_url=None,
+        mlflow_tracking_uri=small_house.settings.mlflow_uri,
+        deadline_ms=300,
     )
     with small_house.database() as theirs, psycopg.connect(theirs) as connection:
         offers = connection.execute("SELECT document, popularity FROM offers").fetchall()
@@ -164,8 +177,10 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
         house.database() as url,
         house.admin(url) as admin,
         running(house, url, free_port(), 2, console=False) as up,
+        all_arrive(url) as loads,
         under_load(up.url, admin.make_key("load", SCOPES)) as load,
     ):
+        loads.append(load)
         assert within(40, lambda: len(load.decided) > 200)
         first = up.children[0].process
         assert first is not None
@@ -181,11 +196,9 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
         killed = time.monotonic()
         assert within(90, lambda: load.decided_after(killed) > 200)
         # Callers of a killed worker hear of it at once; nobody is told of a fault of ours.
-        assert set(load.failed) <= {"ReadError", "RemoteProtocolError", "WriteError", "503"}
+        assert set(load.failed) <= {"ReadError", "RemoteProtocolError", "WriteError"}
         assert sum(load.failed.values()) <= 4 * CONNECTIONS
         answered = len(load.decided)
-    with house.database() as url:
-        assert load.lost(url) == set()
     assert len(load.decided) >= answered > 400
 
 
@@ -196,8 +209,10 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
         house.database() as url,
         house.admin(url) as admin,
         running(house, url, free_port(), 1, console=False) as up,
+        all_arrive(url) as loads,
         under_load(up.url, admin.make_key("load", SCOPES)) as load,
     ):
+        loads.append(load)
         for _ in range(3):
             began = time.monotonic()
             assert within(40, lambda began=began: load.decided_after(began) > 100)
@@ -205,9 +220,9 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
             killed = time.monotonic()
             # Half a second until it is noticed, and as long to recover.
             assert within(40, lambda killed=killed: load.decided_after(killed + 0.5) > 100)
-        # Callers are told to try again, and soon: nobody hangs, and no worker died with it.
-        assert set(load.failed) == {"503"}
-        assert load.longest < 10
+        # Callers do not hear of it: nobody is refused or hangs, and no worker died with it.
+        assert load.failed == {}
+        assert load.longest < 5
         server = psutil.Process(postmaster(house))
         frozen = [server, *server.children(recursive=True)]
         for process in frozen:
@@ -218,13 +233,11 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
                 process.resume()
         thawed = time.monotonic()
         assert within(40, lambda: load.decided_after(thawed) > 100)
-        assert set(load.failed) == {"503"}
-        # Five seconds for an answer and five to take the question back, twice.
-        assert load.longest < 20
+        assert load.failed == {}
+        # What was told as it froze waited two seconds for the database, and then for the disk.
+        assert load.longest < 5
         assert all(child.dead() is None and child.fast_deaths == 0 for child in up.children)
         assert httpx.get(f"{up.url}/health/ready", trust_env=False).status_code == 200
-    with house.database() as url:
-        assert load.lost(url) == set()
     assert len(load.told) > 200
 
 
@@ -286,6 +299,9 @@ def test_a_killed_service_leaves_no_process_and_a_new_one_starts_in_its_place(
             with under_load(f"http://127.0.0.1:{port}", key) as again:
                 assert within(40, lambda: len(again.decided) > 100)
             assert again.failed == {}
+            with house.database() as url:
+                # What waited on disk comes in while a service runs.
+                assert within(60, lambda: load.lost(url) | again.lost(url) == set())
         finally:
             second.process.terminate()
             assert second.process.wait(30) == 0

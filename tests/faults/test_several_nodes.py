@@ -26,6 +26,7 @@ from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from foundation.access import SCOPES
 from regulars.wiring import House
+from serving.degraded import UNREAD_CAUSE
 from tests.collector import Collector, attributes, collecting
 from tests.redis_servers import RedisServer, redis_server
 
@@ -96,7 +97,8 @@ def nodes(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "REGULARS_DATABASE_URL": server.url,
             "REGULARS_REDIS_URL": redis.url,
             "REGULARS_MLFLOW_TRACKING_URI": small_house.settings.mlflow_uri,
-            # Chance would make two equal nodes differ.
+            # Chance would make two equal nodes differ, and so would one that is late.
+            "REGULARS_DEADLINE_MS": "2000",
             "REGULARS_EXPLORATION": "1e-12",
         }
         traced = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "200"}
@@ -209,7 +211,7 @@ def test_a_step_of_every_sixteenth_decision_is_timed(nodes: Nodes) -> None:
     for _ in range(32):
         nodes.decide(1, "c-0002")
     figures = nodes.ask(1, "/metrics").text
-    for step in ("profile", "state", "eligibility", "score", "slate", "record", "answer"):
+    for step in ("profile", "state", "eligibility", "score", "slate", "answer", "record"):
         assert f'regulars_step_seconds_count{{step="{step}"}}' in figures
     assert 'regulars_candidate_offers_count{kind="eligible"}' in figures
     assert 'regulars_uses_total{kind="activation",result="granted"}' in figures
@@ -245,7 +247,7 @@ def test_a_traced_node_tells_each_step_under_the_callers_trace_and_names_nobody(
     assert (said["http.route"], said["http.response.status_code"]) == ("/v1/decisions", 200)
     steps = sorted(nodes.collector.children(request), key=lambda span: span.start_time_unix_nano)
     assert [span.name for span in steps] == [
-        "profile", "state", "eligibility", "score", "slate", "record", "answer",
+        "profile", "state", "eligibility", "score", "slate", "answer", "record",
     ]  # fmt: skip
     for span in steps:
         assert request.start_time_unix_nano <= span.start_time_unix_nano
@@ -266,7 +268,7 @@ def test_without_redis_nodes_answer_say_why_and_come_back(nodes: Nodes) -> None:
         nodes.redis.go_on()
     for one in told:
         assert one["degraded"]
-        assert "the profile store does not answer" in one["causes"]
+        assert UNREAD_CAUSE in one["causes"]
         assert one["placements"][0]["fallback"]
     assert within(30, lambda: answers(nodes, 0) and answers(nodes, 1))
     lines = [json.loads(line) for line in nodes.logs[0].read_text().splitlines() if "{" in line]

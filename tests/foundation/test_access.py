@@ -1,37 +1,15 @@
 import hashlib
+import itertools
 
-from foundation.access import PREFIX, SCOPES, KeyFacts, allowed, hash_key, new_key
-
-
-def test_a_key_may_do_what_its_scopes_say_and_nothing_else() -> None:
-    till, feed = new_key(), new_key()
-    keys = {
-        hash_key(till): KeyFacts("till", frozenset({"decide"})),
-        hash_key(feed): KeyFacts("feed", frozenset({"outcomes"})),
-    }
-
-    assert [allowed(keys, till, scope) for scope in SCOPES] == [True, False]
-    assert [allowed(keys, feed, scope) for scope in SCOPES] == [False, True]
+from foundation.access import PREFIX, ROLES, SCOPES, User, hash_key, new_key
 
 
-def test_an_unknown_key_is_told_apart_from_a_known_one_without_the_scope() -> None:
-    known = new_key()
-    keys = {hash_key(known): KeyFacts("nothing yet", frozenset())}
-
-    assert allowed(keys, known, "decide") is False
-    for stranger in ("", known[:-1], known + "x", known.upper(), f" {known}", new_key(), "Zoë"):
-        assert allowed(keys, stranger, "decide") is None
-    assert allowed({}, known, "decide") is None
-
-
-def test_only_the_hash_is_kept_and_the_stored_hash_is_no_key() -> None:
+def test_only_the_hash_is_kept() -> None:
     key = new_key()
-    keys = {hash_key(key): KeyFacts("app", frozenset(SCOPES))}
 
     # Source: FIPS 180-4, as hashlib has it.
     assert hash_key(key) == hashlib.sha256(key.encode()).digest()
-    assert key not in repr(keys)
-    assert allowed(keys, hash_key(key).hex(), "decide") is None
+    assert key not in hash_key(key).hex()
 
 
 def test_keys_are_told_by_their_prefix_and_carry_256_random_bits() -> None:
@@ -44,3 +22,23 @@ def test_keys_are_told_by_their_prefix_and_carry_256_random_bits() -> None:
         assert len(key) == len(PREFIX) + 43
         assert key.isascii()
         assert not set(key) & set(' "\\,;')
+
+
+def test_a_role_may_do_what_those_before_it_may_and_nothing_more() -> None:
+    may = {(held, asked): User("ana", held).may(asked) for held in ROLES for asked in ROLES}
+
+    assert ROLES == ("viewer", "marketer", "admin")
+    assert [pair for pair, allowed in may.items() if allowed] == [
+        ("viewer", "viewer"),
+        ("marketer", "viewer"),
+        ("marketer", "marketer"),
+        ("admin", "viewer"),
+        ("admin", "marketer"),
+        ("admin", "admin"),
+    ]
+
+
+def test_every_scope_has_a_name_of_its_own() -> None:
+    assert SCOPES == ("decide", "outcomes", "marketer", "admin")
+    for one, other in itertools.permutations(SCOPES, 2):
+        assert one not in other

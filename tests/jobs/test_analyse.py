@@ -436,3 +436,58 @@ def test_the_answer_is_json(analyse):
         "relative_high",
         "p_adjusted",
     } <= set(answer["metrics"]["spend"]["offers"])
+
+
+def by_strata(units):
+    """Return the post-stratified difference of spend and its error, in closed form."""
+    told = error = 0.0
+    for _, part in units.groupby("stratum"):
+        share = len(part) / len(units)
+        of = part.groupby("group")["spend"]
+        mean, spread = of.mean(), of.var() / of.size()
+        told += share * (mean["offers"] - mean["control"])
+        error += share**2 * spread.sum()
+    return told, np.sqrt(error)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_strata_are_compared_inside_and_small_ones_merged(analyse, kind):
+    band = np.digitize(UNITS["before"], [7, 9, 11]).astype(str).astype(object)
+    band[:6] = "rare"
+    band[6:12] = None
+    units = UNITS.assign(stratum=band)
+    found = analyse(units, kind=kind, stratify="stratum")
+    effect, plain = found.metrics["spend"]["offers"], analyse(UNITS).metrics["spend"]["offers"]
+    # The smallest of the others takes in what is too small even together.
+    sizes = units["stratum"].value_counts().drop("rare")
+    merged = (
+        units["stratum"].fillna("").replace(dict.fromkeys(["rare", "", sizes.index[-1]], "rest"))
+    )
+    told, error = by_strata(units.assign(stratum=merged))
+    assert effect.method == "welch, post-stratified"
+    assert effect.difference == pytest.approx(told)
+    assert effect.standard_error == pytest.approx(error)
+    assert effect.high - effect.low < 0.95 * (plain.high - plain.low)
+    assert any("one stratum: " in warning for warning in found.health.warnings)
+
+
+def test_strata_that_cannot_be_are_told(analyse):
+    one = analyse(UNITS.assign(stratum="all"), stratify="stratum")
+    assert one.metrics["spend"]["offers"].method == "welch"
+    assert any("only one stratum" in warning for warning in one.health.warnings)
+    with pytest.raises(RegularsError, match="4,000 strata are too many"):
+        analyse(UNITS, stratify="customer_id", unit="before")
+    with pytest.raises(RegularsError, match="do not go together"):
+        analyse(UNITS, stratify="store", cluster="store")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [("", "is empty"), ("\n \n", "is empty"), ("group,spend\n", "a header but no rows")],
+)
+def test_an_empty_file_says_so_in_one_line(tmp_path, written, said):
+    path = tmp_path / "units.csv"
+    path.write_text(written)
+    with pytest.raises(RegularsError, match=said) as refusal:
+        analyse_file(path, "group", ["spend"], "control")
+    assert "\n" not in str(refusal.value)

@@ -261,6 +261,29 @@ def test_contamination_shows_why_and_no_effect(shop: DuckDbLake) -> None:
     assert report.verdict.action == "stop"
 
 
+def test_a_plan_may_compare_inside_the_groups_of_before(shop: DuckDbLake) -> None:
+    once = {"method": "welch", "stop": StopRule(days=21)}
+    plain, inside = told(shop, **once), told(shop, post_stratify="lifecycle", **once)
+    effect = inside.metrics["margin"]["on"]
+    assert effect.method == "welch, post-stratified"
+    rows = with_metrics(shop, assigned_units(shop, plan()), START + 21 * DAY)
+    rows["stratum"] = rows["unit_id"].isin(DORMANT)
+    difference = error = 0.0
+    for _, part in rows.groupby("stratum"):
+        of = part.groupby("variant")["margin"]
+        difference += len(part) / len(rows) * (of.mean()["on"] - of.mean()["off"])
+        error += (len(part) / len(rows)) ** 2 * (of.var() / of.size()).sum()
+    assert effect.difference == pytest.approx(difference)
+    assert effect.standard_error == pytest.approx(error**0.5)
+    assert (effect.standard_error or 1) < (plain.metrics["margin"]["on"].standard_error or 0)
+    assert inside.health is not None
+    assert "compared inside 2 groups of lifecycle, as known before" in inside.health.warnings
+    unknown = told(shop, post_stratify="tea-lovers", **once)
+    assert unknown.metrics["margin"]["on"] == plain.metrics["margin"]["on"]
+    assert unknown.health is not None
+    assert any("nothing is post-stratified" in one for one in unknown.health.warnings)
+
+
 def test_a_little_contamination_and_odd_events_are_told_beside_the_effect(
     shop: DuckDbLake,
 ) -> None:

@@ -73,9 +73,18 @@ def test_probabilities_are_the_models_calibrated_ones_and_another_models_are_no_
     quick = quick_response(model)
     assert quick is not None
     matrix = drawn(np.random.default_rng(2), (200, INPUTS))
-    assert quick.equals(matrix)
-    every = np.arange(INPUTS, dtype=np.int32)
-    told = quick.probabilities(np.empty(INPUTS), matrix, every)
+    # The last three of each row lie elsewhere, in another order, and some rows have none.
+    matrix[:, -3:] = matrix[:, -3:].astype(np.float32)
+    matrix[50:60, -3:] = np.nan
+    order = np.random.default_rng(3).permutation(200)
+    near = np.ascontiguousarray(matrix[order, -3:], dtype=np.float32)
+    at = np.argsort(order)
+    at[50:60] = -1
+    parts = (matrix[0], np.ascontiguousarray(matrix[:, 4:-3]), near, at)
+    places = np.array([-1] * 4 + list(range(INPUTS - 4)), dtype=np.int32)
+    matrix[:, :4] = matrix[0, :4]
+    assert quick.equals(matrix, *parts, places)
+    told = quick.probabilities(*parts, places)
     assert told == pytest.approx(model.predict(matrix), rel=0, abs=1e-12)
     other = ResponseModel("lightgbm", BOOSTERS[1], names, "91bc", {}, Line(0.3, 1.2))
-    assert not type(quick)(other, quick.trees).equals(matrix)
+    assert not type(quick)(other, quick.trees).equals(matrix, *parts, places)

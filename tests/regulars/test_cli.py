@@ -19,7 +19,7 @@ import pytest
 import structlog
 
 from adapters.embedded_postgres import EmbeddedPostgres
-from foundation.access import SCOPES
+from foundation.access import APP_SCOPES
 from regulars import cli, serve
 from regulars.commands import telling
 from regulars.locks import only_one
@@ -324,9 +324,9 @@ class TestJson:
         said = run("rollback")
         assert said.code == 2
         assert "has no champion before it" in said.err.splitlines()[-1]
-        made = run("key", "till 4", "--json").answer
+        made = run("key", "add", "till 4", "--json").answer
         assert made["key"].startswith("rgl_")
-        assert made["scopes"] == list(SCOPES)
+        assert made["scopes"] == list(APP_SCOPES)
         assert run("ingest", "--json").answer["decisions"] == 0
 
     @pytest.mark.usefixtures("filled")
@@ -668,3 +668,82 @@ class TestSegments:
         )
         assert "segment 'tea' does not exist" in refused(run("segments", "history", "tea"))
         assert "had no run by" in refused(run("segments", "export", "tea"))
+
+
+@pytest.mark.usefixtures("home")
+class TestAccess:
+    def test_keys_are_made_listed_rotated_and_revoked(self, run: Run) -> None:
+        asked = ("key", "add", "till 4", "--scope", "outcomes", "--days", "30", "--rate", "50")
+        made = run(*asked, "--json").answer
+        assert (made["name"], made["scopes"]) == ("till 4", ["outcomes"])
+        number = made["number"]
+        rotated = run("key", "rotate", "till 4", "--overlap-hours", "2", "--json").answer
+        assert (rotated["old"], rotated["scopes"]) == (number, ["outcomes"])
+        assert rotated["key"] != made["key"]
+        ends = datetime.fromisoformat(rotated["old_ends"])
+        assert abs(ends - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
+        refused(run("key", "revoke", "till 4"))
+        assert run("key", "revoke", number, "--json").answer == {
+            "number": number, "name": "till 4",
+        }  # fmt: skip
+        listed = {one["number"]: one for one in run("key", "list", "--json").answer["keys"]}
+        assert (listed[number]["valid"], listed[number]["successor"]) == (False, rotated["number"])
+        assert (listed[rotated["number"]]["valid"], listed[rotated["number"]]["rate"]) == (True, 50)
+        spoken = run("key", "list").out
+        assert f"{rotated['number']} till 4: outcomes, 50 a second; valid until " in spoken
+        assert "never used" in spoken
+        for key in (made["key"], rotated["key"]):
+            assert key not in spoken
+        entries = run("audit", "--last", "3", "--json").answer["entries"]
+        assert [one["action"] for one in entries] == ["revoke", "rotate", "make"]
+        assert f"revoke key {number} (till 4)" in run("audit").out
+
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            (("key", "add", "x", "--scope", "all"), "--scope 'all': choose of decide, outcomes"),
+            (("key", "add", "x", "--rate", "0"), "--rate 0: give requests a second above 0"),
+            (("key", "add", "x", "--rate", "nan"), "--rate nan"),
+            (("key", "add", "x", "--days", "0"), "--days 0: give days above 0"),
+            (("key", "add", " "), "key name ' ' must have 1 to 100 printable characters"),
+            (("key", "rotate", "nobody's"), 'there is no valid key "nobody\'s"'),
+            (("key", "rotate", "x", "--overlap-hours", "-1"), "'--overlap-hours'"),
+            (("user", "add", "x", "--role", "king"), "--role 'king': choose one of viewer"),
+            (("user", "add", "a b"), "user name 'a b' must begin with"),
+            (("user", "password", "nobody"), "user 'nobody' does not exist"),
+            (("user", "remove", "nobody"), "user 'nobody' does not exist"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_in_one_line(
+        self, run: Run, arguments: tuple[str, ...], told: str
+    ) -> None:
+        assert told in refused(run(*arguments))
+
+    def test_users_are_added_listed_renewed_and_removed(self, run: Run) -> None:
+        added = run("user", "add", "Ana", "--role", "marketer", "--json").answer
+        assert len(added["password"]) == 22
+        spoken = run("user", "password", "ana").out
+        assert "console user ana, password: " in spoken
+        assert added["password"] not in spoken
+        listed = run("user", "list", "--json").answer["users"]
+        assert [(one["name"], one["role"]) for one in listed if one["name"] == "ana"] == [
+            ("ana", "marketer")
+        ]
+        assert "ana: marketer" in run("user", "list").out
+        assert run("user", "remove", "ana", "--json").answer == {"name": "ana"}
+        assert "ana" not in run("user", "list").out
+
+    def test_a_console_does_not_ask_for_passwords_in_the_clear(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("REGULARS_HOST", "0.0.0.0")
+        told = refused_after_progress(run("serve", "--port", free_port()))
+        assert "passwords would cross the network in the clear" in told
+        assert "REGULARS_PROXIES" in told
+
+    @pytest.mark.parametrize("value", ["proxy.example", '["proxy.example"]', '["*"]'])
+    def test_proxies_are_addresses(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, value: str
+    ) -> None:
+        monkeypatch.setenv("REGULARS_PROXIES", value)
+        assert "REGULARS_PROXIES" in refused(run("key", "list"))

@@ -24,6 +24,7 @@ import pytest
 
 from adapters import redis_profiles
 from adapters.embedded_postgres import EmbeddedPostgres
+from adapters.file_spool import FileSpool
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
@@ -776,20 +777,38 @@ class TestKeys:
                 connection.execute("ALTER TABLE outcomes RENAME TO outcomes_away")
                 connection.execute("ALTER TABLE uses RENAME TO uses_away")
                 try:
+                    claim = {"customer_id": "c-0042", "offer_id": "live-bakery", "channel": "app"}
                     for path, sent in (
                         ("/v1/decisions", body(customer_id="c-0043")),
                         ("/v1/outcomes", json.dumps({"events": [event("fault-2")]}).encode()),
+                        ("/v1/activations", json.dumps(claim).encode()),
+                        ("/v1/redemptions", json.dumps(claim).encode()),
+                        ("/v1/activations/use-of-c-0042/cancel", b""),
+                        ("/v1/redemptions/use-of-c-0042/reverse", b""),
                     ):
-                        check_problem(watched.post(path, content=sent), 500, "fault")
+                        replay = {"Idempotency-Key": "receipt of c-0042"}
+                        answer = watched.post(path, content=sent, headers=replay)
+                        check_problem(answer, 500, "fault")
+                        assert key not in answer.text
                 finally:
                     connection.execute("ALTER TABLE outcomes_away RENAME TO outcomes")
                     connection.execute("ALTER TABLE uses_away RENAME TO uses")
+                # One that PostgreSQL explains with the row that broke the rule.
+                connection.execute(
+                    "ALTER TABLE outcomes ADD CONSTRAINT nobody CHECK (customer_id = '') NOT VALID"
+                )
+                try:
+                    sent = {"events": [event("fault-3", "c-0042")]}
+                    check_problem(watched.post("/v1/outcomes", json=sent), 500, "fault")
+                finally:
+                    connection.execute("ALTER TABLE outcomes DROP CONSTRAINT nobody")
             ask(watched, "c-0043")
             # A fault counts as what it is.
             faults = 'regulars_request_seconds_count{path="/v1/decisions",status="500"} 1.0'
             assert faults in watched.get("/metrics").text
         log = served.log.read_text()
         assert "UndefinedTableError" in log
+        assert "CheckViolationError" in log
         for secret in (key, served.key, key[4:], "c-0042", "c-0043"):
             assert secret not in log
         # One line of JSON for each thing that happened.
@@ -1216,11 +1235,11 @@ class TestTakingOver:
                 assert answer.causes == ["the champion model is still being loaded"]
                 admin.start_experiment(design, datetime.now(UTC))
                 key = admin.make_key("young", ("decide",))
-                assert await running.keyring.allows(key, "decide")
+                assert await running.keyring.facts(key)
                 admin.revoke_key(key)
                 for _ in range(40):
                     answer = await running.decide(request("c-0050"))
-                    known = await running.keyring.allows(key, "decide")
+                    known = await running.keyring.facts(key)
                     if answer.experiments and known is None:
                         break
                     await asyncio.sleep(0.05)
@@ -1246,7 +1265,7 @@ class TestTakingOver:
             await running.start()
             try:
                 asked = await asyncio.gather(
-                    *(running.keyring.allows("rgl_good", "decide") for _ in range(10)),
+                    *(running.keyring.facts("rgl_good") for _ in range(10)),
                     running.decide(request("c-0050")),
                     return_exceptions=True,
                 )
@@ -1284,6 +1303,8 @@ async def in_process(
         Parts(
             uses=PostgresUses(pool),
             activation_seconds=60,
+            spool=FileSpool(house.settings.spool_folder),
+            deadline_seconds=5.0,
             clock=SystemClock(),
             catalogue=journal,
             journal=journal,

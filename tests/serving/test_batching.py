@@ -1,9 +1,11 @@
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
 from serving.batching import LARGEST, Batcher
+from serving.errors import Overloaded, TooLate
 
 
 class Work:
@@ -100,7 +102,7 @@ def test_items_keep_the_order_in_which_they_came() -> None:
 def test_no_batch_is_larger_than_the_largest_and_nothing_is_lost() -> None:
     async def scenario() -> None:
         work = Work()
-        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        batcher: Batcher[int, int] = Batcher(work, lanes=1, most_waiting=10_000)
         n = 3 * LARGEST + 17
         waiting = [asyncio.create_task(batcher.submit(k)) for k in range(n)]
         await settle()
@@ -212,5 +214,107 @@ def test_a_deadline_of_one_request_is_its_own() -> None:
         work.gate.set()
 
         assert await patient == 2
+
+    run(scenario)
+
+
+def test_one_who_waits_longer_than_his_deadline_is_told_and_the_others_are_not() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        now = asyncio.get_running_loop().time()
+        waiting = [
+            asyncio.create_task(batcher.submit(1, now + 0.03)),
+            asyncio.create_task(batcher.submit(2)),
+            asyncio.create_task(batcher.submit(3, now + 0.01)),
+            asyncio.create_task(batcher.submit(4, now + 60)),
+        ]
+        ended: dict[int, float] = {}
+        for n, task in enumerate(waiting, start=1):
+            task.add_done_callback(lambda _, n=n: ended.setdefault(n, time.monotonic()))
+        began = time.monotonic()
+        await asyncio.wait({waiting[0], waiting[2]})
+        # The one that came later and gives up earlier does so.
+        assert ended[3] < ended[1]
+        assert 0.01 <= ended[1] - began < 0.5
+        work.gate.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+
+        assert [type(result) for result in results] == [TooLate, int, TooLate, int]
+        # What was under way is done all the same, what still waited is not.
+        assert work.batches == [[1], [2, 4]]
+
+    run(scenario)
+
+
+def test_a_deadline_that_is_over_already_is_told_at_once() -> None:
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(Work(), lanes=1)
+        with pytest.raises(TooLate):
+            await batcher.submit(1, asyncio.get_running_loop().time() - 1)
+
+    run(scenario)
+
+
+def test_results_that_came_while_the_loop_was_held_up_are_in_time() -> None:
+    async def scenario() -> None:
+        async def soon(items: Sequence[int]) -> Sequence[int]:
+            await asyncio.sleep(0.01)
+            return items
+
+        batcher: Batcher[int, int] = Batcher(soon, lanes=1)
+        now = asyncio.get_running_loop().time()
+        waiting = [asyncio.create_task(batcher.submit(n, now + 0.02)) for n in range(3)]
+        await settle()
+        # Something else keeps the loop for itself: the work is done meanwhile.
+        time.sleep(0.1)
+
+        assert (await waiting[0]) == 0
+
+    run(scenario)
+
+
+def test_deadlines_that_were_met_leave_nothing_behind() -> None:
+    async def scenario() -> None:
+        work = Work()
+        work.gate.set()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        now = asyncio.get_running_loop().time()
+        for n in range(50):
+            await batcher.submit(n, now + 0.02)
+        await asyncio.sleep(0.06)
+        assert batcher._deadlines == []
+        assert batcher._timer is None
+
+    run(scenario)
+
+
+def test_more_than_can_be_done_soon_are_refused_and_the_others_served() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1, most_waiting=5)
+        waiting = [asyncio.create_task(batcher.submit(n)) for n in range(9)]
+        await settle()
+        work.gate.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+
+        # One under way and five in the queue.
+        assert results[:6] == [0, 2, 4, 6, 8, 10]
+        assert {type(result) for result in results[6:]} == {Overloaded}
+        assert await batcher.submit(21) == 42
+
+    run(scenario)
+
+
+def test_work_that_cannot_be_shared_is_done_one_by_one() -> None:
+    async def scenario() -> None:
+        work = Work()
+        batcher: Batcher[int, int] = Batcher(work, lanes=2, largest=1)
+        waiting = [asyncio.create_task(batcher.submit(n)) for n in range(5)]
+        await settle()
+        work.gate.set()
+        assert await asyncio.gather(*waiting) == [0, 2, 4, 6, 8]
+        assert work.batches == [[n] for n in range(5)]
+        assert work.most_at_once == 2
 
     run(scenario)

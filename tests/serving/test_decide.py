@@ -20,7 +20,7 @@ from foundation.counted_events import Count
 from foundation.decision import DecisionRecord, Policy, Posterior, decode_record, encode
 from foundation.money import InvalidAmount
 from foundation.offer import Offer
-from foundation.profile import NOTHING_KNOWN, LiveState, Profile, SnapshotFacts
+from foundation.profile import NOTHING_KNOWN, UNCOUNTED, LiveState, Profile, SnapshotFacts
 from foundation.uses import Held, Limits
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.offer_features import offer_feature_names
@@ -179,7 +179,8 @@ def test_every_refusal_reason_is_reached_and_is_the_only_thing_in_the_way(scorer
 
     record = decided(known, state=state, context={"store_id": "s-12"})
 
-    assert set(REFUSED) == set(get_args(Reason))
+    # Where nothing is counted there is another test.
+    assert {*REFUSED, "uncountable"} == set(get_args(Reason))
     assert record.refusals == {reason: reason for reason in REFUSED}
     assert list(record.scores) == ["allowed"]
     assert shown(record) == [["allowed"]]
@@ -188,6 +189,23 @@ def test_every_refusal_reason_is_reached_and_is_the_only_thing_in_the_way(scorer
     record = decided(knowing(scorer, mended, held=TAKEN), state=state, context={"store_id": "s-12"})
     assert record.refusals == {}
     assert set(record.scores) == set(ALLOWED)
+
+
+def test_while_uses_are_not_counted_no_offer_with_a_limit_is_shown(scorer: Scorer) -> None:
+    limited = [
+        offer("hers", customer_cap=1),
+        offer("few", limits=Limits(100, total_cap=9)),
+        offer("paid", limits=Limits(100, budget=900)),
+        offer("piled", limits=Limits(100, store_stock={"s-1": 1})),
+    ]
+    known = knowing(scorer, [offer("free"), *limited])
+
+    assert decided(known).refusals == {}
+    found = decided(known, state=UNCOUNTED)
+    assert found.refusals == {o.offer_id: "uncountable" for o in limited}
+    assert list(found.scores) == ["free"]
+    # What was put together while nothing was counted is not kept for when all is again.
+    assert decided(known).refusals == {}
 
 
 def test_an_offer_that_she_holds_a_use_of_is_shown_to_her_whatever_others_took(

@@ -1,0 +1,128 @@
+"""What was last known: catalogue and keys on disk, for a start while the database is away.
+
+They stand in once, for the first question a process cannot ask its database; after that an outage
+is told as ever, and what was read stays live. Keys are kept as the hashes that the database has.
+"""
+
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import msgspec
+import structlog
+
+from adapters.durable import sync_folder
+from adapters.postgres_journal import PostgresJournal
+from experiments.design import Experiment
+from foundation.access import KeyFacts
+from foundation.errors import StoreUnavailable
+from foundation.offer import Offer
+
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+
+Content = TypeVar("Content")
+
+
+class _Remembered(Generic[Content]):
+    """The newest good answer to one question, on disk."""
+
+    def __init__(self, path: Path, content: type[Content]) -> None:
+        self._path = path
+        self._content = content
+        self._log = structlog.get_logger("last known")
+        self._kept: Content | None = None
+        # Whether the source, or the disk in its place, has answered.
+        self.answered = False
+
+    async def ask(self, source: Callable[[], Awaitable[Content]]) -> Content:
+        """Return the source's answer, the first time what it answered in an earlier life."""
+        try:
+            found = await source()
+        except StoreUnavailable:
+            before = None if self.answered else self._before()
+            if before is None:
+                raise
+            self.answered = True
+            self._log.warning("the database is away", serving=self._path.name)
+            return before
+        self.answered = True
+        self._keep(found)
+        return found
+
+    def _before(self) -> Content | None:
+        try:
+            return msgspec.msgpack.decode(self._path.read_bytes(), type=self._content)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError) as error:
+            self._log.error("not readable", file=self._path.name, reason=str(error))
+            return None
+
+    def _keep(self, found: Content) -> None:
+        if found == self._kept:
+            return
+        told = msgspec.msgpack.encode(found)
+        draft = self._path.with_name(f"{uuid.uuid4().hex}.draft")
+        try:
+            self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            try:
+                descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(told)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(self._path)
+            finally:
+                draft.unlink(missing_ok=True)
+            sync_folder(self._path.parent)
+        except OSError as error:
+            # The service goes on; only a start without the database would miss it.
+            self._log.error("not kept", file=self._path.name, reason=str(error))
+            return
+        self._kept = found
+
+
+class _Catalogue(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    offers: list[Offer]
+    experiments: list[Experiment]
+
+
+class LastKnownCatalogue:
+    """A catalogue's source, see serving.catalogue.CatalogueSource, that is remembered."""
+
+    def __init__(self, folder: Path, source: PostgresJournal) -> None:
+        self._source = source
+        self._remembered = _Remembered(folder / "catalogue", _Catalogue)
+
+    async def version(self) -> int:
+        try:
+            return await self._source.version()
+        except StoreUnavailable:
+            if self._remembered.answered:
+                raise
+            # Asked for the whole of it next.
+            return -1
+
+    async def read(self) -> tuple[int, Sequence[Offer], Sequence[Experiment]]:
+        async def asked() -> _Catalogue:
+            return _Catalogue(*await self._source.read())
+
+        found = await self._remembered.ask(asked)
+        return found.version, found.offers, found.experiments
+
+
+class LastKnownKeys:
+    """A store of keys, see serving.keys.KeyStore, that is remembered."""
+
+    def __init__(self, folder: Path, source: PostgresJournal) -> None:
+        self._source = source
+        self._remembered = _Remembered(folder / "keys", dict[bytes, KeyFacts])
+
+    async def keys(self) -> dict[bytes, KeyFacts]:
+        return await self._remembered.ask(self._source.keys)
+
+    async def used(self, numbers: Collection[int]) -> None:
+        await self._source.used(numbers)

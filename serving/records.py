@@ -1,0 +1,91 @@
+"""Records: each answered decision in the database in time, or on this machine's disk."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+import structlog
+
+from foundation.decision import DecisionRecord
+from foundation.errors import StoreUnavailable
+from foundation.replay import Answered
+from foundation.spooled import Spooled
+from serving import metrics
+from serving.batching import Batcher
+from serving.breaker import Breaker
+from serving.errors import Overloaded
+from serving.journal import Journal
+from serving.spooling import Spooling
+
+FAILURES = 20
+
+# Where a record is when its request is answered.
+Place = Literal["database", "spool", "nowhere"]
+
+
+class Records:
+    """Keeps decisions, many in one commit."""
+
+    def __init__(self, journal: Journal, spooling: Spooling) -> None:
+        self._journal = journal
+        self._spooling = spooling
+        self._log = structlog.get_logger("serving")
+        # One commit at a time: whoever comes meanwhile shares the next.
+        self._records: Batcher[DecisionRecord, None] = Batcher(self._write, lanes=1)
+        self._answered: Batcher[Answered, str | None] = Batcher(journal.record_once, lanes=1)
+        self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("record"))
+
+    @property
+    def away(self) -> bool:
+        return self._breaker.state != "closed"
+
+    async def keep(self, record: DecisionRecord, by: float) -> Place:
+        """Keep a record; when this returns it is on disk, unless it is nowhere.
+
+        A write that is late may yet arrive: the database takes a record once.
+
+        Args:
+            by: When it has to be there, on the loop's clock.
+        """
+        if self._may_ask(by):
+            try:
+                await self._records.submit(record, by)
+            except (StoreUnavailable, Overloaded):
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
+                return "database"
+        return await self._spool(Spooled(record=record))
+
+    async def keep_once(self, answered: Answered, by: float) -> tuple[Place, str | None]:
+        """Keep a record as `keep`, unless its request was answered before.
+
+        Returns:
+            Where it is, and the answer that stands for its name; None where the name was used for
+            another request.
+        """
+        if self._may_ask(by):
+            try:
+                stands = await self._answered.submit(answered, by)
+            except (StoreUnavailable, Overloaded):
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
+                return "database", stands
+        return await self._spool(Spooled(answered=answered)), answered.answer
+
+    def _may_ask(self, by: float) -> bool:
+        return asyncio.get_running_loop().time() < by and self._breaker.allows()
+
+    async def _spool(self, entry: Spooled) -> Place:
+        try:
+            await self._spooling.keep(entry)
+        except (StoreUnavailable, Overloaded) as error:
+            self._log.error("decision not recorded", reason=str(error))
+            return "nowhere"
+        return "spool"
+
+    async def _write(self, records: Sequence[DecisionRecord]) -> Sequence[None]:
+        await self._journal.record(records)
+        metrics.BATCH.observe(len(records))
+        return [None] * len(records)

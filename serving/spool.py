@@ -1,0 +1,34 @@
+"""The spool port: what the database does not take now waits on this machine's disk."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from foundation.spooled import Rejected, Spooled
+
+
+class Spool(Protocol):
+    """Where decisions and outcomes wait for the database."""
+
+    async def keep(self, entries: Sequence[Spooled]) -> None:
+        """Keep entries; when this returns they are on disk.
+
+        Raises:
+            SpoolUnavailable: The disk does not take them; none of them counts as kept.
+        """
+        ...
+
+    async def pass_on(self, write: Callable[[Sequence[Spooled]], Awaitable[None]]) -> int:
+        """Pass on what waits here, also what a process left that ended; return how many.
+
+        What `write` took is forgotten file by file, so that after a kill some of it comes again.
+        An error of `write` leaves the rest where it is.
+        """
+        ...
+
+    async def reject(self, rejected: Sequence[Rejected]) -> None:
+        """Put aside, on disk, what cannot be told."""
+        ...
+
+    async def close(self) -> None:
+        """Give up what is held; a later call opens it again."""
+        ...

@@ -1,0 +1,101 @@
+"""Spooling: what the database does not take now is kept on disk, and passed on when it is back."""
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from foundation.errors import EventChanged
+from foundation.outcome import Outcome
+from foundation.spooled import Rejected, Spooled
+from serving import metrics
+from serving.batching import Batcher
+from serving.journal import Journal
+from serving.spool import Spool
+
+# A disk that is slower than this does not keep a caller waiting any longer.
+SPOOL_SECONDS = 1.0
+# As many outcomes are told at once, in one transaction.
+TOLD_AT_ONCE = 1000
+
+
+class Spooling:
+    """Keeps entries, many in one write to disk, and passes on what waits."""
+
+    def __init__(self, spool: Spool, journal: Journal) -> None:
+        self._spool = spool
+        self._journal = journal
+        self._log = structlog.get_logger("spool")
+        self._entries: Batcher[Spooled, None] = Batcher(self._keep, lanes=1, most_waiting=4096)
+
+    async def keep(self, entry: Spooled) -> None:
+        """Keep an entry; when this returns it is on disk.
+
+        Raises:
+            StoreUnavailable: The disk does not take it, or not in time.
+            Overloaded: Too many wait for the disk.
+        """
+        by = asyncio.get_running_loop().time() + SPOOL_SECONDS
+        await self._entries.submit(entry, by)
+        metrics.SPOOLED.labels("outcome" if entry.outcomes else "decision").inc()
+
+    async def pass_on(self) -> None:
+        """Write what waits into the database, each once; a step to be taken again and again.
+
+        Raises:
+            StoreUnavailable: The database does not answer; what it did not take goes on waiting.
+        """
+        passed = await self._spool.pass_on(self._write)
+        if passed:
+            self._log.info("passed on", entries=passed)
+
+    async def close(self) -> None:
+        await self._spool.close()
+
+    async def _keep(self, entries: Sequence[Spooled]) -> Sequence[None]:
+        await self._spool.keep(entries)
+        return [None] * len(entries)
+
+    async def _write(self, entries: Sequence[Spooled]) -> None:
+        answered = [one.answered for one in entries if one.answered is not None]
+        if answered:
+            await self._journal.record_once(answered)
+        # Also one whose name was taken meanwhile: it was answered, so it is recorded.
+        records = [one.record for one in entries if one.record is not None]
+        records += [one.record for one in answered]
+        if records:
+            await self._journal.record(records)
+        metrics.PASSED_ON.labels("decision").inc(len(records))
+        await self._tell([one for one in entries if one.outcomes])
+
+    async def _tell(self, entries: Sequence[Spooled]) -> None:
+        for entry in entries:
+            if entry.replay is not None:
+                await self._tell_one(entry)
+        told = [o for entry in entries if entry.replay is None for o in entry.outcomes]
+        for first in range(0, len(told), TOLD_AT_ONCE):
+            await self._tell_each(told[first : first + TOLD_AT_ONCE])
+        metrics.PASSED_ON.labels("outcome").inc(sum(len(one.outcomes) for one in entries))
+
+    async def _tell_one(self, entry: Spooled) -> None:
+        try:
+            if await self._journal.tell(entry.outcomes, entry.replay) is not None:
+                return
+        except EventChanged:
+            pass  # Not all of them: which, is found below.
+        await self._tell_each(entry.outcomes)
+
+    async def _tell_each(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell outcomes that were acknowledged; one that contradicts another is put aside."""
+        try:
+            await self._journal.tell(outcomes)
+            return
+        except EventChanged as error:
+            if len(outcomes) == 1:
+                await self._spool.reject([Rejected(outcomes[0], str(error))])
+                metrics.REJECTED.inc()
+                self._log.error("outcome rejected", reason=str(error))
+                return
+        half = len(outcomes) // 2
+        await self._tell_each(outcomes[:half])
+        await self._tell_each(outcomes[half:])

@@ -1,0 +1,43 @@
+"""What happened to a customer since the snapshot: known in time, or not at all."""
+
+from foundation.errors import StoreUnavailable
+from foundation.profile import UNCOUNTED, LiveState
+from serving import metrics
+from serving.batching import Batcher
+from serving.breaker import Breaker
+from serving.journal import Journal
+
+# Single requests that are late under load are no outage.
+FAILURES = 20
+
+
+class States:
+    """Reads live states, one round trip for all who wait."""
+
+    def __init__(self, journal: Journal) -> None:
+        # One read at a time: the more come meanwhile, the cheaper each one is.
+        self._reads: Batcher[str, LiveState] = Batcher(journal.live_states, lanes=1)
+        self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("live_state"))
+
+    @property
+    def away(self) -> bool:
+        return self._breaker.state != "closed"
+
+    async def of(self, customer_id: str, by: float) -> LiveState:
+        """Return a customer's live state, UNCOUNTED where it does not come in time.
+
+        Args:
+            by: When it has to be there, on the loop's clock.
+
+        Raises:
+            Overloaded: Too many wait already.
+        """
+        if not self._breaker.allows():
+            return UNCOUNTED
+        try:
+            state = await self._reads.submit(customer_id, by)
+        except StoreUnavailable:
+            self._breaker.failed()
+            return UNCOUNTED
+        self._breaker.succeeded()
+        return state

@@ -1,0 +1,425 @@
+"""Is a decision answered, and nothing lost or counted twice, whatever happens to its database?
+
+Real servers, stopped and frozen, under a service in this process; see test_kill.py for killed
+processes.
+"""
+
+import asyncio
+import json
+import resource
+import shutil
+import socket
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+import uvicorn
+
+from adapters.lmdb_profiles import POINTER
+from regulars.wiring import quiet_logs
+from serving.api import create_app
+from serving.degraded import PLACE_CAUSES, UNCOUNTED_CAUSE
+from tests.faults.shop import (
+    CUSTOMERS,
+    Shop,
+    Till,
+    event,
+    many,
+    offers_of,
+    open_shop,
+    publish,
+    within,
+)
+
+SPOOLED, UNRECORDED = PLACE_CAUSES["spool"], PLACE_CAUSES["nowhere"]
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with open_shop(tmp_path_factory.mktemp("shop")) as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop(opened: Shop, tmp_path: Path) -> Shop:
+    """The shop, with nothing spooled or remembered yet."""
+    (tmp_path / "snapshots").symlink_to(opened.folder / "snapshots")
+    return Shop(tmp_path, opened.server, opened.key)
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(story(), timeout=120))  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the kernel refuse longer files, as a full disk refuses more bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+class TestDatabase:
+    def test_that_is_stopped_leaves_decisions_without_scarce_offers_that_arrive_later(
+        self, shop: Shop
+    ) -> None:
+        async def story() -> None:
+            async with shop.till() as till:
+                before = await till.decide()
+                assert offers_of(before) == ["capped", "once", "plain"]
+                assert not {UNCOUNTED_CAUSE, SPOOLED} & set(before["causes"])
+                async with shop.stopped():
+                    answers = await many(60, lambda n: till.decide(CUSTOMERS[n % 20]))
+                    assert {tuple(offers_of(answer)) for answer in answers} == {("plain",)}
+                    for answer in answers:
+                        assert answer["degraded"]
+                        assert {UNCOUNTED_CAUSE, SPOOLED} <= set(answer["causes"])
+                    told = await till.tell(event("stopped-1"), event("stopped-2"))
+                    assert told.json() == {"accepted": 0, "repeated": 0, "spooled": 2}
+                    # A cap holds: what cannot be counted is not given.
+                    claim = {"customer_id": "c-1", "offer_id": "capped", "channel": "app"}
+                    assert (await till.post("/v1/activations", claim)).status_code == 503
+                    ready = await till.client.get("/health/ready")
+                    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+                assert await within(30, lambda: shop.has(till))
+                assert set(till.statuses) == {200}
+                # All is as it was, a breath later.
+                await asyncio.sleep(1.1)
+                assert offers_of(await till.decide()) == ["capped", "once", "plain"]
+            assert not list((shop.folder / "home/spool").iterdir())
+
+        run(story)
+
+    def test_that_hangs_keeps_nobody_waiting_and_takes_each_record_once(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till(deadline=0.25) as till:
+                await till.decide()
+                with shop.frozen():
+                    began = time.monotonic()
+                    for _ in range(12):
+                        await many(20, lambda n: till.decide(CUSTOMERS[n]))
+                    took = time.monotonic() - began
+                    told = await till.tell(event("frozen-1"))
+                    assert told.json()["spooled"] == 1
+                # At most a deadline each until the breaker opens, and next to nothing then.
+                assert took < 12 * 0.25 + 3
+                # What was under way when it froze is written twice, and there once.
+                assert await within(40, lambda: shop.has(till))
+                assert set(till.statuses) == {200}
+                assert len(set(till.decided)) == 241
+
+        run(story)
+
+    def test_that_takes_no_more_writes_is_left_alone_while_it_is_read(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as till:
+                with shop.read_only():
+                    answers = await many(30, lambda n: till.decide(CUSTOMERS[n % 20]))
+                    for answer in answers:
+                        assert offers_of(answer) == ["capped", "once", "plain"]
+                        assert SPOOLED in answer["causes"]
+                        assert UNCOUNTED_CAUSE not in answer["causes"]
+                assert await within(30, lambda: shop.has(till))
+                assert set(till.statuses) == {200}
+
+        run(story)
+
+    def test_that_is_away_at_the_start_is_answered_for_by_what_was_last_known(
+        self, shop: Shop
+    ) -> None:
+        async def story() -> None:
+            async with shop.till() as till:
+                await till.decide()
+            async with shop.stopped():
+                async with shop.till() as again:
+                    answer = await again.decide()
+                    assert offers_of(answer) == ["plain"]
+                    # A key that is younger than what was last known is not called unknown.
+                    headers = {"Authorization": "Bearer rgl_young"}
+                    young = await again.client.post("/v1/decisions", json={}, headers=headers)
+                    assert young.status_code == 503
+                # A machine that never knew a catalogue says so.
+                async with shop.till(home="new") as stranger:
+                    refused = await stranger.client.post("/v1/decisions", json={})
+                    assert refused.status_code == 503
+                    assert refused.headers["retry-after"] == "1"
+                    assert (await stranger.client.get("/health/ready")).status_code == 503
+            # What the first left behind is passed on by the next.
+            async with shop.till():
+                assert await within(30, lambda: shop.has(again))
+
+        run(story)
+
+
+@pytest.fixture
+def logs_as_served() -> Iterator[None]:
+    """Log lines go where those of a worker go: to a file on the same disk, say."""
+    quiet_logs()
+    yield
+    structlog.reset_defaults()
+
+
+class TestDisk:
+    def test_that_is_full_too_leaves_answers_that_say_they_are_not_recorded(
+        self, shop: Shop, logs_as_served: None
+    ) -> None:
+        async def story() -> None:
+            async with shop.till() as till, shop.stopped():
+                await till.decide()
+                with largest_file(100):
+                    answer = await till.decide()
+                    assert answer["decision_id"] is None
+                    assert UNRECORDED in answer["causes"]
+                    assert offers_of(answer) == ["plain"]
+                    refused = await till.tell(event("lost"))
+                    assert refused.status_code == 503
+                    assert refused.json()["code"] == "store_unavailable"
+                # There is room again.
+                assert (await till.decide())["decision_id"] is not None
+                assert set(till.statuses) == {200}
+            async with shop.till():
+                assert await within(30, lambda: shop.has(till))
+            assert len(till.decided) == 2
+            assert "lost" not in shop.kept()[1]
+
+        run(story)
+
+
+class TestRepeatedRequest:
+    def test_gets_its_answer_again_from_every_worker_and_decides_once(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as one, shop.till() as other:
+                first = await one.decide("c-2", "tap-1", explain=True)
+                assert await one.decide("c-2", "tap-1", explain=True) == first
+                assert await other.decide("c-2", "tap-1", explain=True) == first
+                at_once = await many(
+                    16, lambda n: (one, other)[n % 2].decide("c-3", "tap-2", explain=n < 99)
+                )
+                assert len({json.dumps(answer) for answer in at_once}) == 1
+                changed = await other.decide("c-2", "tap-1")
+                assert (changed["status"], changed["code"]) == (409, "idempotency_key_reused")
+                # Another key of the same body, and no key at all, are requests of their own.
+                assert len({(await one.decide("c-2", key))["decision_id"] for key in "ab"}) == 2
+                ids = {first["decision_id"], at_once[0]["decision_id"]}
+            assert {i for i in shop.kept()[0] if i in ids} == ids
+            assert shop.has(one, other)
+
+        run(story)
+
+    def test_with_outcomes_gets_its_answer_again(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as one, shop.till() as other:
+                events = [event("keyed-1"), event("keyed-2")]
+                first = await one.tell(*events, key="batch-1")
+                assert first.json() == {"accepted": 2, "repeated": 0, "spooled": 0}
+                assert (await other.tell(*events, key="batch-1")).json() == first.json()
+                assert (await other.tell(*events)).json()["repeated"] == 2
+                changed = await other.tell(event("keyed-3"), key="batch-1")
+                assert changed.status_code == 409
+                assert "keyed-3" not in shop.kept()[1]
+
+        run(story)
+
+    def test_is_one_decision_also_while_the_database_is_away(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as one, shop.till() as other:
+                async with shop.stopped():
+                    first = await one.decide("c-4", "tap-9")
+                    again = await other.decide("c-4", "tap-9")
+                    assert again["decision_id"] == first["decision_id"]
+                    assert again["placements"] == first["placements"]
+                    await one.tell(event("away-1"), key="batch-9")
+                    await other.tell(event("away-1"), key="batch-9")
+                assert await within(30, lambda: shop.has(one, other))
+                # And afterwards: the answer of the outage stands.
+                assert (await one.decide("c-4", "tap-9"))["decision_id"] == first["decision_id"]
+
+        run(story)
+
+    def test_whose_name_is_old_is_a_new_one(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as till:
+                first = await till.decide("c-5", "old")
+                await till.decide("c-5", "young")
+                shop.change("UPDATE replays SET at = now() - interval '73 hours' "
+                            "WHERE replay LIKE '%old'")  # fmt: skip
+                await till.service._forget_names()
+                names = [name.split()[-1] for (name,) in shop.rows("SELECT replay FROM replays")]
+                assert "old" not in names
+                assert "young" in names
+            async with shop.till(clock=Shifted(hours=73)) as later:
+                again = await later.decide("c-5", "old")
+                assert again["decision_id"] != first["decision_id"]
+                assert shop.has(till, later)
+
+        run(story)
+
+
+class Shifted:
+    """A clock that can be set."""
+
+    def __init__(self, hours: float = 0) -> None:
+        self.shift = timedelta(hours=hours)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.shift
+
+
+def test_a_clock_that_jumps_back_and_forth_disturbs_no_decision(shop: Shop) -> None:
+    async def story() -> None:
+        clock = Shifted()
+        async with shop.till(clock=clock) as till:
+            for hours in (0, 5, -48, 300, -1):
+                clock.shift = timedelta(hours=hours)
+                answers = await many(10, lambda n: till.decide(CUSTOMERS[n]))
+                for answer in answers:
+                    assert not {UNCOUNTED_CAUSE, SPOOLED} & set(answer["causes"])
+            assert set(till.statuses) == {200}
+            assert len(set(till.decided)) == 50
+            assert shop.has(till)
+
+    run(story)
+
+
+def test_outcomes_told_twice_and_out_of_order_count_once_also_through_an_outage(
+    shop: Shop,
+) -> None:
+    async def story() -> None:
+        redeem = event("order-redeem", "redeem", offer_id="once", customer_id="c-7")
+        view = event("order-view", customer_id="c-7")
+        async with shop.till() as one, shop.till() as other:
+            async with shop.stopped():
+                # The use before the look, each from two tills, and one of them twice.
+                for till in (one, other, one):
+                    await till.tell(redeem)
+                    await till.tell(view)
+                # A contradiction that nobody can see now.
+                await one.tell(event("order-odd", customer_id="c-7"))
+                await other.tell(event("order-odd", "dismiss", customer_id="c-7"))
+            assert await within(30, lambda: shop.has(one, other))
+            assert await within(30, lambda: not list(shop.folder.glob("home/spool/*.spool")))
+            used = shop.rows("SELECT count(*) FROM uses WHERE customer_id = 'c-7'")
+            assert used == [(1,)]
+            assert "once" not in offers_of(await one.decide("c-7"))
+            assert len(shop.rows("SELECT FROM outcomes WHERE event_id = 'order-odd'")) == 1
+        [line] = (shop.folder / "home/spool/rejected.jsonl").read_text().splitlines()
+        rejected = json.loads(line)
+        assert rejected["outcome"]["event_id"] == "order-odd"
+        assert "told before with other content" in rejected["reason"]
+
+    run(story)
+
+
+def test_more_than_can_be_answered_soon_is_told_to_come_again(shop: Shop) -> None:
+    async def story() -> None:
+        async with shop.till(deadline=1.0) as till:
+            with shop.frozen():
+                await many(1500, lambda n: till.decide(CUSTOMERS[n % 20]))
+            assert set(till.statuses) == {200, 429}
+            assert till.statuses.count(429) >= 1500 - 2 * 512 - 256
+            assert await within(60, lambda: shop.has(till))
+
+    run(story)
+
+
+def test_a_decision_replays_from_its_record(shop: Shop) -> None:
+    async def story() -> None:
+        async with shop.till() as till:
+            first = await till.decide("c-6")
+            response = await till.post(f"/v1/decisions/{first['decision_id']}/replay", {})
+            assert response.status_code == 200
+            again = response.json()
+            assert again["same"]
+            shown = [[o["offer_id"] for o in p["offers"]] for p in first["placements"]]
+            assert [[o["offer_id"] for o in p["offers"]] for p in again["placements"]] == shown
+            assert again["versions"] == first["versions"]
+            for unknown in ("nothing", "%00"):
+                missing = await till.post(f"/v1/decisions/{unknown}/replay", {})
+                assert missing.status_code == 404
+                assert missing.json()["code"] == "unknown_decision"
+
+    run(story)
+
+
+def test_slow_clients_keep_nobody_else_waiting(shop: Shop) -> None:
+    async def story() -> None:
+        async with shop.till() as till, listening(till) as port:
+            body = json.dumps(
+                {"customer_id": "c-1", "channel": "app", "placements": [{"name": "checkout"}]}
+            ).encode()
+            head = (
+                f"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {shop.key}\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            ).encode()
+            slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(200)]
+            for _, writer in slow:
+                writer.write(head + body[:5])
+                await writer.drain()
+            began = time.monotonic()
+            await many(40, lambda n: till.decide(CUSTOMERS[n % 20]))
+            assert time.monotonic() - began < 5
+            assert set(till.statuses) == {200}
+            # Half of them leave, the others come to their end and are answered.
+            for _, writer in slow[::2]:
+                writer.close()
+            for _, writer in slow[1::2]:
+                writer.write(body[5:])
+            for reader, writer in slow[1::2]:
+                answer = await asyncio.wait_for(reader.read(), 20)
+                assert answer.startswith(b"HTTP/1.1 200"), answer
+                writer.close()
+
+    run(story)
+
+
+@asynccontextmanager
+async def listening(till: Till) -> AsyncGenerator[int]:
+    """A till's service on a port of its own."""
+    app = create_app(till.service)
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        config = uvicorn.Config(app, lifespan="off", log_level="warning", access_log=False)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve([listener]))
+        yield int(listener.getsockname()[1])
+        server.should_exit = True
+        await serving
+
+
+def test_a_snapshot_that_is_half_written_does_not_come_in(shop: Shop) -> None:
+    async def story() -> None:
+        # A folder of its own, which others do not read, and one that nobody does.
+        snapshots, beside = shop.folder / "snapshots", shop.folder / "beside"
+        whole = snapshots.resolve()
+        snapshots.unlink()
+        for folder in (snapshots, beside):
+            shutil.copytree(whole, folder)
+        async with shop.till() as till:
+            live = (await till.decide())["versions"]["snapshot"]
+            facts = publish(beside, "newer")
+            # Cut while it was copied from another machine, say.
+            data = beside / facts.version / "data.mdb"
+            with data.open("r+b") as file:
+                file.truncate(data.stat().st_size // 2)
+            (beside / facts.version).rename(snapshots / facts.version)
+            (beside / POINTER).rename(snapshots / POINTER)
+            await asyncio.sleep(1.2)
+            answer = await till.decide("c-1")
+            assert answer["versions"]["snapshot"] == live
+            again = publish(snapshots, "newest")
+
+            async def newest_is_live() -> bool:
+                return (await till.decide())["versions"]["snapshot"] == again.version
+
+            async with asyncio.timeout(20):
+                while not await newest_is_live():
+                    await asyncio.sleep(0.1)
+            assert set(till.statuses) == {200}
+
+    run(story)
