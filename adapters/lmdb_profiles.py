@@ -6,65 +6,37 @@ atomically, names it. Readers see the old one or the new one, whole.
 
 import fcntl
 import hashlib
+import math
 import os
 import re
 import shutil
 import threading
 import uuid
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 import lmdb
 import msgspec
-import numpy as np
 
 from adapters.durable import sync_folder
+from adapters.stored_profile import decode_facts, decode_profile, encode_facts, encode_profile
 from foundation.errors import RegularsError
 from foundation.profile import Explanation, Profile, SnapshotFacts
 from foundation.rules import AttributeKind
-from recommender.next_products import Known, NextProducts
+from recommender.next_products import Known, NextProducts, groups_to_ask
 
 POINTER = "CURRENT"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FACTS = b"\x00facts"
 PRODUCT, GROUP = b"\x00product", b"\x00group"
 LARGEST_KEY = 511
 # What is no customer's id begins with 0.
 _FIRST_ID = b"\x01"
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d\.(\d+)")
-
-
-class _Stored(msgspec.Struct, array_like=True):
-    household_id: str | None
-    time_zone: str | None
-    segments: dict[str, str]
-    vector: bytes
-    redemptions: dict[str, int] = {}
-    attributes: dict[str, bool | float | str] = {}
-    # By name, microseconds since 1970: in MessagePack a time and a text cannot share a place.
-    instants: dict[str, int] = {}
-    counts: dict[str, int] = {}
-    affinity: bytes = b""
-    reasons: bytes = b""
-    remaining_value: float | None = None
-
-
-class _Facts(msgspec.Struct):
-    version: str
-    as_of: datetime
-    names: list[str]
-    feature_hash: str
-    customers: int
-    living: list[str] = []
-    attributes: dict[str, list[AttributeKind]] = {}
-    counts: list[str] = []
-    offers: list[str] = []
-    explanation: Explanation | None = None
 
 
 def publish_snapshot(
@@ -97,23 +69,22 @@ def publish_snapshot(
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         before, version = _current(folder), _next_version(folder, as_of)
-        kinds = {name: sorted(found) for name, found in (attributes or {}).items()}
-        facts = _Facts(
+        facts = SnapshotFacts(
             version,
             as_of,
-            list(names),
+            names,
             feature_hash,
             0,
-            list(living),
-            kinds,
-            list(counts),
-            list(offers),
+            tuple(living),
+            {name: sorted(found) for name, found in (attributes or {}).items()},
+            tuple(counts),
+            tuple(offers),
             explanation,
         )
         draft = folder / f"draft-{uuid.uuid4().hex}"
         draft.mkdir()
         try:
-            _fill(draft, profiles, facts, next_products or NextProducts())
+            facts = _fill(draft, profiles, facts, next_products or NextProducts())
             draft.rename(folder / version)
             sync_folder(folder)
         except BaseException:
@@ -122,7 +93,7 @@ def publish_snapshot(
         _point(folder, version)
         # Workers may still open the one before; older ones go.
         _sweep(folder, {version, before})
-    return _public(facts)
+    return facts
 
 
 def drop_old_snapshots(folder: Path) -> None:
@@ -149,7 +120,6 @@ class LmdbProfiles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._live: _Live | None = None
-        self.refresh()
 
     def facts(self) -> SnapshotFacts | None:
         return None if self._live is None else self._live.facts
@@ -160,7 +130,7 @@ class LmdbProfiles:
             return None
         with live.environment.begin(buffers=True) as read:
             found = read.get(_key(customer_id))
-            return None if found is None else self._profile(customer_id, found, live)
+            return None if found is None else decode_profile(customer_id, found, live.facts)
 
     def sample(self, size: int) -> list[Profile]:
         live = self._live
@@ -168,42 +138,37 @@ class LmdbProfiles:
             return []
         with live.environment.begin(buffers=True) as read, read.cursor() as cursor:
             return [
-                self._profile(bytes(key).decode(), read.get(key), live)
+                decode_profile(bytes(key).decode(), read.get(key), live.facts)
                 for key in _spread(cursor, min(size, live.facts.customers))
             ]
 
-    def _profile(self, customer_id: str, found: Any, live: "_Live") -> Profile:
-        # Decoding copies: the buffer is the file's own, and gone after the transaction.
-        stored = msgspec.msgpack.decode(found, type=_Stored)
-        return Profile(
-            customer_id=customer_id,
-            household_id=stored.household_id,
-            time_zone=stored.time_zone,
-            vector=np.frombuffer(stored.vector, dtype=np.float64),
-            segments=stored.segments,
-            redemptions=stored.redemptions,
-            attributes=stored.attributes
-            | {name: EPOCH + timedelta(microseconds=at) for name, at in stored.instants.items()},
-            counts=stored.counts,
-            affinity=_table(stored.affinity, np.float32, len(live.facts.offers)),
-            reasons=_table(stored.reasons, np.uint8, len(live.facts.offers)),
-            remaining_value=stored.remaining_value,
-        )
+    async def fetch(
+        self,
+        customer_id: str,
+        by: float = math.inf,  # noqa: ARG002
+    ) -> Profile | None:
+        # The file is mapped into memory: no thread and no loop could be quicker.
+        return self.get(customer_id)
 
-    def product(self, product_id: str) -> Known | None:
-        return self._known(PRODUCT, product_id)
+    async def fetch_with_basket(
+        self,
+        customer_id: str,
+        basket: Collection[str],
+        by: float = math.inf,  # noqa: ARG002
+    ) -> tuple[Profile | None, NextProducts]:
+        return self.get(customer_id), self._goods(basket)
 
-    def group(self, name: str) -> Known | None:
-        return self._known(GROUP, name)
+    async def next_products(self, basket: Collection[str]) -> NextProducts:
+        return self._goods(basket)
 
-    def _known(self, kind: bytes, name: str) -> Known | None:
+    def _goods(self, basket: Collection[str]) -> NextProducts:
         if self._live is None:
-            return None
+            return NextProducts()
         with self._live.environment.begin(buffers=True) as read:
-            found = read.get(_named(kind, name))
-            return None if found is None else msgspec.msgpack.decode(found, type=Known)
+            products = _known(read, PRODUCT, basket)
+            return NextProducts(products, _known(read, GROUP, groups_to_ask(products)))
 
-    def refresh(self) -> bool:
+    def newer(self) -> Callable[[], None] | None:
         """See serving.profiles.ProfileStore.
 
         Raises:
@@ -212,15 +177,27 @@ class LmdbProfiles:
         while True:
             version = _current(self._folder)
             if version is None or (self._live is not None and self._live.version == version):
-                return False
+                return None
             try:
-                # The old environment stays open while a request reads it, and is closed with it.
-                self._live = _Live.open(self._folder, version)
-                return True
+                return partial(self._move, _Live.open(self._folder, version))
             except RegularsError:
                 # Swept away by newer publications between the look and the opening: look again.
                 if _current(self._folder) == version:
                     raise
+
+    def _move(self, live: "_Live") -> None:
+        # The old environment stays open while a request reads it, and is closed with it.
+        self._live = live
+
+    async def close(self) -> None:
+        """See serving.profiles.ProfileStore: the file stays mapped."""
+
+
+def _known(read: lmdb.Transaction, kind: bytes, names: Iterable[str]) -> dict[str, Known]:
+    found = ((name, read.get(_named(kind, name))) for name in names)
+    return {
+        name: msgspec.msgpack.decode(said, type=Known) for name, said in found if said is not None
+    }
 
 
 @dataclass(frozen=True)
@@ -234,28 +211,13 @@ class _Live:
         try:
             environment = _shared(folder / version)
             with environment.begin() as read:
-                facts = msgspec.msgpack.decode(read.get(FACTS) or b"", type=_Facts)
+                facts = decode_facts(read.get(FACTS) or b"")
         except (lmdb.Error, msgspec.MsgspecError, OSError, ValueError) as error:
             raise RegularsError(
                 f"snapshot {version!r} in {folder} is not whole ({error}); publish it again with "
                 "'regulars segment'"
             ) from error
-        return _Live(version, environment, _public(facts))
-
-
-def _public(facts: _Facts) -> SnapshotFacts:
-    return SnapshotFacts(
-        facts.version,
-        facts.as_of,
-        tuple(facts.names),
-        facts.feature_hash,
-        facts.customers,
-        tuple(facts.living),
-        facts.attributes,
-        tuple(facts.counts),
-        tuple(facts.offers),
-        facts.explanation,
-    )
+        return _Live(version, environment, facts)
 
 
 def _open(folder: Path, *, writing: bool) -> lmdb.Environment:
@@ -332,73 +294,34 @@ def _named(kind: bytes, name: str) -> bytes:
 
 
 def _fill(
-    folder: Path, profiles: Iterable[Profile], facts: _Facts, next_products: NextProducts
-) -> None:
-    """Write a snapshot's file, and count its customers into the facts."""
+    folder: Path, profiles: Iterable[Profile], facts: SnapshotFacts, next_products: NextProducts
+) -> SnapshotFacts:
+    """Write a snapshot's file; return its facts with the number of its customers."""
+    customers = 0
     with _open(folder, writing=True) as environment:
         with environment.begin(write=True) as write:
             for profile in profiles:
-                key, value = _key(profile.customer_id), _stored(profile, facts)
+                key, value = _key(profile.customer_id), encode_profile(profile, facts)
                 if not write.put(key, value, overwrite=False):
                     raise RegularsError(
                         f"customer {profile.customer_id!r} comes twice; a snapshot has her once"
                     )
-                facts.customers += 1
+                customers += 1
             for kind, known in (
                 (PRODUCT, next_products.products),
                 (GROUP, next_products.groups),
             ):
                 for name, said in known.items():
                     write.put(_named(kind, name), msgspec.msgpack.encode(said))
-            write.put(FACTS, msgspec.msgpack.encode(facts))
+            facts = replace(facts, customers=customers)
+            write.put(FACTS, encode_facts(facts))
         whole = _bytes(environment)
     with (folder / "data.mdb").open("r+b") as data:
         # Pages that were taken and given back at the end are counted, but not always written.
         data.truncate(max(whole, os.fstat(data.fileno()).st_size))
         os.fsync(data.fileno())
     sync_folder(folder)
-
-
-def _stored(profile: Profile, facts: _Facts) -> bytes:
-    if profile.vector.shape != (len(facts.names),):
-        raise RegularsError(
-            f"customer {profile.customer_id!r} has a vector of shape {profile.vector.shape}, the "
-            f"snapshot names {len(facts.names)} features; give one value for each"
-        )
-    for name, table in (("affinities to", profile.affinity), ("reasons for", profile.reasons)):
-        if len(table) not in (0, len(facts.offers)):
-            raise RegularsError(
-                f"customer {profile.customer_id!r} has {name} {len(table)} offers, the snapshot "
-                f"names {len(facts.offers)}; give one row for each, or none"
-            )
-    vector = np.ascontiguousarray(profile.vector, dtype=np.float64).tobytes()
-    attributes, instants = dict[str, bool | float | str](), dict[str, int]()
-    for name, value in profile.attributes.items():
-        if isinstance(value, datetime):
-            instants[name] = (value - EPOCH) // timedelta(microseconds=1)
-        else:
-            attributes[name] = value
-    return msgspec.msgpack.encode(
-        _Stored(
-            profile.household_id,
-            profile.time_zone,
-            profile.segments,
-            vector,
-            profile.redemptions,
-            attributes,
-            instants,
-            profile.counts,
-            np.ascontiguousarray(profile.affinity, dtype=np.float32).tobytes(),
-            np.ascontiguousarray(profile.reasons, dtype=np.uint8).tobytes(),
-            profile.remaining_value,
-        )
-    )
-
-
-def _table(stored: bytes, of: type[np.generic], offers: int) -> np.ndarray:
-    """Return what is stored of each offer, a row an offer; without rows where nothing is."""
-    values = np.frombuffer(stored, dtype=of)
-    return values.reshape(offers, -1) if len(values) else values.reshape(0, 0)
+    return facts
 
 
 @contextmanager

@@ -41,13 +41,20 @@ class Traces:
 
 
 def traces_of(
-    customer_id: str, url: str, lake: Path, snapshots: Path, home: Path, database: Path
+    customer_id: str,
+    url: str,
+    lake: Path,
+    snapshots: Path,
+    home: Path,
+    database: Path,
+    redis_url: str | None = None,
 ) -> Traces:
     """Search the database's tables, the lake with all its commits, snapshots and every other file.
 
     Args:
         home: Searched with everything in it: models, spool, locks, whatever is there.
         database: Folder of the embedded server, which is asked and not read.
+        redis_url: Where several nodes share the snapshot.
     """
     told = Traces()
     _search_database(told, customer_id, url)
@@ -55,6 +62,12 @@ def traces_of(
     versions, holding = snapshots_with(snapshots, customer_id)
     told.searched.append(f"snapshots: {', '.join(versions) or 'none'}")
     told.found.extend(f"snapshot {version}" for version in holding)
+    if redis_url is not None:
+        from adapters.redis_profiles import snapshots_with as shared_with
+
+        versions, holding = shared_with(redis_url, customer_id)
+        told.searched.append(f"snapshots in Redis: {', '.join(versions) or 'none'}")
+        told.found.extend(f"snapshot {version} in Redis" for version in holding)
     files = list(_files(home, (lake, snapshots, database)))
     told.searched.append(f"other files in {home}: {len(files):,}")
     for path in files:

@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None, description="PostgreSQL to use; without it one is started in the home folder."
     )
+    redis_url: str | None = Field(
+        default=None,
+        description="Redis that keeps the customer snapshot for several nodes; without it a file "
+        "in the home folder does.",
+    )
     mlflow_tracking_uri: str | None = Field(
         default=None, description="MLflow to use; without it a SQLite file in the home folder."
     )

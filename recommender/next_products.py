@@ -10,7 +10,7 @@ of others.
 
 import heapq
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -79,6 +79,12 @@ class NextProducts:
             {name: known(one) for name, one in self.products.items()},
             {name: known(one) for name, one in self.groups.items()},
         )
+
+
+def groups_to_ask(products: Mapping[str, Known]) -> set[str]:
+    """Return the groups that speak for those of these products that have nothing to say."""
+    silent = (known for known in products.values() if not known.complements)
+    return {known.group for known in silent if known.group is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from regulars.jobs.runs import all_runs
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
 from serving.console.desk import Change, Group, Holdings, Segments, Trial
-from serving.profiles import ProfileStore
+from serving.profiles import ProfileStore, refresh
 
 SPEND_DAYS = 365
 NO_EXPERIMENT = "there is no experiment yet; start one with 'regulars experiment start FILE'"
@@ -157,7 +157,7 @@ class HouseDesk:
         lake = self._open_lake()
         decisions = lake.table("decisions")
         ingested = lake.fetch(decisions.aggregate(n=decisions.count()))["n"][0].as_py()
-        self._profiles.refresh()
+        refresh(self._profiles)
         return Holdings(
             snapshot=self._profiles.facts(),
             lake_version=lake.version,

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 import structlog
 from fastapi import FastAPI
 from structlog.tracebacks import ExceptionDictTransformer
+from structlog.typing import Processor
 
+from adapters import lmdb_profiles
 from adapters.file_spool import FileSpool
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
-from adapters.lmdb_profiles import LmdbProfiles, drop_old_snapshots, publish_snapshot
 from adapters.policy_file import read_policy
 from adapters.postgres_contacts import PostgresContacts
 from adapters.postgres_customers import PostgresCustomers
@@ -31,8 +32,11 @@ from foundation.settings import Settings, load_settings
 from regulars.contacts import contact_policy, contacts_of
 from regulars.log_lines import LogLines
 from serving.api import create_app
+from serving.batching import Batcher
 from serving.catalogue import Catalogue
+from serving.decision_log import with_decision
 from serving.parts import LiveModel, LiveUplift, Parts
+from serving.profiles import ProfileStore, refresh
 from serving.rates import Rates
 from serving.service import DecisionService
 
@@ -51,12 +55,15 @@ if TYPE_CHECKING:
     from regulars.jobs.forget import Erasures
     from segmentation.registry import ChurnRegistry
     from segmentation.value_registry import ValueRegistry
+    from serving.tracing import Traces
 
 
 Loaded = TypeVar("Loaded")
 # Names the file in which the workers of one machine count together how often keys ask.
 RATES = "REGULARS_RATES_FILE"
 ANSWERS_AT_ONCE = 5_000
+
+TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 class House:
@@ -125,11 +132,29 @@ class House:
 
     @cached_property
     def publish_snapshot(self) -> "partial[SnapshotFacts]":
-        return partial(publish_snapshot, self.settings.snapshot_folder)
+        if self.settings.redis_url is None:
+            return partial(lmdb_profiles.publish_snapshot, self.settings.snapshot_folder)
+        from adapters import redis_profiles
 
-    def profiles(self) -> LmdbProfiles:
-        """Return the published snapshot, open for reading."""
-        return LmdbProfiles(self.settings.snapshot_folder)
+        return partial(redis_profiles.publish_snapshot, self.settings.redis_url)
+
+    def profiles(self) -> ProfileStore:
+        """Return the published snapshot, open for reading.
+
+        Raises:
+            RegularsError: It cannot be read.
+        """
+        store = self._profile_store()
+        refresh(store)
+        return store
+
+    def _profile_store(self) -> ProfileStore:
+        """Return where snapshots are published; it is opened by who keeps up with newer ones."""
+        if self.settings.redis_url is None:
+            return lmdb_profiles.LmdbProfiles(self.settings.snapshot_folder)
+        from adapters.redis_profiles import RedisProfiles
+
+        return RedisProfiles(self.settings.redis_url, lambda read: Batcher(read, lanes=1).submit)
 
     @contextmanager
     def database(self) -> Generator[str]:
@@ -182,13 +207,14 @@ class House:
                 spool=FileSpool(self.settings.spool_folder),
                 deadline_seconds=self.settings.deadline_ms / 1000,
                 keys=LastKnownKeys(remembered, journal),
-                profiles=self.profiles(),
+                profiles=self._profile_store(),
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),
                 shadows=self._one_by_one(self._shadows),
                 policy=self.policy(),
                 time_zone=self.settings.time_zone,
                 contacts=contacts_of(self.settings),
+                traces=traces(),
                 rates=rates or Rates(),
             )
         )
@@ -229,8 +255,16 @@ class House:
         return Erasures(
             lambda: self.about_customers(url, pending),
             lambda ids: self.about_customers(url, lambda known: known.forgotten(ids)),
-            partial(drop_old_snapshots, self.settings.snapshot_folder),
+            self._drop_old_snapshots,
         )
+
+    def _drop_old_snapshots(self) -> None:
+        # Whichever store serves now, the other one may have served before.
+        lmdb_profiles.drop_old_snapshots(self.settings.snapshot_folder)
+        if self.settings.redis_url is not None:
+            from adapters import redis_profiles
+
+            redis_profiles.drop_old_snapshots(self.settings.redis_url)
 
     def lake_rows(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
         """Return the lake's rows about a customer, by table."""
@@ -292,7 +326,7 @@ class House:
             self.open_lake,
             # MLflow is slow to open: only once somebody looks.
             lambda: self.cards,
-            self.profiles(),
+            self._profile_store(),
             admin,
         )
 
@@ -366,10 +400,26 @@ def api() -> FastAPI:
     return create_app(House(settings).service(settings.database_url, rates))
 
 
+def traces() -> "Traces | None":
+    """Return what traces requests, where OpenTelemetry's own variable says to whom."""
+    if not os.environ.get(TRACES_TO):
+        return None
+    from adapters.otlp_traces import open_traces
+    from serving.tracing import Traces
+
+    return Traces(open_traces())
+
+
 def quiet_logs() -> None:
     """Write structured logs, one JSON object a line, to standard error."""
+    beside: list[Processor] = [with_decision]
+    if os.environ.get(TRACES_TO):
+        from serving.tracing import with_trace
+
+        beside.append(with_trace)
     structlog.configure(
         processors=[
+            *beside,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             # Without local variables: among them are keys, bodies and customers.

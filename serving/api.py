@@ -40,7 +40,12 @@ def create_app(service: DecisionService) -> FastAPI:
         redoc_url=None,
     )
     add_problems(app)
-    app.add_middleware(Watched, direct=add_decisions(app, service))
+    direct = add_decisions(app, service)
+    app.add_middleware(Watched, direct=direct)
+    if service.traces is not None:
+        from serving.tracing import Traced
+
+        app.add_middleware(Traced, traces=service.traces, direct=direct)
     add_uses(app, service)
     add_customers(app, service)
     add_health(app, service)

@@ -1,29 +1,54 @@
 """The basket at the till: what only a request knows of a customer and offers."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
 
 from foundation.profile import Profile
 from recommender.affinity import BASKET, NAMES
-from recommender.next_products import basket_affinities
+from recommender.next_products import NextProducts, basket_affinities
+from serving.messages import DecisionRequest
 from serving.profiles import ProfileStore
 
 
-def with_basket(profile: Profile, basket: Iterable[str], snapshot: ProfileStore) -> Profile:
+async def profile_for(
+    request: DecisionRequest, snapshot: ProfileStore, by: float
+) -> Profile | None:
+    """Return what is known of a customer and of her basket; None of whom nothing is known.
+
+    Args:
+        by: When it has to be there, on the loop's clock.
+
+    Raises:
+        StoreUnavailable: The profile store does not answer in time.
+    """
+    if request.context.basket is None:
+        return await snapshot.fetch(request.customer_id, by)
+    basket = [line.product_id for line in request.context.basket]
+    # Before the wait below, after which another snapshot may be live.
+    facts = snapshot.facts()
+    profile, goods = await snapshot.fetch_with_basket(request.customer_id, basket, by)
+    if profile is None or facts is None:
+        return None
+    return with_basket(profile, basket, goods, len(facts.offers))
+
+
+def with_basket(
+    profile: Profile, basket: Collection[str], goods: NextProducts, offers: int
+) -> Profile:
     """Return a profile whose affinities know how well each offer goes with a basket.
 
     Args:
         basket: Products in it.
-        snapshot: The one that the profile is of.
+        goods: What goes with them.
+        offers: How many the profile's snapshot has.
     """
-    facts = snapshot.facts()
-    shape = (0 if facts is None else len(facts.offers), len(NAMES))
+    shape = (offers, len(NAMES))
     known = len(profile.affinity) > 0
     near = profile.affinity.copy() if known else np.full(shape, np.nan, dtype=np.float32)
     # A snapshot of before baskets were known has a column less: no model of today scores with it.
     if near.shape != shape:
         return profile
-    near[:, BASKET] = basket_affinities(basket, shape[0], snapshot.product, snapshot.group)
+    near[:, BASKET] = basket_affinities(basket, offers, goods.products.get, goods.groups.get)
     return replace(profile, affinity=near)

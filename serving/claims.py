@@ -47,9 +47,9 @@ class Claims:
 
         Raises:
             KeyReused: The name belongs to another request.
-            StoreUnavailable: The database does not answer; nothing was kept.
+            StoreUnavailable: The database or the profile store does not answer; nothing was kept.
         """
-        claim = self._claim(asked, replay, redeem=False)
+        claim = await self._claim(asked, replay, redeem=False)
         granted = await self._granted(claim)
         return ActivationAnswer(granted.use_id, granted.expires_at, granted.refused)
 
@@ -59,7 +59,7 @@ class Claims:
         Raises:
             As `activate`.
         """
-        claim = self._claim(asked, replay, redeem=True)
+        claim = await self._claim(asked, replay, redeem=True)
         claim = msgspec.structs.replace(
             claim, activation_id=asked.activation_id, order_id=asked.order_id
         )
@@ -69,20 +69,22 @@ class Claims:
     async def cancel(self, activation_id: str) -> Ended:
         """Give a reservation back before its time."""
         ended = await self._parts.uses.cancel(activation_id)
+        _count("activation", ended)
         await self._live.read_uses()
         return ended
 
     async def reverse(self, redemption_id: str) -> Ended:
         """Give a use back after a return: cap, stock and budget have it again."""
         ended = await self._parts.uses.reverse(redemption_id, f"{redemption_id}-reverse")
+        _count("redemption", ended)
         await self._live.read_uses()
         return ended
 
-    def _claim(
+    async def _claim(
         self, asked: ActivationRequest | RedemptionRequest, replay: str | None, *, redeem: bool
     ) -> Claim:
         known = self._live.required()
-        profile = self._parts.profiles.get(asked.customer_id)
+        profile = await self._parts.profiles.fetch(asked.customer_id)
         offer = known.catalogue.by_id.get(asked.offer_id)
         if offer is None:
             reason = "unknown_offer"
@@ -120,4 +122,11 @@ class Claims:
         self._breaker.succeeded()
         if claimed is None:
             raise KeyReused
+        kind = "redemption" if claim.redeem else "activation"
+        metrics.USES.labels(kind, claimed.refused or "granted").inc()
         return claimed
+
+
+def _count(kind: str, ended: Ended) -> None:
+    if ended.changed and ended.state is not None:
+        metrics.USES.labels(kind, ended.state).inc()

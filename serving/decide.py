@@ -47,6 +47,7 @@ from serving.reach import unreachable, zone_of
 from serving.reasons import Reasons
 from serving.scoring import Scorer
 from serving.slates import drawn_slates
+from serving.steps import Lap, unwatched
 from serving.uplift_scoring import UpliftScorer
 
 
@@ -93,6 +94,7 @@ def decide(
     decision_id: str,
     at: datetime,
     seed: int,
+    lap: Lap = unwatched,
 ) -> DecisionRecord:
     """Decide which offers to show.
 
@@ -101,6 +103,7 @@ def decide(
         state: What happened to her since.
         known: Catalogue, model and policy that are live.
         seed: Chance of this decision; the same seed decides the same.
+        lap: Told at the end of each step.
     """
     facts = Facts({}, {}) if profile is None else profile.facts(known.feature_names)
     assignments, variants = assign(
@@ -117,6 +120,7 @@ def decide(
         lineup = known.lineups.of(request, profile, facts, state, assigned, known.held, at)
     else:
         lineup = Lineup((), (), dict.fromkeys(known.catalogue.by_id, barred))
+    lap("eligibility")
     context = _context(request)
     causes = list(known.causes)
     # A lever weighs money; a response's score stays a probability.
@@ -136,7 +140,9 @@ def decide(
     drawn_by = Policy("popular") if fallback else policy
     scores = dict(lineup.popularity) if own is None else own
     near = None if profile is None else _affinities(profile, lineup, known)
+    lap("score")
     slates = _slates(request, drawn_by, lineup, scores, near, fallback, known, Random(seed))  # noqa: S311
+    lap("slate")
     told = None if profile is None else b"" if near is None else near.astype("<f4").tobytes()
     return DecisionRecord(
         decision_id=decision_id,

@@ -11,10 +11,20 @@ from serving.records import Place
 
 AWAY_CAUSE = "the database does not answer; decisions wait for it on disk, without scarce offers"
 UNCOUNTED_CAUSE = "the database did not say in time what she has used; scarce offers are left out"
+UNREAD_CAUSE = "the profile store does not answer; scarce offers are left out"
 PLACE_CAUSES: dict[Place, str] = {
     "spool": "the database did not take the record in time; it waits for it on disk",
     "nowhere": "neither the database nor the disk took the record; this decision is not recorded",
 }
+
+
+def without_profile(record: DecisionRecord) -> DecisionRecord:
+    """Return the record of a decision for a customer whose profile could not be read.
+
+    Nothing is learned from it: she was decided for as a stranger, and may be none.
+    """
+    causes = [*record.causes, UNREAD_CAUSE]
+    return msgspec.structs.replace(record, causes=causes, propensity_valid=False)
 
 
 def kept_elsewhere(answer: DecisionAnswer, place: Place) -> DecisionAnswer:
@@ -36,6 +46,7 @@ def count_degraded(
         if missing:
             metrics.DEGRADED.labels("knowledge" if known.causes else "model").inc()
         if not state.counted:
-            metrics.DEGRADED.labels("live_state").inc()
+            unread = UNREAD_CAUSE in record.causes
+            metrics.DEGRADED.labels("profile" if unread else "live_state").inc()
     if place != "database":
         metrics.DEGRADED.labels("spooled" if place == "spool" else "not_recorded").inc()

@@ -1,7 +1,10 @@
 """Forgotten: customers whom the snapshot may still hold, and nobody is to see any more."""
 
+import math
+from collections.abc import Callable, Collection
+
 from foundation.profile import Profile, SnapshotFacts
-from recommender.next_products import Known
+from recommender.next_products import NextProducts
 from serving.profiles import ProfileStore
 
 
@@ -18,15 +21,27 @@ class WithoutForgotten:
     def get(self, customer_id: str) -> Profile | None:
         return None if customer_id in self.forgotten else self._profiles.get(customer_id)
 
+    async def fetch(self, customer_id: str, by: float = math.inf) -> Profile | None:
+        if customer_id in self.forgotten:
+            return None
+        return await self._profiles.fetch(customer_id, by)
+
+    async def fetch_with_basket(
+        self, customer_id: str, basket: Collection[str], by: float = math.inf
+    ) -> tuple[Profile | None, NextProducts]:
+        if customer_id in self.forgotten:
+            return None, NextProducts()
+        return await self._profiles.fetch_with_basket(customer_id, basket, by)
+
     def sample(self, size: int) -> list[Profile]:
         found = self._profiles.sample(size)
         return [one for one in found if one.customer_id not in self.forgotten]
 
-    def product(self, product_id: str) -> Known | None:
-        return self._profiles.product(product_id)
+    async def next_products(self, basket: Collection[str]) -> NextProducts:
+        return await self._profiles.next_products(basket)
 
-    def group(self, name: str) -> Known | None:
-        return self._profiles.group(name)
+    def newer(self) -> Callable[[], None] | None:
+        return self._profiles.newer()
 
-    def refresh(self) -> bool:
-        return self._profiles.refresh()
+    async def close(self) -> None:
+        await self._profiles.close()

@@ -26,6 +26,7 @@ from serving.uplift_scoring import UpliftScorer
 # A champion that could not be loaded is tried again after this long.
 MODEL_SECONDS = 10.0
 LOADING = "the champion model is still being loaded"
+NO_SNAPSHOT = "no customer snapshot is published; run 'regulars segment'"
 CHECKING = "the {} is checked as soon as a snapshot and the catalogue are there"
 
 Live = TypeVar("Live", bound=LiveModel | LiveUplift)
@@ -62,6 +63,9 @@ class LiveKnowledge:
         self._shadow_of: tuple[object, ...] = ()
         self._shadow_again = math.inf
         self._made_of: tuple[object, ...] = ()
+        # Why there is no snapshot, while there is none.
+        self._no_snapshot = NO_SNAPSHOT
+        self._reading = asyncio.Lock()
         self._held: dict[str, Held] = {}
 
     def required(self) -> Knowledge:
@@ -95,6 +99,8 @@ class LiveKnowledge:
         """Give back what was reserved too long, and look at what is left of every offer."""
         await self._parts.uses.release_expired()
         self._held = await self._parts.uses.held()
+        for offer_id, held in self._held.items():
+            metrics.HELD.labels(offer_id).set(held.uses)
         if self.known is not None:
             self.known = self.known.holding(self._held)
 
@@ -151,6 +157,10 @@ class LiveKnowledge:
             if self._catalogue is None:
                 with contextlib.suppress(StoreUnavailable):
                     await self.read_catalogue()
+            if facts is None:
+                with contextlib.suppress(RegularsError):
+                    await self.read_snapshot()
+                facts = self._parts.profiles.facts()
             if self._catalogue is None or facts is None:
                 take(_Champion(last.live, CHECKING.format(what), None, 0.0))
                 return
@@ -193,15 +203,29 @@ class LiveKnowledge:
         self._shadow_again = math.inf
 
     async def read_catalogue(self) -> None:
-        """Take over a newer catalogue or snapshot, if there is one."""
+        """Take over a newer catalogue, if there is one."""
         version = await self._parts.catalogue.version()
         if self._catalogue is None or version != self._catalogue.version:
             self._catalogue = Catalogue(*await self._parts.catalogue.read())
             self._take_over()
-        # No await between these two: a request meets the old snapshot with the old knowledge or
-        # the new one with the new, never features of one under the names of the other.
-        self._parts.profiles.refresh()
-        self._take_over()
+
+    async def read_snapshot(self) -> None:
+        """Take over a newer snapshot, if there is one."""
+        # One look at a time: the earlier of two must not move the store back.
+        async with self._reading:
+            try:
+                # Off the event loop: it may be on another machine, which may be away.
+                move = await asyncio.to_thread(self._parts.profiles.newer)
+            except RegularsError as error:
+                self._no_snapshot = f"no customer snapshot could be read: {error}"
+                self._take_over()
+                raise
+            self._no_snapshot = NO_SNAPSHOT
+            # No await between these two: a request meets the old snapshot with the old knowledge
+            # or the new one with the new, never features of one under the names of the other.
+            if move is not None:
+                move()
+            self._take_over()
 
     def _take_over(self) -> None:
         """Decide from now on with what was last read, if any of it is new."""
@@ -212,7 +236,7 @@ class LiveKnowledge:
             self._champion.fault,
             self._uplift.live,
             self._uplift.fault,
-            facts,
+            facts or self._no_snapshot,
         )
         if self._catalogue is None or made_of == self._made_of:
             return
@@ -232,7 +256,7 @@ class LiveKnowledge:
         names = () if facts is None else facts.names
         scorer, causes = None, list[str]()
         if facts is None:
-            causes.append("no customer snapshot is published; run 'regulars segment'")
+            causes.append(self._no_snapshot)
         elif live is None:
             causes.append(str(self._champion.fault))
         else:
@@ -266,7 +290,7 @@ class LiveKnowledge:
     def _uplift_known(self, facts: SnapshotFacts | None) -> tuple[UpliftScorer | None, str | None]:
         """Return the uplift model on this snapshot, or why it cannot decide."""
         if facts is None:
-            return None, "no customer snapshot is published; run 'regulars segment'"
+            return None, self._no_snapshot
         live = self._uplift.live
         if live is None:
             return None, self._uplift.fault

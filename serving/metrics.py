@@ -42,6 +42,19 @@ BREAKER = Gauge(
     multiprocess_mode="livemax",
 )
 OUTCOMES = Counter("regulars_outcomes_total", "Outcomes told for the first time")
+USES = Counter(
+    "regulars_uses_total",
+    "Claims on offers answered: activation or redemption, granted or the reason why not; and "
+    "reservations cancelled, redemptions reversed",
+    ["kind", "result"],
+)
+HELD = Gauge(
+    "regulars_uses_held",
+    "Uses of an offer that are reserved or redeemed, on all nodes",
+    ["offer_id"],
+    # All processes read the one counter: their figures are the same, not parts of a sum.
+    multiprocess_mode="mostrecent",
+)
 BATCH = Histogram(
     "regulars_commit_size", "Decisions in one commit", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256)
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from foundation.clock import Clock
 from foundation.contact_policy import DEFAULT_CONTACT_POLICY, ContactPolicy
@@ -19,6 +19,10 @@ from serving.scoring import Model, Quick
 from serving.spool import Spool
 from serving.uplift_scoring import UpliftValues
 from serving.uses import Uses
+
+# OpenTelemetry takes its time to import, and most deployments trace nothing.
+if TYPE_CHECKING:
+    from serving.tracing import Traces
 
 
 def _no_rows(_customer_id: str) -> dict[str, list[dict[str, Any]]]:
@@ -70,6 +74,8 @@ class Parts:
     # Models that score beside those that serve, by what they score: response, uplift.
     shadows: Callable[[], Mapping[str, LiveModel | LiveUplift]] = dict
     contacts: Contacts = NO_COSTS
+    # Where requests are traced to; nowhere without.
+    traces: "Traces | None" = None
     rates: Rates = field(default_factory=Rates)
     contact_policy: ContactPolicy = DEFAULT_CONTACT_POLICY
     # The lake's rows about a customer, by table; asked off the event loop.

@@ -2,37 +2,19 @@
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
-
-from foundation.contact_policy import Decided, is_contact
-from foundation.decision import DecisionRecord
 from foundation.errors import StoreUnavailable
-from foundation.money import InvalidAmount
-from foundation.profile import UNCOUNTED, LiveState, Profile
-from foundation.replay import Answered, Replay
+from foundation.replay import Replay
 from recommender.next_products import recommend
-from serving import metrics
-from serving.answer import answer_of
-from serving.basket import with_basket
 from serving.batch import BatchDecisions
 from serving.batching import Batcher
 from serving.claims import Claims
-from serving.contacting import Contacting
-from serving.decide import Knowledge, decide
-from serving.degraded import (
-    AWAY_CAUSE,
-    UNCOUNTED_CAUSE,
-    count_degraded,
-    kept_elsewhere,
-)
+from serving.deciding import Deciding
+from serving.degraded import AWAY_CAUSE
 from serving.dossier import Dossiers
-from serving.errors import InvalidField, KeyReused
 from serving.forgotten import WithoutForgotten
-from serving.ids import id_of, new_id, seed_of
 from serving.keyring import Keyring
 from serving.live import LiveKnowledge
 from serving.messages import (
@@ -44,11 +26,8 @@ from serving.messages import (
     ReplayAnswer,
 )
 from serving.parts import Parts
-from serving.reach import zone_of
-from serving.records import Place, Records
 from serving.replay import replayed
 from serving.spooling import Spooling
-from serving.states import States
 from serving.telling import Telling
 from serving.watch import watch
 
@@ -70,6 +49,7 @@ class DecisionService:
         profiles = WithoutForgotten(parts.profiles)
         parts = replace(parts, profiles=profiles)
         self._parts = parts
+        self.traces = parts.traces
         self.dossiers = Dossiers(parts, profiles)
         self.keyring = Keyring(parts.keys, parts.clock, parts.rates)
         self.live = LiveKnowledge(parts)
@@ -77,9 +57,7 @@ class DecisionService:
         self.batch = BatchDecisions(parts, self.live)
         self._spooling = Spooling(parts.spool, parts.journal)
         self.telling = Telling(parts, self._spooling)
-        self._states = States(parts.journal)
-        self._contacting = Contacting(parts.journal, parts.contact_counter)
-        self._records = Records(parts.journal, self._spooling)
+        self._deciding = Deciding(parts, self.live, self._spooling)
         # A database that hangs is asked once for all who want to know.
         self._looks: Batcher[None, bool] = Batcher(self._answers, lanes=1)
         self._watches: list[asyncio.Task[None]] = []
@@ -91,6 +69,7 @@ class DecisionService:
             self.live.read_champion,
             self.live.read_uplift,
             self.live.read_catalogue,
+            self.live.read_snapshot,
             self.live.read_uses,
             self.dossiers.read_forgotten,
         )
@@ -115,6 +94,7 @@ class DecisionService:
             task.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
         self.live.shadow.stop()
+        await self._parts.profiles.close()
         await self._spooling.close()
         await self._parts.journal.close()
 
@@ -142,138 +122,15 @@ class DecisionService:
         """
         await self.keyring.read()
         await self.live.read_catalogue()
+        await self.live.read_snapshot()
         await self.live.read_champion()
         await self.live.read_uplift()
 
     async def decide(
         self, request: DecisionRequest, replay: Replay | None = None
     ) -> DecisionAnswer:
-        """Decide, keep the record, then answer; a dry run leaves nothing behind.
-
-        Without a database in time the answer is made from what is in memory, and says so.
-
-        Args:
-            replay: Names the request; the same one gets the same answer again. A dry run has none.
-
-        Raises:
-            StoreUnavailable: There is no catalogue yet, of no database and from no time before.
-            InvalidField: An amount of the basket is no money.
-            KeyReused: The name belongs to another request.
-            Overloaded: Too many wait already.
-        """
-        known = self.live.required()
-        by = asyncio.get_running_loop().time() + self._parts.deadline_seconds
-        profile = self._parts.profiles.get(request.customer_id)
-        basket = request.context.basket
-        if profile is not None and basket is not None:
-            # Before the wait below, after which another snapshot may be live.
-            lines = (line.product_id for line in basket)
-            profile = with_basket(profile, lines, self._parts.profiles)
-        if request.channel in known.contact_policy.outbound:
-            return await self._contact(request, replay, profile, known, by)
-        state = await self._states.of(request.customer_id, by)
-        record, answer = self._decided(request, replay, profile, state, known)
-        if request.dry_run:
-            return answer
-        return await self._kept(record, answer, replay, profile, state, known, by)
-
-    async def _contact(
-        self,
-        request: DecisionRequest,
-        replay: Replay | None,
-        profile: Profile | None,
-        known: Knowledge,
-        by: float,
-    ) -> DecisionAnswer:
-        """Decide where we go to her: what cannot be counted as a contact is not shown."""
-        state = await self._contacting.state_of(request.customer_id, by)
-        while True:
-            record, answer = self._decided(request, replay, profile, state, known)
-            if request.dry_run:
-                return answer
-            if not is_contact(known.contact_policy, record):
-                # What an outage answers holds for this moment, not for the request's name.
-                named = replay if state.counted else None
-                return await self._kept(record, answer, named, profile, state, known, by)
-            zone = zone_of(profile, known.time_zone)
-            asked = replay and Answered(replay, record, msgspec.json.encode(answer).decode())
-            written = await self._contacting.keep(Decided(record, zone, asked), by)
-            if written is not None and written.kept:
-                break
-            # A rival contacted her since, which her new state says; or the database is away.
-            if written is None:
-                state = UNCOUNTED
-            else:
-                state = await self._contacting.state_of(request.customer_id, by)
-        if asked is not None:
-            if written.stands is None:
-                raise KeyReused
-            if written.stands != asked.answer:
-                return msgspec.json.decode(written.stands, type=DecisionAnswer)
-        self._count(record, profile, state, known, "database")
-        return answer
-
-    def _decided(
-        self,
-        request: DecisionRequest,
-        replay: Replay | None,
-        profile: Profile | None,
-        state: LiveState,
-        known: Knowledge,
-    ) -> tuple[DecisionRecord, DecisionAnswer]:
-        clock = self._parts.clock
-        # An answer of an outage in an outbound channel is not that of the request's name.
-        if request.channel in known.contact_policy.outbound and not state.counted:
-            replay = None
-        try:
-            record = decide(
-                request,
-                profile,
-                state,
-                known,
-                decision_id=new_id(clock) if replay is None else id_of(replay, clock),
-                at=clock.now(),
-                seed=secrets.randbits(53) if replay is None else seed_of(replay),
-            )
-        except InvalidAmount as error:
-            raise InvalidField(str(error), "context.basket") from error
-        if not state.counted:
-            record = msgspec.structs.replace(record, causes=[*record.causes, UNCOUNTED_CAUSE])
-        return record, answer_of(request, record, profile, known)
-
-    async def _kept(
-        self,
-        record: DecisionRecord,
-        answer: DecisionAnswer,
-        replay: Replay | None,
-        profile: Profile | None,
-        state: LiveState,
-        known: Knowledge,
-        by: float,
-    ) -> DecisionAnswer:
-        if replay is None:
-            place = await self._records.keep(record, by)
-        else:
-            asked = Answered(replay, record, msgspec.json.encode(answer).decode())
-            place, stands = await self._records.keep_once(asked, by)
-            if stands is None:
-                raise KeyReused
-            if stands != asked.answer:
-                return msgspec.json.decode(stands, type=DecisionAnswer)
-        self._count(record, profile, state, known, place)
-        return answer if place == "database" else kept_elsewhere(answer, place)
-
-    def _count(
-        self,
-        record: DecisionRecord,
-        profile: Profile | None,
-        state: LiveState,
-        known: Knowledge,
-        place: Place,
-    ) -> None:
-        metrics.count_decision(record)
-        count_degraded(known, state, record, place)
-        self.live.shadow.show(record, profile, known.catalogue.by_id, known.time_zone)
+        """Decide, keep the record, then answer; see Deciding."""
+        return await self._deciding.decide(request, replay)
 
     async def replay(self, decision_id: str) -> ReplayAnswer | None:
         """Make a decision again from its record; None where there is none.
@@ -284,11 +141,15 @@ class DecisionService:
         record = await self._parts.journal.decision(decision_id)
         return None if record is None else replayed(record, self.live.known)
 
-    def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
-        """Return the products that go best with a basket, by the live snapshot alone."""
-        profiles = self._parts.profiles
-        facts = profiles.facts()
-        found = recommend(request.basket, profiles.product, profiles.group, request.limit)
+    async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
+        """Return the products that go best with a basket, by the live snapshot alone.
+
+        Raises:
+            StoreUnavailable: The profile store does not answer.
+        """
+        facts = self._parts.profiles.facts()
+        goods = await self._parts.profiles.next_products(request.basket)
+        found = recommend(request.basket, goods.products.get, goods.groups.get, request.limit)
         causes: list[str] = []
         if facts is None:
             causes.append("no customer snapshot is published; run 'regulars segment'")

@@ -80,6 +80,7 @@ def verify(customer_id: Who, as_json: Json = False) -> None:
             settings.snapshot_folder,
             settings.home,
             settings.postgres_folder,
+            settings.redis_url,
         )
         step.show(f"{len(told.found):,} places")
     if as_json:

@@ -52,7 +52,7 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
         """Which products go with these in the basket?"""
         await authorise(service, request, "decide")
         asked = await read(request, RecommendationRequest)
-        return json_answer(service.recommend(asked))
+        return json_answer(await service.recommend(asked))
 
     @app.post(
         "/v1/outcomes",

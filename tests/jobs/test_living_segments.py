@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
-from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.lmdb_profiles import publish_snapshot
 from foundation.contracts import CUSTOMERS, OFFERS, PRODUCTS, PURCHASES, SEGMENT_DEFINITIONS
 from foundation.errors import NothingToDo
 from foundation.features import definitions as features
@@ -29,6 +29,7 @@ from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from segmentation.living import Draft, InvalidSegment
 from tests.deployment import Shelf
+from tests.snapshots import opened
 
 T = datetime(2026, 5, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -142,7 +143,7 @@ def test_a_run_refreshes_segments_after_those_they_ask_for_and_publishes_who_is_
     assert report.living == {"b-coffee": 10, "a-vips": 5}
     assert newest_sizes(shop) == report.living
     assert report.refused == {}
-    profiles = LmdbProfiles(tmp_path / "snapshots")
+    profiles = opened(tmp_path / "snapshots")
     facts = profiles.facts()
     assert facts is not None
     held = [c for i in range(60) if "a-vips" in (p := profiles.get(c := f"c-{i:02}")).segments]  # type: ignore[union-attr]
@@ -166,7 +167,7 @@ def test_an_offers_counted_events_are_in_the_snapshot_too(
 
     run(shop, tmp_path, silent)
 
-    profiles = LmdbProfiles(tmp_path / "snapshots")
+    profiles = opened(tmp_path / "snapshots")
     facts, buyer, other = profiles.facts(), profiles.get("c-03"), profiles.get("c-30")
     assert facts is not None
     assert buyer is not None
@@ -461,6 +462,6 @@ def test_a_refresh_killed_at_any_point_leaves_the_old_version_whole(
 def everything(folder: Path) -> tuple[Any, ...]:
     lake = DuckDbLake(folder / "lake")
     preview = Preview(lake).show(COFFEE)
-    facts = LmdbProfiles(folder / "snapshots").facts()
+    facts = opened(folder / "snapshots").facts()
     tables = [lake.fetch(lake.table(name)).to_pylist() for name in ("segments", "memberships")]
     return lake.version, preview, facts, tables

@@ -40,6 +40,7 @@ from regulars.jobs.plan import Asked, CampaignPlan, Sources, plan_campaign
 from regulars.progress import Progress
 from serving.catalogue import Catalogue
 from tests.serving.test_scoring import NOW, offer
+from tests.snapshots import opened
 
 # What offers cause, in cents: the same for everybody, so that customers differ by what they would
 # take with them if they opted out.
@@ -137,7 +138,7 @@ class Town:
             self.folder / "snapshots", profiles, as_of=NOW - timedelta(hours=8),
             names=("visits",), feature_hash="91bc", living=("gold",),
         )  # fmt: skip
-        return LmdbProfiles(self.folder / "snapshots")
+        return opened(self.folder / "snapshots")
 
     def sources(self, profiles: LmdbProfiles) -> Sources:
         consents = dict.fromkeys(self.remaining, True) if self.answered is None else self.answered
@@ -354,7 +355,7 @@ def test_without_a_champion_or_a_snapshot_it_says_what_to_run(town: Town, tmp_pa
     with pytest.raises(NothingToDo, match=r"no uplift model serves.*'regulars train uplift'"):
         plan_campaign(sources, asked, town.settings(), SILENT)
 
-    empty = town.sources(LmdbProfiles(tmp_path / "none"))
+    empty = town.sources(opened(tmp_path / "none"))
     with pytest.raises(RegularsError, match="no customer snapshot is published"):
         plan_campaign(empty, asked, town.settings(), SILENT)
 

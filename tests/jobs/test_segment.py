@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
-from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.lmdb_profiles import publish_snapshot
 from foundation.contracts import INTERACTIONS, OFFERS, PURCHASES
 from foundation.errors import NothingToDo
 from foundation.settings import Settings
@@ -19,6 +19,7 @@ from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from regulars.wiring import House
 from tests.deployment import Shelf
+from tests.snapshots import opened
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_the_snapshot_has_every_customer_with_her_groups(
 ) -> None:
     report = run(shop, tmp_path / "snapshots", datetime.now(UTC), Shelf(), silent)
 
-    profiles = LmdbProfiles(tmp_path / "snapshots")
+    profiles = opened(tmp_path / "snapshots")
     facts = profiles.facts()
     assert facts is not None
     assert (facts.version, facts.customers) == (report.snapshot.version, 400)
@@ -77,7 +78,7 @@ def test_a_profile_holds_the_affinities_that_training_would_see(
 
     run(shop, tmp_path / "snapshots", at, Shelf(), silent)
 
-    profiles = LmdbProfiles(tmp_path / "snapshots")
+    profiles = opened(tmp_path / "snapshots")
     facts = profiles.facts()
     assert facts is not None
     assert "live-coffee" in facts.places
@@ -142,7 +143,7 @@ def test_a_profile_counts_loaded_redemptions_of_capped_offers_and_not_told_ones(
 
     run(shop, tmp_path / "snapshots", at, Shelf(told=["r-2", "elsewhere"]), silent)
 
-    profile = LmdbProfiles(tmp_path / "snapshots").get("c-0001")
+    profile = opened(tmp_path / "snapshots").get("c-0001")
     assert profile is not None
     live = {o: n for o, n in profile.redemptions.items() if not o.startswith("past-")}
     assert live == {"live-coffee": 1}

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from adapters.duckdb_lake import DuckDbLake
-from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
+from adapters.lmdb_profiles import publish_snapshot
 from adapters.mlflow_values import MlflowValues
 from foundation.contracts import PURCHASES
 from foundation.errors import NothingToDo, TooLittleData
@@ -31,6 +31,7 @@ from segmentation.spend_model import fit_spend
 from segmentation.value_model import ValueModel, from_text, judge_money, to_text
 from tests.deployment import Shelf
 from tests.shoppers_known import known_purchases
+from tests.snapshots import opened
 
 CUSTOMERS = 600
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -121,7 +122,7 @@ def test_every_segment_is_priced_by_the_champion(
     assert len(rows) == CUSTOMERS
     assert (rows["value_low"] <= rows["value_high"]).all()
     # What she would take with her if she opted out is served as margin.
-    served = LmdbProfiles(tmp_path / "snapshots")
+    served = opened(tmp_path / "snapshots")
     rate = margin_rate(shop)
     for row in rows.head(20).to_dict("records"):
         profile = served.get(row["customer_id"])

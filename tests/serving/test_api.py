@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from adapters import redis_profiles
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.file_spool import FileSpool
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
@@ -57,8 +59,10 @@ from serving.messages import (
     RecommendationRequest,
 )
 from serving.parts import LiveModel, LiveUplift, Parts
+from serving.profiles import ProfileStore
 from serving.service import DecisionService
 from tests.deployment import LIVE_OFFERS
+from tests.redis_servers import redis_server, redis_store
 
 AT = datetime.now(UTC).replace(microsecond=0)
 CHECKOUT = {"channel": "app", "placements": [{"name": "checkout", "limit": 3}]}
@@ -203,7 +207,7 @@ class TestRecommendation:
 
         async def asked() -> RecommendationAnswer:
             async with in_process(house, LmdbProfiles(tmp_path), lambda: None) as service:
-                return service.recommend(RecommendationRequest(basket=["milk"]))
+                return await service.recommend(RecommendationRequest(basket=["milk"]))
 
         answer = asyncio.run(asked())
         [product] = answer.products
@@ -996,26 +1000,36 @@ async def until(holds: Callable[[], bool]) -> None:
 class TestTakingOver:
     """What changes under a running service, seen from inside one process."""
 
+    @pytest.mark.parametrize("kept_in", ["lmdb", "redis"])
     def test_a_snapshot_with_other_features_meets_no_request_half_changed(
-        self, house: House, tmp_path: Path
+        self, house: House, tmp_path: Path, kept_in: str
+    ) -> None:
+        with contextlib.ExitStack() as stack:
+            if kept_in == "redis":
+                url = stack.enter_context(redis_server()).url
+                publish, store = partial(redis_profiles.publish_snapshot, url), redis_store(url)
+            else:
+                publish, store = partial(publish_snapshot, tmp_path), LmdbProfiles(tmp_path)
+            self.meets_no_request_half_changed(house, publish, store, f"{kept_in}-")
+
+    def meets_no_request_half_changed(
+        self, house: House, publish_snapshot: Any, store: ProfileStore, who: str
     ) -> None:
         def publish(names: tuple[str, ...]) -> None:
             people = [
-                Profile(f"c-{n}", None, None, np.arange(len(names)) * 1.0, {}) for n in range(9)
+                Profile(f"{who}{n}", None, None, np.arange(len(names)) * 1.0, {}) for n in range(9)
             ]
-            publish_snapshot(
-                tmp_path, iter(people), as_of=AT, names=names, feature_hash="-".join(names)
-            )
+            publish_snapshot(iter(people), as_of=AT, names=names, feature_hash="-".join(names))
 
         async def story() -> None:
             publish(("a", "b"))
-            async with in_process(house, LmdbProfiles(tmp_path), lambda: None) as running:
+            async with in_process(house, store, lambda: None) as running:
                 stop = asyncio.Event()
                 lengths = set[int]()
 
                 async def ask_on(n: int) -> None:
                     while not stop.is_set():
-                        await running.decide(request(f"c-{n}"))
+                        await running.decide(request(f"{who}{n}"))
 
                 asking = [asyncio.create_task(ask_on(n)) for n in range(9)]
                 for size in (3, 1, 4, 2):
@@ -1030,9 +1044,11 @@ class TestTakingOver:
 
         asyncio.run(story())
         with psycopg.connect(str(house.settings.database_url)) as connection:
-            query = "SELECT record::text FROM decisions WHERE customer_id LIKE 'c-_'"
-            records = [decode_record(text) for (text,) in connection.execute(query.encode())]
-        # A snapshot's number is how often was published; each has its own length of vector.
+            query = "SELECT record::text FROM decisions WHERE customer_id LIKE %s"
+            found = connection.execute(query.encode(), [f"{who}_"])
+            records = [decode_record(text) for (text,) in found]
+        assert all(record.known for record in records)
+        # Each snapshot has its own length of vector.
         by_snapshot = {(record.versions.snapshot, len(record.vector or [])) for record in records}
         assert len(by_snapshot) == len({snapshot for snapshot, _ in by_snapshot}) == 5
 
@@ -1322,7 +1338,7 @@ def request(customer_id: str) -> DecisionRequest:
 @contextlib.asynccontextmanager
 async def in_process(
     house: House,
-    profiles: LmdbProfiles,
+    profiles: ProfileStore,
     champion: Callable[[], Any],
     uplift: Callable[[], Any] = lambda: None,
     policy: Policy = RESPONSE,

@@ -33,6 +33,7 @@ from serving.messages import AskedContext, AskedLine, AskedPlacement, DecisionRe
 from serving.scoring import Scorer
 from tests.jobs.uplift_shop import DAY, FEATURES, HASH, NAMES, START, WIDTH, ZONE, offer_row
 from tests.jobs.uplift_shop import decision_row as row_of
+from tests.snapshots import opened
 
 # Coffee goes with milk and with sugar, tea with lemons.
 GOES_WITH = {"coffee": {"milk": 3.0, "sugar": 2.0}, "tea": {"lemon": 4.0}}
@@ -43,6 +44,7 @@ SERVED = NextProducts(
         for name, others in GOES_WITH.items()
     }
 )
+SERVED_HERE = SERVED.with_offers(list(OFFERS.values()))
 NEAR = np.arange(len(OFFERS) * len(AFFINITY_NAMES), dtype=np.float32).reshape(len(OFFERS), -1)
 NEAR[:, BASKET] = np.nan
 
@@ -56,10 +58,10 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> LmdbProfiles:
         as_of=START - DAY,
         names=NAMES,
         feature_hash=HASH,
-        next_products=SERVED.with_offers(list(OFFERS.values())),
+        next_products=SERVED_HERE,
         offers=list(OFFERS),
     )
-    return LmdbProfiles(folder)
+    return opened(folder)
 
 
 def ana(snapshot: LmdbProfiles) -> Profile:
@@ -70,7 +72,7 @@ def ana(snapshot: LmdbProfiles) -> Profile:
 
 def test_a_profile_learns_how_well_each_offer_goes_with_the_basket(snapshot: LmdbProfiles) -> None:
     before = ana(snapshot)
-    now = with_basket(before, ["coffee", "tea", "coffee"], snapshot)
+    now = with_basket(before, ["coffee", "tea", "coffee"], SERVED_HERE, len(OFFERS))
 
     # Source: lifts by hand, over the root of two products.
     told = np.array([log(3), log(2), log(4), 0]) / sqrt(2)
@@ -80,14 +82,14 @@ def test_a_profile_learns_how_well_each_offer_goes_with_the_basket(snapshot: Lmd
     assert (now.affinity[:, others] == NEAR[:, others]).all()
     # Of whom nothing else is known, what is in her basket is.
     unknown = replace(before, affinity=np.empty((0, 0), dtype=np.float32))
-    found = with_basket(unknown, ["tea"], snapshot).affinity
+    found = with_basket(unknown, ["tea"], SERVED_HERE, len(OFFERS)).affinity
     assert found[:, BASKET] == pytest.approx([0, 0, log(4), 0])
     assert np.isnan(found[:, others]).all()
 
 
 def test_a_snapshot_of_before_baskets_is_left_as_it_is(snapshot: LmdbProfiles) -> None:
     old = replace(ana(snapshot), affinity=NEAR[:, :-1])
-    assert with_basket(old, ["coffee"], snapshot) is old
+    assert with_basket(old, ["coffee"], SERVED_HERE, len(OFFERS)) is old
 
 
 # ------------------------------------------------------------------------------- what is learned
@@ -115,7 +117,7 @@ def shopped(
         at = START + i * timedelta(minutes=20)
         profile = replace(ana(snapshot), customer_id=f"c-{i}")
         if basket is not None:
-            profile = with_basket(profile, basket, snapshot)
+            profile = with_basket(profile, basket, SERVED_HERE, len(OFFERS))
         lines = None if basket is None else [AskedLine(one, 1, 2.5) for one in basket]
         asked = DecisionRequest(
             f"c-{i}", "app", [AskedPlacement("checkout", 1)], AskedContext(basket=lines)
@@ -177,7 +179,7 @@ def test_what_goes_with_the_basket_is_learned_from_decisions_and_scored_the_same
     # The service scores by it, and a record again to the last bit.
     scorer = Scorer("response@1", model, facts_of(snapshot))
     served = knowing(lake, snapshot, scorer, Policy("response", 0.1))
-    coffee = with_basket(ana(snapshot), ["coffee"], snapshot)
+    coffee = with_basket(ana(snapshot), ["coffee"], SERVED_HERE, len(OFFERS))
     ask = DecisionRequest(
         "ana", "app", [AskedPlacement("checkout", 2)],
         AskedContext(basket=[AskedLine("coffee", 1, 2.5)]),
