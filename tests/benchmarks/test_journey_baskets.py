@@ -48,6 +48,11 @@ def put(lake: DuckDbLake, table: str, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def shop(lake: DuckDbLake) -> DuckDbLake:
+    return paired_shop(lake)
+
+
+def paired_shop(lake: DuckDbLake) -> DuckDbLake:
+    """Fill a lake in which coffee goes with milk, tea with lemons."""
     scopes = {"dairy": ["milk", "cream"], "fruit": ["lemon"], "all": []}
     offers = [
         {

@@ -1,5 +1,6 @@
 """Segmenting keeps every run, publishes one profile a customer, and ranks offers by their past."""
 
+import asyncio
 import shutil
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -11,13 +12,15 @@ import pytest
 
 from adapters.duckdb_lake import DuckDbLake
 from adapters.lmdb_profiles import publish_snapshot
-from foundation.contracts import INTERACTIONS, OFFERS, PURCHASES
+from foundation.contracts import CUSTOMERS, INTERACTIONS, OFFERS, PURCHASES
 from foundation.errors import NothingToDo
 from foundation.settings import Settings
-from recommender.affinity import affinities
+from recommender.affinity import BASKET, affinities
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from regulars.wiring import House
+from serving.basket import with_basket
+from tests.benchmarks.test_journey_baskets import PUBLISHED, paired_shop
 from tests.deployment import Shelf
 from tests.snapshots import opened
 
@@ -26,6 +29,11 @@ from tests.snapshots import opened
 def shop(small_house: House, tmp_path: Path) -> DuckDbLake:
     shutil.copytree(small_house.settings.lake_folder, tmp_path / "lake")
     return DuckDbLake(tmp_path / "lake")
+
+
+@pytest.fixture
+def paired(lake: DuckDbLake) -> DuckDbLake:
+    return paired_shop(lake)
 
 
 def run(lake: DuckDbLake, folder: Path, at: datetime, shelf: Shelf, silent: Progress):
@@ -186,3 +194,30 @@ def test_a_lake_of_purchases_alone_is_segmented_without_clusters(
     assert report.unclustered is not None
     assert "12 customers" in report.unclustered
     assert sum(report.rfm.values()) == report.snapshot.customers == 12
+
+
+def test_the_snapshot_knows_which_offers_name_what_goes_with_a_product(
+    paired: DuckDbLake, tmp_path: Path, silent: Progress
+) -> None:
+    with paired.write() as write:
+        people = [{"customer_id": f"c-{n}"} for n in range(60)]
+        write.merge("customers", CUSTOMERS.from_rows(people))
+
+    report = run(paired, tmp_path / "snapshots", PUBLISHED, Shelf(), silent)
+
+    assert report.complements >= 2
+    snapshot = opened(tmp_path / "snapshots")
+    goods = asyncio.run(snapshot.next_products(["coffee", "tea"]))
+    coffee = goods.products["coffee"]
+    assert {one.product_id: one.offers for one in coffee.complements} == {
+        "milk": (report.snapshot.places["dairy"],)
+    }
+    her = snapshot.get("c-7")
+    assert her is not None
+    # Nobody knows at night what will lie in a basket.
+    assert np.isnan(her.affinity[:, BASKET]).all()
+    offers = len(report.snapshot.offers)
+    near = with_basket(her, ["tea"], goods, offers).affinity[:, BASKET]
+    assert [name for name, one in zip(report.snapshot.offers, near, strict=True) if one > 0] == [
+        "fruit"
+    ]
