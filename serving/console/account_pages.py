@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import FileResponse, RedirectResponse
 
 from foundation.access import User
-from foundation.errors import RegularsError
+from foundation.errors import RegularsError, StoreUnavailable
 from foundation.passwords import SHORTEST
 from serving.console.gate import SIGN_IN, STYLE_PATH, cookie_name, let_in, let_out
 from serving.console.plain_page import FormTooLarge, plain_page, read_form
@@ -97,12 +97,18 @@ def add_account_pages(web: FastAPI, sign_in: SignIn) -> None:
         old, new = form.get("old", ""), form.get("new", "")
         try:
             token = await hashing(sign_in.change_password, user, old, new)
+        except StoreUnavailable:
+            raise
         except RegularsError as refused:
             told = sentence(str(refused))
             return _password_page(user, told, _status(refused))
         answer = RedirectResponse("/", 303)
         let_in(request, answer, token)
         return answer
+
+    @web.exception_handler(StoreUnavailable)
+    async def away(_: Request, error: StoreUnavailable) -> Response:  # pyright: ignore[reportUnusedFunction]
+        return plain_page("told.html", "Not now", 503, told=sentence(str(error)))
 
     @web.exception_handler(FormTooLarge)
     async def too_large(*_: object) -> Response:  # pyright: ignore[reportUnusedFunction]

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
 from foundation.access import Role, User
-from foundation.errors import RegularsError
+from foundation.errors import RegularsError, StoreUnavailable
 from serving.console.desk import Change, Desk
 from serving.console.plain_page import plain_page
 from serving.console.wording import moment, sentence
@@ -56,6 +56,8 @@ async def _done(work: Callable[..., None], *given: object) -> Response:
     """Do it, and show the first page or why it was not done."""
     try:
         await asyncio.to_thread(work, *given)
+    except StoreUnavailable:
+        raise
     except RegularsError as refused:
         told = sentence(str(refused))
         return plain_page("told.html", "Not done", 409, told=told)

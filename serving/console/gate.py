@@ -5,6 +5,7 @@ is refused by its Origin, which no page can forge; cookies are SameSite beside t
 """
 
 import asyncio
+import contextlib
 import time
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from foundation.access import User
+from foundation.errors import StoreUnavailable
 from serving.console.sign_in import SESSION, SignIn
 
 SIGN_IN = "/sign-in"
@@ -68,9 +70,13 @@ class Gate:
         token = asked.cookies.get(cookie_name(asked), "")
         if refused is None and asked.url.path not in OPEN:
             # What a page that stands open asks for by itself keeps no session awake.
-            scope["user"] = await self._who(token, seen=not asked.url.path.startswith("/_nicegui"))
-            if scope["user"] is None:
-                refused = _sign_in_first(asked)
+            seen = not asked.url.path.startswith("/_nicegui")
+            try:
+                scope["user"] = await self._who(token, seen=seen)
+            except StoreUnavailable as away:
+                refused = PlainTextResponse(str(away), 503, {"Retry-After": "1"})
+            else:
+                refused = None if scope["user"] else _sign_in_first(asked)
         if refused is None and scope["type"] == "websocket":
             await self._app(scope, self._while_in(token, receive), send)
         elif refused is None:
@@ -80,10 +86,6 @@ class Gate:
             await send({"type": "websocket.close", "code": POLICY_VIOLATION})
         else:
             await refused(scope, receive, guarded)
-
-    def forget(self, token: str) -> None:
-        """Look at a session anew, since it has just ended."""
-        self._fresh.pop(token, None)
 
     def _refused(self, asked: HTTPConnection) -> Response | None:
         if self._encrypted and asked.url.scheme not in ("https", "wss"):
@@ -112,10 +114,13 @@ class Gate:
 
         async def received() -> Message:
             message = await receive()
-            over = message["type"] == "websocket.receive" and (
-                await self._who(token, seen=False) is None
-            )
-            return {"type": "websocket.disconnect", "code": POLICY_VIOLATION} if over else message
+            if message["type"] != "websocket.receive":
+                return message
+            # While the database is away nobody can be let out of it: what is open stays so.
+            with contextlib.suppress(StoreUnavailable):
+                if await self._who(token, seen=False) is None:
+                    return {"type": "websocket.disconnect", "code": POLICY_VIOLATION}
+            return message
 
         return received
 

@@ -408,7 +408,7 @@ def _assigned(key: str, sizes: dict[str, int]):
 def test_a_marketer_stops_an_experiment_and_the_audit_log_names_her(
     bare: Bare, window: Window
 ) -> None:
-    start_experiment(bare.admin, _design("of this week"), datetime.now(UTC))
+    start_experiment(bare.admin, _design("this-week"), datetime.now(UTC))
     marketer, viewer = (bare.admin.users.add(role, role) for role in ("marketer", "viewer"))
     page = window.open(bare.url, "viewer", viewer)
     assert page.locator("nav.account").inner_text().split() == [
@@ -430,7 +430,7 @@ def test_a_marketer_stops_an_experiment_and_the_audit_log_names_her(
     page = bare.open(window)
     page.get_by_text("Audit log").click()
     row = page.locator("table.audit tbody tr").first.inner_text()
-    assert row.split("\t")[1:4] == ["user marketer", "stop", "experiment of this week"]
+    assert row.split("\t")[1:4] == ["user marketer", "stop", "experiment this-week"]
     assert window.errors == []
 
 

@@ -1,5 +1,6 @@
 """What comes through the console's gate? A real console process, asked over HTTP."""
 
+import asyncio
 import base64
 import os
 import re
@@ -15,10 +16,15 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
+from fastapi import FastAPI
 
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from foundation.access import ROLES, Role
+from foundation.clock import SystemClock
+from serving.console.account_pages import add_account_pages
+from serving.console.gate import Gate
+from serving.console.sign_in import SignIn
 from tests.experiments.reported import EVIL
 
 ROOT = Path(__file__).parents[3]
@@ -440,3 +446,29 @@ def test_without_a_trusted_proxy_forwarded_headers_are_not_believed(console: Con
         answer = client.post("/sign-in", data=form, headers=headers)
     assert answer.status_code == 303
     assert "secure" not in answer.headers["set-cookie"].lower()
+
+
+def test_a_database_that_is_away_lets_nobody_in_and_is_told(tmp_path: Path) -> None:
+    with EmbeddedPostgres(tmp_path / "pg") as server:
+        admin = PostgresAdmin(server.url)
+        sign_in = SignIn(admin.users, SystemClock())
+        token = sign_in.sign_in("ana", admin.users.add("ana", "admin"), "192.0.2.1")
+        web = FastAPI()
+        add_account_pages(web, sign_in)
+        gated = Gate(web, sign_in, encrypted=False)
+
+        async def asked(method: str, path: str) -> httpx.Response:
+            transport = httpx.ASGITransport(gated)
+            cookies = {"regulars_session": token}
+            async with httpx.AsyncClient(
+                transport=transport, base_url="http://x", cookies=cookies
+            ) as one:
+                return await one.request(method, path, headers={"Origin": "http://x"})
+
+        assert asyncio.run(asked("GET", "/password")).status_code == 200
+    time.sleep(1.1)
+    for method, path in (("GET", "/password"), ("POST", "/sign-in")):
+        answer = asyncio.run(asked(method, path))
+        assert answer.status_code == 503
+        assert "PostgreSQL does not answer" in answer.text
+    admin.close()
