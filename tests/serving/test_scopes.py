@@ -22,6 +22,7 @@ from tests.deployment import listening
 # The one scope that may; None: whoever asks, also without a key.
 MAY: dict[tuple[str, str], Scope | None] = {
     ("POST", "/v1/decisions"): "decide",
+    ("POST", "/v1/decisions/{decision_id}/replay"): "decide",
     ("POST", "/v1/recommendations"): "decide",
     ("POST", "/v1/outcomes"): "outcomes",
     ("POST", "/v1/activations"): "outcomes",
