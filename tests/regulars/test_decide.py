@@ -69,7 +69,7 @@ class Chain:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=500,
             check=False,
         )
 
