@@ -275,7 +275,7 @@ def judge_strata(rng: np.random.Generator, count: int, n: int, given: int) -> Ju
             )
             for arm in arms.values()
         ]
-        found.append([compare("mean", *sums)])
+        found.append([compare("mean", sums[0], sums[1])])
     return _judged_one_by_one(rows, found)
 
 
