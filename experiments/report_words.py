@@ -183,7 +183,7 @@ def _offer_lines(
     rows: list[Told] = []
     for cell in table.cells:
         offers = ", ".join(cell.offers) or "all offers"
-        named = cell.variant if cell.variant == offers else f"{cell.variant} ({offers})"
+        named = cell.variant if table is report.by_offer else f"{cell.variant} ({offers})"
         label = f"{named}: {cell.channel}, {cell.segment}"
         note = f"{cell.units:,} {report.unit}s, {cell.control_units:,} {against}"
         each = told_effect(label, cell.effect, title, currency, note)

@@ -64,7 +64,7 @@ def test_every_part_of_the_report_is_on_the_page() -> None:
     sections = {value for name, value in found.attributes if name == "id"}
     assert sections == {
         *("decision", "health", "over-time", "boundaries", "guardrails", "segments", "detail"),
-        *("offers", "novelty", "plan", "assumptions"),
+        *("offers", "novelty", "plan", "words", "assumptions"),
     }
 
 
