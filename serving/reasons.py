@@ -1,6 +1,8 @@
 """Reasons: the sentences of an answer, read from what was made ready when the snapshot was."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+import numpy as np
 
 from foundation.profile import Profile, SnapshotFacts
 from recommender.affinity import NAMES as AFFINITY_NAMES
@@ -21,20 +23,31 @@ class Reasons:
         # A topic of another version of this software is not told.
         self._topics = [known.get(key) for key in keys]
         self._goods = () if explanation is None else explanation.goods
-        self._names, self._places = facts.names, facts.places
+        self._rows = {name: row for row, name in enumerate(facts.names)}
+        self._places = facts.places
 
     def of(self, profile: Profile, offers: Collection[str]) -> dict[str, list[str]]:
         """Return the reasons why each offer suits her, the strongest first; perhaps none."""
         if not len(profile.reasons):
             return {}
-        hers = dict(zip(self._names, profile.vector.tolist(), strict=True))
         found: dict[str, list[str]] = {}
         for offer_id in offers:
             place = self._places.get(offer_id)
             near = profile.affinity_to(place)
             if place is None or near is None:
                 continue
-            facts = hers | dict(zip(AFFINITY_NAMES, near.tolist(), strict=True))
+            facts = _Facts(near, profile.vector, self._rows)
             codes = profile.reasons[place].tolist()
             found[offer_id] = sentences(codes, self._topics, facts, self._goods[place])
         return found
+
+
+class _Facts(dict[str, float]):
+    """What is known of her and an offer, by name; features are looked up as they are told."""
+
+    def __init__(self, near: np.ndarray, vector: np.ndarray, rows: Mapping[str, int]) -> None:
+        super().__init__(zip(AFFINITY_NAMES, near.tolist(), strict=True))
+        self._vector, self._rows = vector, rows
+
+    def __missing__(self, name: str) -> float:
+        return float(self._vector[self._rows[name]])
