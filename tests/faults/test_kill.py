@@ -41,6 +41,7 @@ class Load:
     decided: list[tuple[float, str]] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     failed: dict[str, int] = field(default_factory=dict)
+    unrecorded: int = 0
     longest: float = 0.0
 
     def decided_after(self, instant: float) -> int:
@@ -76,7 +77,10 @@ def under_load(url: str, key: str) -> Iterator[Load]:
             if answer is None:
                 await asyncio.sleep(0.05)
                 continue
-            assert answer["decision_id"] is not None
+            if answer["decision_id"] is None:
+                # A disk that was too slow: nothing was acknowledged.
+                load.unrecorded += 1
+                continue
             load.decided.append((time.monotonic(), answer["decision_id"]))
             event = {
                 "event_id": f"view-{answer['decision_id']}",
