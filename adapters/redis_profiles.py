@@ -117,18 +117,19 @@ def publish_snapshot(
 
 
 def drop_old_snapshots(url: str) -> None:
-    """Remove every snapshot but the live one, also those that expire soon.
+    """Remove every snapshot but the live one; who reads an older one moves on within a second.
 
     Raises:
         StoreUnavailable: Redis does not answer.
     """
     with _answering(), _client(url, PUBLISH_PATIENCE_SECONDS) as client:
         live: Any = client.lindex(SNAPSHOTS, 0)
-        kept = set() if live is None else {_hash(live.decode()), _ids(live.decode())}
-        for place in [key.decode() for key in client.scan_iter(_hash("*"))]:
-            if place not in kept:
-                client.unlink(place)
-        client.ltrim(SNAPSHOTS, 0, 0)
+        with client.pipeline() as write:
+            for version in _whole_ones(client):
+                if live is not None and version != live.decode():
+                    write.lrem(SNAPSHOTS, 0, version)
+                    write.unlink(_hash(version), _ids(version))
+            write.execute()
 
 
 def snapshots_with(url: str, customer_id: str) -> tuple[list[str], list[str]]:
@@ -137,16 +138,10 @@ def snapshots_with(url: str, customer_id: str) -> tuple[list[str], list[str]]:
     Raises:
         StoreUnavailable: Redis does not answer.
     """
-    versions, found = list[str](), list[str]()
-    with _answering(), _client(url, PUBLISH_PATIENCE_SECONDS) as client:
-        for place in sorted(key.decode() for key in client.scan_iter(_hash("*"))):
-            version = place.removeprefix(_hash(""))
-            if version.endswith(":ids"):
-                continue
-            versions.append(version)
-            if client.hexists(place, _field(CUSTOMER, customer_id)):  # pyright: ignore[reportArgumentType]
-                found.append(version)
-    return versions, found
+    with _answering(), _client(url, PATIENCE_SECONDS) as client:
+        versions = _whole_ones(client)
+        field: Any = _field(CUSTOMER, customer_id)
+        return versions, [one for one in versions if client.hexists(_hash(one), field)]
 
 
 class RedisProfiles:
@@ -345,6 +340,14 @@ def _fill(
             "it memory for three snapshots and the policy noeviction, and publish again"
         )
     return facts
+
+
+def _whole_ones(client: redis.Redis) -> list[str]:
+    """Return the versions in Redis, without those that are still being written."""
+    keys = [key.decode() for key in client.scan_iter(_hash("*"))]
+    versions = [key.removeprefix(_hash("")) for key in keys if not key.endswith(":ids")]
+    whole: Any = WHOLE
+    return sorted(one for one in versions if client.hexists(_hash(one), whole))
 
 
 def _let_old_ones_go(client: redis.Redis) -> None:

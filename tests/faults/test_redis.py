@@ -17,7 +17,9 @@ from adapters.redis_profiles import (
     PATIENCE_SECONDS,
     SNAPSHOTS,
     RedisProfiles,
+    drop_old_snapshots,
     publish_snapshot,
+    snapshots_with,
 )
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.profile import Profile, SnapshotFacts
@@ -203,6 +205,26 @@ def test_what_is_not_live_goes_by_itself(server: RedisServer) -> None:
     assert client.lrange(SNAPSHOTS, 0, -1) == [v.encode() for v in versions[:1:-1]]
     assert lasts(versions[-1]) == client.ttl(f"regulars:snapshot:{versions[-1]}:ids") == -1
     assert 0 < lasts(versions[1]) <= LEFT_BEHIND_SECONDS
+
+
+def test_who_is_forgotten_is_searched_for_and_gone_with_the_older_snapshots(
+    server: RedisServer,
+) -> None:
+    versions = [publish(server, everyone(tag, 3 - tag)).version for tag in range(3)]
+    assert snapshots_with(server.url, "c-1") == (sorted(versions), sorted(versions[:2]))
+
+    def meanwhile() -> Iterator[Profile]:
+        yield from everyone(4, 1_001)
+        drop_old_snapshots(server.url)
+
+    # What is live stays, and so does what is just being written.
+    versions.append(publish(server, meanwhile()).version)
+    assert snapshots_with(server.url, "c-1") == (sorted(versions[2:]), [versions[3]])
+    drop_old_snapshots(server.url)
+    assert snapshots_with(server.url, "c-1") == ([versions[3]], [versions[3]])
+    client: Any = redis.Redis.from_url(server.url)
+    assert client.lrange(SNAPSHOTS, 0, -1) == [versions[3].encode()]
+    assert len(client.keys("regulars:snapshot:*")) == 2
 
 
 def test_an_operator_goes_back_by_naming_the_snapshot_before(server: RedisServer) -> None:
