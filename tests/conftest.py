@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
