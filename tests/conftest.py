@@ -55,7 +55,7 @@ def small_house(tmp_path_factory: pytest.TempPathFactory) -> "House":
     `small_deployment`.
     """
     # Imported late: MLflow takes seconds, which most tests need not wait for.
-    from tests.deployment import house_in, small_deployment
+    from tests.deployment import copied, house_in, small_deployment
 
     # The first of the processes that test side by side makes it; each has a copy of its own.
     shared = tmp_path_factory.getbasetemp()
