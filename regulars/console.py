@@ -1,12 +1,19 @@
 """The console's process: `python -m regulars.console PORT`, started by `regulars serve`."""
 
+import os
 import sys
+from typing import TYPE_CHECKING
 
 from foundation.errors import RegularsError
 from foundation.settings import Settings, load_settings
 from regulars.reach import check_reach
 
+if TYPE_CHECKING:
+    from regulars.checkout import ClientCheckout
+
 GRACE_SECONDS = 2
+# Names the service that the demo loyalty app asks, and its key: "URL KEY".
+APP_SERVICE = "REGULARS_APP_SERVICE"
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +37,9 @@ def _run(settings: Settings, port: int) -> None:
     house = House(settings)
     with house.database() as url, house.admin(url) as admin:
         sign_in = SignIn(admin.users, house.clock)
-        console = create_console(house.desk(admin), sign_in, behind_proxy=bool(settings.proxies))
+        console = create_console(
+            house.desk(admin), sign_in, behind_proxy=bool(settings.proxies), checkout=_checkout()
+        )
         listening = connection.config(
             console,
             [str(proxy) for proxy in settings.proxies],
@@ -42,6 +51,18 @@ def _run(settings: Settings, port: int) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
         connection.Server(listening).run()
+
+
+def _checkout() -> "ClientCheckout | None":
+    """Return what the demo loyalty app asks, where the demo runs."""
+    service = os.environ.get(APP_SERVICE)
+    if service is None:
+        return None
+    from regulars.checkout import ClientCheckout
+    from regulars_client import Client
+
+    url, _, key = service.partition(" ")
+    return ClientCheckout(Client(url, key, seconds=5.0))
 
 
 def _settings() -> Settings:

@@ -27,6 +27,7 @@ from prometheus_client import multiprocess
 
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.settings import Settings, load_settings
+from regulars.console import APP_SERVICE
 from regulars.reach import check_reach
 from regulars.wiring import RATES, House
 from serving import connection
@@ -125,13 +126,20 @@ class Running:
 
 @contextmanager
 def running(
-    house: House, database_url: str, port: int, workers: int, *, console: bool
+    house: House,
+    database_url: str,
+    port: int,
+    workers: int,
+    *,
+    console: bool,
+    app_key: str | None = None,
 ) -> Generator[Running]:
     """Run the service while the block runs, and restart what dies.
 
     Args:
         port: Of the API; the console listens on the next one.
         workers: API processes that share the port.
+        app_key: With it the console has the demo loyalty app, which asks by this key.
 
     Raises:
         RegularsError: The port is taken, or a process stops right after its start.
@@ -165,6 +173,8 @@ def running(
         ]
         if console:
             command = [sys.executable, "-m", "regulars.serve", "console", str(port + 1)]
+            if app_key is not None:
+                environment[APP_SERVICE] = f"{_address(settings.host, port)} {app_key}"
             children.append(Child("console", command, environment))
         up = Running(
             _address(settings.host, port),

@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ def small_house(tmp_path_factory: pytest.TempPathFactory) -> "House":
     `small_deployment`.
     """
     # Imported late: MLflow takes seconds, which most tests need not wait for.
-    from tests.deployment import house_in, small_deployment
+    from tests.deployment import copied, house_in, small_deployment
 
     # The first of the processes that test side by side makes it; each has a copy of its own.
     shared = tmp_path_factory.getbasetemp()
@@ -68,7 +67,4 @@ def small_house(tmp_path_factory: pytest.TempPathFactory) -> "House":
         if not done.exists():
             small_deployment(made)
             done.touch()
-    home = tmp_path_factory.mktemp("house") / "small"
-    # With owners: the database server refuses files of others.
-    subprocess.run(["cp", "-a", str(made), str(home)], check=True)
-    return house_in(home)
+    return copied(house_in(made), tmp_path_factory.mktemp("house") / "small")

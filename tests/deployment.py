@@ -8,6 +8,7 @@ offers wait for decisions. All is drawn from one seed, so that only the dates mo
 import contextlib
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -71,6 +72,13 @@ STATEMENTS: dict[str, tuple[Any, str]] = {
 def house_in(home: Path) -> House:
     """Return a house in a folder, with nothing outside it."""
     return House(Settings(home=home, database_url=None, mlflow_tracking_uri=None), SystemClock())
+
+
+def copied(house: House, home: Path) -> House:
+    """Return a house of its own, with all that is in another one, whose database is stopped."""
+    # With owners: the database server refuses files of others.
+    subprocess.run(["cp", "-a", str(house.settings.home), str(home)], check=True)
+    return house_in(home)
 
 
 def small_deployment(home: Path) -> House:

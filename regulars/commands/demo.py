@@ -29,8 +29,11 @@ def demo(
         url = stack.enter_context(house.database())
         admin = stack.enter_context(house.admin(url))
         prepared = job.prepare(house, admin, progress)
+        app_key = admin.make_key("demo loyalty app", APP_SCOPES) if serve else None
+        if app_key is not None:
+            stack.callback(admin.revoke_key, app_key)
         with progress.step("serve") as step:
-            up = stack.enter_context(running(house, url, port, 1, console=serve))
+            up = stack.enter_context(running(house, url, port, 1, console=serve, app_key=app_key))
             step.show(up.url)
         result = job.run(house, admin, up.url, prepared, seed, progress)
         if as_json:
@@ -46,6 +49,7 @@ def demo(
             # Beside a JSON answer these lines would make it unreadable.
             told = beside if as_json else out
             say(f"The service is up. Console: {up.console_url}   API: {up.url}/docs", told)
+            say(f"A customer's app, as it would ask: {up.console_url}/app", told)
             say_first_user(admin, told)
             say(f"API key: {admin.make_key('demo', APP_SCOPES)}   (Ctrl-C stops everything)", told)
             watch(up, told)

@@ -22,6 +22,7 @@ from serving.console.champion_card import draw_champion
 from serving.console.desk import Desk, Holdings
 from serving.console.desk_pages import add_desk_pages
 from serving.console.gate import Gate
+from serving.console.loyalty_app import PATH, Checkout, add_loyalty_app
 from serving.console.mark import MARK
 from serving.console.markup import box, notice, text
 from serving.console.programme_card import draw_programme
@@ -79,12 +80,15 @@ class Card(Generic[T]):
             )
 
 
-def create_console(desk: Desk, sign_in: SignIn, *, behind_proxy: bool) -> FastAPI:
+def create_console(
+    desk: Desk, sign_in: SignIn, *, behind_proxy: bool, checkout: Checkout | None = None
+) -> FastAPI:
     """Return the console's HTTP application, one in a process: NiceGUI keeps its pages globally.
 
     Args:
         behind_proxy: A trusted proxy ends TLS, so that whatever comes must have come encrypted.
             Otherwise the console is for this machine alone.
+        checkout: What the demo loyalty app asks; without it there is no such page.
     """
     web = FastAPI(title=f"{TITLE} console", openapi_url=None)
     web.add_middleware(Gate, sign_in=sign_in, encrypted=behind_proxy)
@@ -93,10 +97,12 @@ def create_console(desk: Desk, sign_in: SignIn, *, behind_proxy: bool) -> FastAP
         web.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
     add_account_pages(web, sign_in)
     add_desk_pages(web, desk)
+    if checkout is not None:
+        add_loyalty_app(web, checkout, desk.zone)
 
     def page(request: Request) -> None:
         ui.add_css(STYLE)
-        _page(desk, request.scope["user"])
+        _page(desk, request.scope["user"], app=checkout is not None)
 
     ui.page("/", title=web.title, favicon=MARK, dark=None, language="en-US")(page)
     # Tailwind is left out: the page brings its own style. Nothing is bound, so nothing is polled.
@@ -104,12 +110,12 @@ def create_console(desk: Desk, sign_in: SignIn, *, behind_proxy: bool) -> FastAP
     return web
 
 
-def _page(desk: Desk, user: User) -> None:
+def _page(desk: Desk, user: User, *, app: bool) -> None:
     with box("header", "masthead"):
         ui.html(MARK, sanitize=False).classes("mark")
         text("h1", TITLE)
         text("p", "Who our customers are, which offers they get, and what that earns.", "soft")
-        _account(user)
+        _account(user, app=app)
     # NiceGUI wraps the page in the element main.
     with box("div"):
         cards: list[Card[Any]] = [
@@ -135,10 +141,12 @@ def _page(desk: Desk, user: User) -> None:
     ui.timer(REFRESH_SECONDS, refresh)
 
 
-def _account(user: User) -> None:
+def _account(user: User, *, app: bool) -> None:
     with box("nav", "account", aria_label="Your account"):
         text("span", user.name, "name")
         text("span", user.role, "soft")
+        if app:
+            text("a", "Loyalty app", href=PATH)
         if user.may("admin"):
             text("a", "Audit log", href="/audit")
         text("a", "Password", href="/password")

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from experiments.metric_catalogue import NAMES
 from experiments.metric_titles import METRICS
 from experiments.report import Report
 from experiments.report_words import decision
+from foundation.access import APP_SCOPES
 from foundation.contracts import DECISIONS
 from foundation.settings import Settings
 from recommender.response import BASELINE
@@ -34,7 +35,7 @@ from regulars.wiring import House
 from segmentation.rfm import GROUPS
 from serving.console.segments_card import MOODS
 from tests.browser.window import Window, needs_chromium
-from tests.deployment import STATEMENTS, small_deployment
+from tests.deployment import STATEMENTS, copied
 
 pytestmark = needs_chromium
 START_SECONDS = 60
@@ -55,14 +56,16 @@ class Deployed:
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory, silent: Progress) -> Iterator[Deployed]:
+def deployed(
+    small_house: House, tmp_path_factory: pytest.TempPathFactory, silent: Progress
+) -> Iterator[Deployed]:
     """A small deployment served by `regulars serve`'s own processes, its customers simulated."""
-    house = small_deployment(tmp_path_factory.mktemp("console"))
-    with (
-        house.database() as url,
-        house.admin(url) as admin,
-        running(house, url, _free_ports(), 1, console=True) as up,
-    ):
+    house = copied(small_house, tmp_path_factory.mktemp("console") / "home")
+    with house.database() as url, house.admin(url) as admin, ExitStack() as stack:
+        app_key = admin.make_key("loyalty app", APP_SCOPES)
+        up = stack.enter_context(
+            running(house, url, _free_ports(), 1, console=True, app_key=app_key)
+        )
         start_experiment(admin, _design("autumn-offers"), house.clock.now())
         measured = simulate_experiment(house, admin, up.url, 3, silent)
         assert up.console_url is not None

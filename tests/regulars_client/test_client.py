@@ -1,0 +1,146 @@
+"""The client against a server that answers as told: what it sends, repeats and says."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from regulars_client import AskedLine, AskedPlacement, Client, Refused, Unavailable
+
+ACTIVATED = {"activation_id": "a-1", "expires_at": "2026-11-22T12:00:00Z", "refused": None}
+
+
+class Told(BaseHTTPRequestHandler):
+    """Answers the next thing it was told to, and keeps what it heard."""
+
+    def do_POST(self) -> None:
+        server: Any = self.server
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        server.heard.append((self.path, dict(self.headers), body))
+        status, headers, answer = server.answers.pop(0)
+        if status == 0:
+            # The answer is lost on its way.
+            self.close_connection = True
+            return
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def told(*answers: tuple[int, dict[str, str], Any]) -> Generator[tuple[Any, Client]]:
+    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Told)
+    server.answers, server.heard = list(answers), []
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        with Client(url, "rgl_key", seconds=2.0) as client:
+            yield server, client
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def problem(status: int, code: str, **more: Any) -> dict[str, Any]:
+    return {"type": "", "title": "", "status": status, "code": code, "detail": "why", **more}
+
+
+def test_a_request_says_who_asks_and_what() -> None:
+    answer = {
+        "decision_id": "d-1",
+        "customer_id": "ana",
+        "degraded": False,
+        "causes": [],
+        "placements": [],
+        "experiments": [],
+        "versions": {"catalogue": 1, "model": None, "snapshot": None, "policy": "popular"},
+    }
+    with told((200, {}, answer)) as (server, client):
+        found = client.decide(
+            "ana",
+            "app",
+            [AskedPlacement("checkout", 2)],
+            store_id="s-1",
+            basket=[AskedLine("milk", 1.0, 3.9)],
+        )
+
+    assert found.decision_id == "d-1"
+    path, headers, body = server.heard[0]
+    assert path == "/v1/decisions"
+    assert headers["Authorization"] == "Bearer rgl_key"
+    assert json.loads(body) == {
+        "customer_id": "ana",
+        "channel": "app",
+        "placements": [{"name": "checkout", "limit": 2}],
+        "context": {
+            "store_id": "s-1",
+            "basket": [{"product_id": "milk", "quantity": 1.0, "amount": 3.9}],
+        },
+        "explain": False,
+        "dry_run": False,
+    }
+
+
+@pytest.mark.parametrize("first", [(0, {}, b""), (503, {"Retry-After": "0"}, problem(503, "away"))])
+def test_what_was_not_answered_is_asked_again_under_the_same_name(
+    first: tuple[int, dict[str, str], Any],
+) -> None:
+    with told(first, (200, {}, ACTIVATED)) as (server, client):
+        assert client.activate("ana", "latte", "app").activation_id == "a-1"
+
+    names = [headers["Idempotency-Key"] for _, headers, _ in server.heard]
+    assert len(names) == 2
+    assert len(set(names)) == 1
+
+
+def test_each_request_has_a_name_of_its_own() -> None:
+    with told((200, {}, ACTIVATED), (200, {}, ACTIVATED)) as (server, client):
+        client.activate("ana", "latte", "app")
+        client.activate("ana", "latte", "app")
+
+    assert len({headers["Idempotency-Key"] for _, headers, _ in server.heard}) == 2
+
+
+def test_a_refusal_is_not_repeated_and_says_where() -> None:
+    refusal = (422, {}, problem(422, "invalid_request", field="customer_id"))
+    with told(refusal) as (server, client), pytest.raises(Refused) as caught:
+        client.activate("", "latte", "app")
+
+    assert (caught.value.code, caught.value.field) == ("invalid_request", "customer_id")
+    assert str(caught.value) == "customer_id: why (invalid_request)"
+    assert len(server.heard) == 1
+
+
+def test_a_service_that_stays_away_is_called_away() -> None:
+    away = (503, {"Retry-After": "0"}, problem(503, "store_unavailable"))
+    with told(away, away, away) as (server, client), pytest.raises(Unavailable, match="3 tries"):
+        client.activate("ana", "latte", "app")
+
+    assert len(server.heard) == 3
+
+
+def test_an_answer_of_somebody_else_is_told_as_such() -> None:
+    with (
+        told((502, {}, b"<html>bad gateway</html>")) as (_, client),
+        pytest.raises(Refused, match="502 is none of the service's"),
+    ):
+        client.cancel("a/1")
+
+
+def test_an_id_is_one_part_of_the_path() -> None:
+    with told((200, {}, {"state": "released", "changed": True})) as (server, client):
+        client.cancel("a/1?x")
+
+    assert server.heard[0][0] == "/v1/activations/a%2F1%3Fx/cancel"
