@@ -64,8 +64,9 @@ class PostgresPool:
             # A value that PostgreSQL cannot take is no outage.
             if isinstance(error, ValueError):
                 raise
-            # Whatever state it is in, nobody else is to meet it.
-            with suppress(asyncpg.InterfaceError):
+            # Whatever state it is in, nobody else is to meet it. One that asyncpg gave up itself
+            # has no protocol any more, which it stumbles over (AttributeError).
+            with suppress(asyncpg.InterfaceError, AttributeError):
                 connection.terminate()
             raise _unavailable(error) from error
         finally:

@@ -32,6 +32,7 @@ def export(
     async def exported(url: str) -> Any:
         service = house.service(url)
         try:
+            await service.live.read_snapshot()
             return await service.dossiers.export(customer_id)
         finally:
             await service.stop()

@@ -61,5 +61,5 @@ def test_it_prints(tmp_path: Path, window: Window) -> None:
     window.page.emulate_media(media="print")
     printed = window.page.pdf(format="A4")
     assert printed.startswith(b"%PDF")
-    # Two or three sheets: a page for each section would be more.
-    assert 1 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 4
+    # A sheet for two sections or so: one for each would be more.
+    assert 1 <= printed.count(b"/Type /Page\n") + printed.count(b"/Type /Page ") <= 6

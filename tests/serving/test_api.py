@@ -576,9 +576,12 @@ class TestOutcomes:
             ),
         ]
         first = client.post("/v1/outcomes", json={"events": events})
-        assert (first.status_code, first.json()) == (200, {"accepted": 3, "repeated": 0})
+        assert (first.status_code, first.json()) == (
+            200,
+            {"accepted": 3, "repeated": 0, "spooled": 0},
+        )
         again = client.post("/v1/outcomes", json={"events": [*events, event("told-4")]})
-        assert again.json() == {"accepted": 1, "repeated": 3}
+        assert again.json() == {"accepted": 1, "repeated": 3, "spooled": 0}
         assert served.rows("SELECT count(*) FROM outcomes WHERE event_id LIKE 'told-%%'") == [(4,)]
 
     def test_under_a_known_id_with_other_content_are_refused_whole(
@@ -609,8 +612,9 @@ class TestOutcomes:
                     answer = await one.post("/v1/decisions", json=asked)
                     assert answer.status_code == 200
                 assert time.monotonic() - began < 3
+                # None waits for ever: they are on disk, and written when the database takes them.
                 for response in await asyncio.gather(*telling):
-                    check_problem(response, 503, "store_unavailable")
+                    assert response.json() == {"accepted": 0, "repeated": 0, "spooled": 1}
 
         with psycopg.connect(served.database) as connection:
             # The same event, in a transaction that does not end: every telling waits for it.
@@ -766,7 +770,9 @@ class TestBadRequest:
                     b"Authorization: Bearer " + served.key.encode() + b"\r\n\r\n{"
                 )
         time.sleep(0.5)
-        assert served.log.read_text()[before:] == ""
+        lines = [json.loads(line) for line in served.log.read_text()[before:].splitlines()]
+        # What other tests left on disk may arrive meanwhile.
+        assert [line for line in lines if line["event"] != "passed on"] == []
 
 
 class TestKeys:

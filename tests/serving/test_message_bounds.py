@@ -35,6 +35,8 @@ def unbounded(kind: inspect.Type, place: str) -> Iterator[str]:
         case inspect.IntType() | inspect.FloatType():
             if kind.ge is None or kind.le is None:
                 yield f"{place} is a number without bounds"
+        case inspect.DictType(key_type=inspect.LiteralType()):
+            yield from unbounded(kind.value_type, f"{place}{{}}")
         case inspect.UnionType():
             for one in kind.types:
                 yield from unbounded(one, place)
