@@ -437,6 +437,7 @@ def test_a_marketer_stops_an_experiment_and_the_audit_log_names_her(
     assert window.errors == []
 
 
+@pytest.mark.slow
 def test_an_open_page_ends_with_its_session(bare: Bare, window: Window) -> None:
     page = bare.open(window)
     bare.admin.users.remove("ana")
@@ -446,6 +447,7 @@ def test_an_open_page_ends_with_its_session(bare: Bare, window: Window) -> None:
     assert page.url.endswith("/sign-in")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [400, 1280])
 def test_forms_are_legible_and_do_not_scroll_sideways(
     bare: Bare, window: Window, width: int

@@ -497,6 +497,7 @@ def test_a_writer_killed_before_its_commit_leaves_the_old_lake_and_no_rest(
     assert len(data_files(folder)) == len(before) + 1
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_moment_leaves_rows_and_note_of_one_commit(
     lake: Lake, spawn: Spawn
 ) -> None:

@@ -714,6 +714,7 @@ def test_a_publisher_killed_half_way_leaves_the_old_one_live(shelf: Shelf, adapt
     assert not [name for name in shelf.left() if "draft" in name]
 
 
+@pytest.mark.slow
 def test_a_publisher_killed_at_any_moment_leaves_a_whole_snapshot(
     shelf: Shelf, adapter: str
 ) -> None:

@@ -21,6 +21,7 @@ def test_the_reference_values_to_the_digits_shown(correction):
     assert [round(p, 6) for p in adjusted(P, correction)] == list(REFERENCE[correction])
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.sampled_from(list(THEIRS)))
 def test_statsmodels_agrees(p_values, correction):

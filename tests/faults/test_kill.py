@@ -176,6 +176,7 @@ def postmaster(house: House) -> int:
     return int((house.settings.postgres_folder / "postmaster.pid").read_text().split()[0])
 
 
+@pytest.mark.slow
 def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House) -> None:
     with (
         house.database() as url,
@@ -206,6 +207,7 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
     assert len(load.decided) >= answered > 400
 
 
+@pytest.mark.slow
 def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
     house: House,
 ) -> None:
@@ -317,6 +319,7 @@ def test_a_killed_service_leaves_no_process_and_a_new_one_starts_in_its_place(
         assert load.lost(url) == again.lost(url) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_service_told_to_end_while_it_starts_leaves_nothing_behind(
     house: House, tmp_path: Path, sent: signal.Signals

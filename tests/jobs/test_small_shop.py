@@ -89,6 +89,7 @@ def offers(now: datetime) -> list[str]:
     return ["id,titel,kosten,von,bis", *(row.replace(",", ".").replace(";", ",") for row in rows)]
 
 
+@pytest.mark.slow
 def test_from_receipts_to_a_report_beside_the_truth(shop: House, silent: Progress) -> None:
     design = Experiment(
         key="gratis",

@@ -116,6 +116,7 @@ def chain(server: str, small_house: House, tmp_path: Path) -> Iterator[Chain]:
         )
 
 
+@pytest.mark.slow
 def test_a_batch_keeps_to_consents_and_caps_and_writes_what_it_decided(
     chain: Chain, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_batch_keeps_to_consents_and_caps_and_writes_what_it_decided(
     assert (again["reached"], again["before"]) == (0, 0)
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_killed_goes_on_and_decides_for_nobody_twice(
     chain: Chain, tmp_path: Path
 ) -> None:
