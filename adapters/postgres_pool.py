@@ -64,10 +64,14 @@ class PostgresPool:
             # A value that PostgreSQL cannot take is no outage.
             if isinstance(error, ValueError):
                 raise
-            # Whatever state it is in, nobody else is to meet it. One that asyncpg gave up itself
-            # has no protocol any more, which it stumbles over (AttributeError).
-            with suppress(asyncpg.InterfaceError, AttributeError):
+            # Whatever state it is in, nobody else is to meet it.
+            with suppress(asyncpg.InterfaceError):
                 connection.terminate()
+            raise _unavailable(error) from error
+        except AttributeError as error:
+            # So asyncpg stumbles over a connection that it gave up itself between two messages.
+            if not _given_up(connection):
+                raise
             raise _unavailable(error) from error
         finally:
             # What was committed stays so: a server that dies now is no reason to refuse it. The
@@ -88,6 +92,13 @@ class PostgresPool:
                     server_settings={"application_name": APPLICATION},
                 )
             return self._pool
+
+
+def _given_up(connection: Any) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
 
 
 async def _leave_as_it_is(_connection: Any) -> None:
