@@ -676,30 +676,30 @@ class TestSegments:
 @pytest.mark.usefixtures("home")
 class TestAccess:
     def test_keys_are_made_listed_rotated_and_revoked(self, run: Run) -> None:
-        asked = ("key", "add", "till 4", "--scope", "outcomes", "--days", "30", "--rate", "50")
+        asked = ("key", "add", "till 9", "--scope", "outcomes", "--days", "30", "--rate", "50")
         made = run(*asked, "--json").answer
-        assert (made["name"], made["scopes"]) == ("till 4", ["outcomes"])
+        assert (made["name"], made["scopes"]) == ("till 9", ["outcomes"])
         number = made["number"]
-        rotated = run("key", "rotate", "till 4", "--overlap-hours", "2", "--json").answer
+        rotated = run("key", "rotate", "till 9", "--overlap-hours", "2", "--json").answer
         assert (rotated["old"], rotated["scopes"]) == (number, ["outcomes"])
         assert rotated["key"] != made["key"]
         ends = datetime.fromisoformat(rotated["old_ends"])
         assert abs(ends - datetime.now(UTC) - timedelta(hours=2)) < timedelta(minutes=1)
-        refused(run("key", "revoke", "till 4"))
+        refused(run("key", "revoke", "till 9"))
         assert run("key", "revoke", number, "--json").answer == {
-            "number": number, "name": "till 4",
+            "number": number, "name": "till 9",
         }  # fmt: skip
         listed = {one["number"]: one for one in run("key", "list", "--json").answer["keys"]}
         assert (listed[number]["valid"], listed[number]["successor"]) == (False, rotated["number"])
         assert (listed[rotated["number"]]["valid"], listed[rotated["number"]]["rate"]) == (True, 50)
         spoken = run("key", "list").out
-        assert f"{rotated['number']} till 4: outcomes, 50 a second; valid until " in spoken
+        assert f"{rotated['number']} till 9: outcomes, 50 a second; valid until " in spoken
         assert "never used" in spoken
         for key in (made["key"], rotated["key"]):
             assert key not in spoken
         entries = run("audit", "--last", "3", "--json").answer["entries"]
         assert [one["action"] for one in entries] == ["revoke", "rotate", "make"]
-        assert f"revoke key {number} (till 4)" in run("audit").out
+        assert f"revoke key {number} (till 9)" in run("audit").out
 
     @pytest.mark.parametrize(
         ("arguments", "told"),
