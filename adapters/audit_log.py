@@ -2,25 +2,13 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import Connection, text
 
+from foundation.audit import AuditEntry
+
 Begin = Callable[[], AbstractContextManager[Connection]]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One change: what was there before, and after; None where there is nothing to show."""
-
-    at: datetime
-    who: str
-    action: str
-    subject: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
 
 
 class AuditLog:

@@ -1,13 +1,12 @@
 """Tables handed out as files: CSV or Parquet by the ending, whole or not at all."""
 
-import os
 from pathlib import Path
 
 import pyarrow as arrow
 import pyarrow.csv as csv
 import pyarrow.parquet as parquet
 
-from adapters.durable import sync_folder
+from adapters.durable import replaced
 from foundation.errors import RegularsError
 
 WRITERS = {".csv": csv.write_csv, ".parquet": parquet.write_table}
@@ -35,15 +34,8 @@ def write_export(path: Path, rows: arrow.Table) -> None:
         RegularsError: As check_export, or the disk refuses.
     """
     check_export(path)
-    made = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with made.open("wb") as file:
+        with replaced(path) as file:
             WRITERS[path.suffix.lower()](rows, file)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
-        sync_folder(path.parent)
     except OSError as error:
         raise RegularsError(f"--out {path}: {error.strerror}; name another file") from error
-    finally:
-        made.unlink(missing_ok=True)

@@ -4,8 +4,6 @@ They stand in once, for the first question a process cannot ask its database; af
 is told as ever, and what was read stays live. Keys are kept as the hashes that the database has.
 """
 
-import os
-import uuid
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,7 +11,7 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
-from adapters.durable import sync_folder
+from adapters.durable import replaced
 from adapters.postgres_journal import PostgresJournal
 from experiments.design import Experiment
 from foundation.access import KeyFacts
@@ -64,19 +62,10 @@ class _Remembered(Generic[Content]):
         if found == self._kept:
             return
         told = msgspec.msgpack.encode(found)
-        draft = self._path.with_name(f"{uuid.uuid4().hex}.draft")
         try:
             self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            try:
-                descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(told)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.replace(self._path)
-            finally:
-                draft.unlink(missing_ok=True)
-            sync_folder(self._path.parent)
+            with replaced(self._path, _FILE_MODE) as file:
+                file.write(told)
         except OSError as error:
             # The service goes on; only a start without the database would miss it.
             self._log.error("not kept", file=self._path.name, reason=str(error))

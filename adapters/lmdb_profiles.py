@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 import lmdb
 import msgspec
 
-from adapters.durable import sync_folder
+from adapters.durable import replaced, sync_folder
 from adapters.stored_profile import decode_facts, decode_profile, encode_facts, encode_profile
 from foundation.errors import RegularsError
 from foundation.profile import Explanation, Profile, SnapshotFacts
@@ -340,13 +340,8 @@ def _current(folder: Path) -> str | None:
 
 
 def _point(folder: Path, version: str) -> None:
-    pointer = folder / f"{POINTER}-{uuid.uuid4().hex}"
-    with pointer.open("w") as file:
-        file.write(version)
-        file.flush()
-        os.fsync(file.fileno())
-    pointer.replace(folder / POINTER)
-    sync_folder(folder)
+    with replaced(folder / POINTER) as pointer:
+        pointer.write(version.encode())
 
 
 def _versions(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 )
 
 from adapters import migrations
-from adapters.audit_log import AuditEntry, AuditLog, write_entry
+from adapters.audit_log import AuditLog, write_entry
 from adapters.postgres_keys import ApiKeys
 from adapters.postgres_users import PostgresUsers
 from experiments.design import Experiment, content_hash, read_design
@@ -28,6 +28,7 @@ from experiments.holdout import HOLDOUT
 from experiments.layers import check_room
 from experiments.lock import differing_fields
 from foundation.access import Scope
+from foundation.audit import AuditEntry
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.feed import Window
 

@@ -11,7 +11,7 @@ from experiments.metrics import (
     InvalidMetric,
     Metric,
     Proportion,
-    Quantile,
+    aggregates_of,
     among,
     columns,
     products,
@@ -55,7 +55,7 @@ class UnitTable:
         found = self._sums(list(needed.values()), wanted, origin, stratum)
 
         def of(metric: Metric, strata: list[dict[Product, float]]) -> Aggregates:
-            parts = [_of(metric, sums, origin) for sums in strata]
+            parts = [aggregates_of(metric, sums, origin) for sums in strata]
             return parts[0] if stratum is None else Aggregates.stacked(parts)
 
         return [
@@ -128,12 +128,3 @@ def _expression(column: Column) -> str:
     named = f"CAST({quoted(column.name)} AS DOUBLE)"
     # A float's repr is a number of SQL; nothing else gets here.
     return named if column.cap is None else f"least({named}, {float(column.cap)!r}::DOUBLE)"
-
-
-def _of(metric: Metric, sums: dict[Product, float], origin: dict[str, float]) -> Aggregates:
-    labels = [column.label for column in columns(metric)]
-    if isinstance(metric, Quantile):
-        raise InvalidMetric(f"a quantile of {labels[0]!r} is not made of sums; fetch its rows")
-    if isinstance(metric, Proportion):
-        return Aggregates.of_responders(sums[()], sums[(labels[0],)])
-    return Aggregates.from_sums(labels, sums, origin)

@@ -5,13 +5,13 @@ need, so that one query can fetch the sums of all metrics of an experiment (see 
 `rows` takes the same columns from a frame where single units are at hand.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
 import pandas as pd
 
-from experiments.aggregates import Product, products_of
+from experiments.aggregates import Aggregates, Product, products_of
 from experiments.contrast import Figure
 from foundation.errors import RegularsError
 
@@ -120,6 +120,26 @@ def products(metrics: Iterable[Metric]) -> list[Product]:
         elif not isinstance(metric, Quantile):
             needed.update(dict.fromkeys(products_of(labels)))
     return list(needed)
+
+
+def aggregates_of(
+    metric: Metric, sums: Mapping[Product, float], origin: Mapping[str, float]
+) -> Aggregates:
+    """Return what a metric is computed from, of the sums of its products.
+
+    Args:
+        sums: By product, each factor less its origin.
+        origin: What was taken off each column, by label.
+
+    Raises:
+        InvalidMetric: It is a quantile.
+    """
+    labels = [column.label for column in columns(metric)]
+    if isinstance(metric, Quantile):
+        raise InvalidMetric(f"a quantile of {labels[0]!r} is not made of sums; fetch its rows")
+    if isinstance(metric, Proportion):
+        return Aggregates.of_responders(sums[()], sums[(labels[0],)])
+    return Aggregates.from_sums(labels, sums, origin)
 
 
 def rows(metric: Metric, units: pd.DataFrame) -> np.ndarray:

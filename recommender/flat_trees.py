@@ -45,33 +45,6 @@ class FlatTrees:
     right: npt.NDArray[np.int32]
     values: npt.NDArray[np.float64]
 
-    def raw(
-        self,
-        shared: npt.NDArray[np.float64],
-        own: npt.NDArray[np.float64],
-        places: npt.NDArray[np.int32],
-    ) -> npt.NDArray[np.float64]:
-        """Return raw scores (log-odds), shape (n,).
-
-        Args:
-            shared: Inputs that are the same in all rows, shape (n inputs,); others are not read.
-            own: Inputs of each row, shape (n, n own).
-            places: Column of `own` that holds an input, -1 where it is shared, shape (n inputs,).
-        """
-        return _raw(
-            self.roots,
-            self.feature,
-            self.threshold,
-            self.missing,
-            self.default_left,
-            self.left,
-            self.right,
-            self.values,
-            shared,
-            own,
-            places,
-        )
-
     def raw_of_offers(
         self,
         shared: npt.NDArray[np.float64],
@@ -80,12 +53,15 @@ class FlatTrees:
         at: npt.NDArray[np.intp],
         places: npt.NDArray[np.int32],
     ) -> npt.NDArray[np.float64]:
-        """Return raw scores as `raw`, of rows that are put together on the way.
+        """Return raw scores (log-odds) of rows that are put together on the way, shape (n,).
 
         Args:
+            shared: Inputs that are the same in all rows, shape (n inputs,); others are not read.
             features: The first of each row's own inputs, shape (n, n features).
             near: Holds the last of them, shape (m, n affinities); m may be 0.
             at: Row of `near` that is each row's, -1 where it has none (NaN), shape (n,).
+            places: Which of a row's own inputs an input is, -1 where it is shared, shape
+                (n inputs,).
         """
         # One kind of array, so that nothing is left to compile when the first request comes.
         near = near.view()

@@ -15,6 +15,7 @@ from experiments.holdout import HOLDOUT
 from experiments.programme import Programme
 from experiments.report import Report
 from foundation.access import User
+from foundation.audit import AuditEntry
 from foundation.clock import Clock
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
@@ -27,7 +28,7 @@ from regulars.jobs.overview import overview, report_of
 from regulars.jobs.runs import all_runs
 from segmentation.lifecycle import STATES
 from segmentation.rfm import GROUPS
-from serving.console.desk import Change, Group, Holdings, Segments, Trial
+from serving.console.desk import Group, Holdings, Segments, Trial
 from serving.profiles import ProfileStore, refresh
 
 SPEND_DAYS = 365
@@ -165,9 +166,8 @@ class HouseDesk:
             ingested=ingested,
         )
 
-    def changes(self, most: int) -> list[Change]:
-        entries = self._admin.audit.newest(most)
-        return [Change(e.at, e.who, e.action, e.subject, e.before, e.after) for e in entries]
+    def changes(self, most: int) -> list[AuditEntry]:
+        return self._admin.audit.newest(most)
 
     def stop_experiment(self, key: str, user: User) -> None:
         self._admin.acting(f"user {user.name}").stop_experiment(key, self._clock.now())

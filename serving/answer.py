@@ -47,14 +47,24 @@ def answer_of(
             )
             for slate in record.slates
         ],
-        experiments=[AnsweredExperiment(a.key, a.variant) for a in record.assignments],
-        versions=AnsweredVersions(
-            catalogue=record.versions.catalogue,
-            model=record.versions.model,
-            snapshot=record.versions.snapshot,
-            policy=record.policy.kind,
-        ),
+        experiments=experiments_of(record),
+        versions=versions_of(record),
         considered=explain(record, known.catalogue) if request.explain else UNSET,
+    )
+
+
+def experiments_of(record: DecisionRecord) -> list[AnsweredExperiment]:
+    """Return the experiments she was in."""
+    return [AnsweredExperiment(one.key, one.variant) for one in record.assignments]
+
+
+def versions_of(record: DecisionRecord) -> AnsweredVersions:
+    """Return what decided."""
+    return AnsweredVersions(
+        catalogue=record.versions.catalogue,
+        model=record.versions.model,
+        snapshot=record.versions.snapshot,
+        policy=record.policy.kind,
     )
 
 

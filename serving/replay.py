@@ -11,10 +11,9 @@ from random import Random
 
 from foundation.decision import DecisionRecord, Shown, Slate, Terms
 from recommender.policies import Eligible, by_tie
+from serving.answer import experiments_of, versions_of
 from serving.decide import Knowledge
 from serving.messages import (
-    AnsweredExperiment,
-    AnsweredVersions,
     ReplayAnswer,
     ReplayedOffer,
     ReplayedPlacement,
@@ -47,13 +46,8 @@ def replayed(record: DecisionRecord, known: Knowledge | None) -> ReplayAnswer:
             )
             for slate in slates
         ],
-        experiments=[AnsweredExperiment(a.key, a.variant) for a in record.assignments],
-        versions=AnsweredVersions(
-            catalogue=record.versions.catalogue,
-            model=record.versions.model,
-            snapshot=record.versions.snapshot,
-            policy=record.policy.kind,
-        ),
+        experiments=experiments_of(record),
+        versions=versions_of(record),
     )
 
 

@@ -15,10 +15,9 @@ import pandas as pd
 from experiments.aggregates import Aggregates, Product
 from experiments.metrics import (
     Column,
-    InvalidMetric,
     Metric,
     Proportion,
-    Quantile,
+    aggregates_of,
     columns,
     products,
     rows,
@@ -63,7 +62,7 @@ class LakeUnits:
 
         def summed(metric: Metric, row: dict[str, Any]) -> Aggregates:
             sums = {product: row[f"s{n}"] for n, product in enumerate(wanted)}
-            return _of(metric, sums, {label: row[f"o{n}"] for label, n in place.items()})
+            return aggregates_of(metric, sums, {label: row[f"o{n}"] for label, n in place.items()})
 
         def of(metric: Metric, variant: str) -> Aggregates:
             parts = [summed(metric, row) for row in found if row["variant"] == variant]
@@ -134,12 +133,3 @@ class LakeUnits:
     def _value(self, column: Column) -> Any:
         value = self._table[column.name].cast("float64")
         return value if column.cap is None else ibis.least(value, ibis.literal(float(column.cap)))
-
-
-def _of(metric: Metric, sums: dict[Product, float], origin: dict[str, float]) -> Aggregates:
-    labels = [column.label for column in columns(metric)]
-    if isinstance(metric, Quantile):
-        raise InvalidMetric(f"a quantile of {labels[0]!r} is not made of sums; fetch its rows")
-    if isinstance(metric, Proportion):
-        return Aggregates.of_responders(sums[()], sums[(labels[0],)])
-    return Aggregates.from_sums(labels, sums, origin)

@@ -6,13 +6,14 @@ Where there is nothing to show yet, the desk refuses with a sentence that says w
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from experiments.design import Experiment
 from experiments.programme import Programme
 from experiments.report import Report
 from foundation.access import User
+from foundation.audit import AuditEntry
 from foundation.money import Currency
 from foundation.profile import SnapshotFacts
 from recommender.model_card import ModelCard
@@ -79,18 +80,6 @@ class Holdings:
     ingested: int
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """An entry of the audit log; `before` and `after` are None where there is nothing to show."""
-
-    at: datetime
-    who: str
-    action: str
-    subject: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-
-
 class Desk(Protocol):
     """Hands the console what it shows and does what people there decide.
 
@@ -141,7 +130,7 @@ class Desk(Protocol):
         """Return what the figures were read from."""
         ...
 
-    def changes(self, most: int) -> Sequence[Change]:
+    def changes(self, most: int) -> Sequence[AuditEntry]:
         """Return the last changes, the newest first."""
         ...
 

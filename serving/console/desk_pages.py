@@ -9,8 +9,9 @@ from fastapi import FastAPI, Request, Response
 from starlette.responses import RedirectResponse
 
 from foundation.access import Role, User
+from foundation.audit import AuditEntry
 from foundation.errors import RegularsError, StoreUnavailable
-from serving.console.desk import Change, Desk
+from serving.console.desk import Desk
 from serving.console.plain_page import plain_page
 from serving.console.wording import moment, sentence
 
@@ -64,7 +65,7 @@ async def _done(work: Callable[..., None], *given: object) -> Response:
     return RedirectResponse("/", 303)
 
 
-def _told(change: Change, desk: Desk) -> dict[str, str]:
+def _told(change: AuditEntry, desk: Desk) -> dict[str, str]:
     def words(document: dict[str, Any] | None) -> str:
         return "" if document is None else json.dumps(document, ensure_ascii=False)
 

@@ -11,12 +11,13 @@ from adapters.postgres_admin import PostgresAdmin
 from experiments.programme import Concluded, Programme, programme
 from experiments.report import Report
 from foundation.access import User
+from foundation.audit import AuditEntry
 from foundation.clock import SystemClock
 from foundation.errors import NothingToDo, RegularsError
 from foundation.money import Currency
 from recommender.model_card import ModelCard
 from serving.connection import Server, config
-from serving.console.desk import Change, Holdings, Segments, Trial
+from serving.console.desk import Holdings, Segments, Trial
 from serving.console.page import create_console
 from serving.console.sign_in import SignIn
 from tests.experiments.reported import BROKEN, EVIL, PLAN, REPORT, START
@@ -50,8 +51,8 @@ class ReportedDesk:
     def holdings(self) -> Holdings:
         return Holdings(snapshot=None, lake_version=1, recorded=0, ingested=0)
 
-    def changes(self, most: int) -> list[Change]:
-        return [Change(START, EVIL, "stop", f"experiment {EVIL}", None, {"why": EVIL})]
+    def changes(self, most: int) -> list[AuditEntry]:
+        return [AuditEntry(START, EVIL, "stop", f"experiment {EVIL}", None, {"why": EVIL})]
 
     def stop_experiment(self, key: str, user: User) -> None:
         raise RegularsError(f"experiment {key!r} does not run, {user.name}")

@@ -127,6 +127,8 @@ def all_arrive(url: str) -> Iterator[list[Load]]:
     """Wait at the end until all that was acknowledged is in the database."""
     loads: list[Load] = []
     yield loads
+    # Callers do not wait for a database that recovers, so it may still be recovering here.
+    assert within(60, lambda: answers(url))
     for load in loads:
         assert within(60, lambda load=load: not load.lost(url)), load.lost(url)
 
@@ -169,6 +171,15 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)
+    return True
+
+
+def answers(url: str) -> bool:
+    """Does the database take a connection, or is it dead or still recovering?"""
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
     return True
 
 
@@ -229,6 +240,7 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
         # Callers do not hear of it: nobody is refused or hangs, and no worker died with it.
         assert load.failed == {}
         assert load.longest < 5
+        assert within(40, lambda: answers(url))
         server = psutil.Process(postmaster(house))
         frozen = [server, *server.children(recursive=True)]
         for process in frozen:

@@ -49,7 +49,9 @@ def test_raw_scores_are_the_boosters_whatever_rows_share(
     hers = drawn(draw, (rows, len(own)))
     matrix = np.tile(shared, (rows, 1))
     matrix[:, sorted(own)] = hers
-    found = flat_trees(trained).raw(shared, hers, places)
+    nothing = np.empty((0, 0), dtype=np.float32)
+    nowhere = np.full(rows, -1)
+    found = flat_trees(trained).raw_of_offers(shared, hers, nothing, nowhere, places)
     expected = np.asarray(trained.predict(matrix, raw_score=True)) if rows else np.empty(0)
     assert found.tolist() == expected.tolist()
 
