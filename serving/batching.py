@@ -43,7 +43,9 @@ class Batcher(Generic[Item, Result]):
         # One timer for all deadlines: a timer for each request costs more than its place here.
         self._deadlines: list[tuple[float, int, asyncio.Future[Result]]] = []
         self._order = count()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        # Kept beside the timer: one that is due at once has no `when()` under uvloop.
+        self._rings_at = math.inf
 
     async def submit(self, item: Item, by: float = math.inf) -> Result:
         """Return the item's result once its batch is done.
@@ -64,7 +66,7 @@ class Batcher(Generic[Item, Result]):
         self._start()
         if by < math.inf:
             heapq.heappush(self._deadlines, (by, next(self._order), future))
-            if self._timer is None or by < self._timer.when():
+            if by < self._rings_at:
                 self._set_timer(loop, by)
         return await future
 
@@ -109,6 +111,7 @@ class Batcher(Generic[Item, Result]):
     def _set_timer(self, loop: asyncio.AbstractEventLoop, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._rings_at = at
         self._timer = loop.call_at(at, self._ring, at)
 
     def _ring(self, due: float) -> None:
@@ -121,7 +124,8 @@ class Batcher(Generic[Item, Result]):
         self._give_up(now)
 
     def _give_up(self, now: float) -> None:
-        self._timer, deadlines = None, self._deadlines
+        self._timer, self._rings_at = None, math.inf
+        deadlines = self._deadlines
         while deadlines and (deadlines[0][0] <= now or deadlines[0][2].done()):
             _, _, future = heapq.heappop(deadlines)
             if not future.done():

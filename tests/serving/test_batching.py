@@ -3,6 +3,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+import uvloop
 
 from serving.batching import LARGEST, Batcher
 from serving.errors import Overloaded, TooLate
@@ -30,7 +31,12 @@ class Work:
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), timeout=10))  # pyright: ignore[reportArgumentType]
+    """On the loop that the service runs on: its timers differ from the standard one's."""
+
+    async def within_ten_seconds() -> None:
+        await asyncio.wait_for(scenario(), timeout=10)  # pyright: ignore[reportArgumentType]
+
+    uvloop.run(within_ten_seconds())
 
 
 async def settle() -> None:
@@ -252,6 +258,18 @@ def test_a_deadline_that_is_over_already_is_told_at_once() -> None:
         batcher: Batcher[int, int] = Batcher(Work(), lanes=1)
         with pytest.raises(TooLate):
             await batcher.submit(1, asyncio.get_running_loop().time() - 1)
+
+    run(scenario)
+
+
+def test_deadlines_that_are_over_already_are_told_to_all_who_come_at_once() -> None:
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(Work(), lanes=1)
+        now = asyncio.get_running_loop().time()
+        late = [batcher.submit(n, now - n) for n in range(3)]
+        results = await asyncio.gather(*late, return_exceptions=True)
+
+        assert [type(result) for result in results] == [TooLate] * 3
 
     run(scenario)
 
