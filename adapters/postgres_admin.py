@@ -1,9 +1,7 @@
 """PostgreSQL off the hot path: what jobs and marketers change, and the feed into the lake."""
 
 import copy
-import getpass
 import json
-import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from sqlalchemy.exc import (
 
 from adapters import migrations
 from adapters.audit_log import AuditLog, write_entry
+from adapters.login import login
 from adapters.postgres_keys import ApiKeys
 from adapters.postgres_users import PostgresUsers
 from experiments.design import Experiment, content_hash, read_design
@@ -53,7 +52,7 @@ class PostgresAdmin:
     """
 
     def __init__(self, url: str, who: str | None = None) -> None:
-        self._who = who or _login()
+        self._who = who or login()
         self._engine = create_engine(
             _address(url),
             # A job outlives restarts of the database: a dead connection is found before its use.
@@ -408,14 +407,6 @@ def _not_running(key: str) -> RegularsError:
 
 def _subject(key: str) -> str:
     return f"experiment {key}"
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may run under a number that has no name.
-        return f"user {os.getuid()}"
 
 
 def _move_catalogue(connection: Connection) -> None:

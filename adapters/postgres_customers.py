@@ -71,12 +71,12 @@ class PostgresCustomers:
                     found[table] = [json.loads(row["row"]) for row in rows]
         return found
 
-    async def erase(self, customer_id: str) -> dict[str, int]:
+    async def erase(self, customer_id: str, who: str) -> dict[str, int]:
         changed: dict[str, int] = {}
         async with self._pool.connection() as connection, connection.transaction():
-            await connection.execute(
+            first = await connection.fetchval(
                 "INSERT INTO erasures (customer_id, pseudonym) VALUES ($1, $2) "
-                "ON CONFLICT DO NOTHING",
+                "ON CONFLICT DO NOTHING RETURNING true",
                 customer_id,
                 new_pseudonym(),
             )
@@ -112,6 +112,15 @@ class PostgresCustomers:
                 customer_id,
                 timeout=PATIENCE_SECONDS,
             )
+            if first or changed:
+                # What is in the log stays, so it names her as the other tables do from now on.
+                await connection.execute(
+                    "INSERT INTO audit_log (at, who, action, subject, after) "
+                    "VALUES (now(), $1, 'erase', $2, $3::jsonb)",
+                    who,
+                    f"customer {pseudonym}",
+                    json.dumps(changed),
+                )
         return changed
 
     async def erased(self) -> frozenset[str]:

@@ -6,11 +6,13 @@ describes her goes: her features, what was in her basket, and every word she wro
 """
 
 import secrets
+from collections.abc import Mapping
 
 import msgspec
 
 from foundation.decision import Context, DecisionRecord
 from foundation.outcome import SIMULATED, Outcome
+from foundation.spooled import Spooled
 
 PREFIX = "erased-"
 
@@ -40,6 +42,28 @@ def pseudonymous_decision(record: DecisionRecord, pseudonym: str) -> DecisionRec
 def pseudonymous_outcome(outcome: Outcome, pseudonym: str) -> Outcome:
     """Return what stays of an outcome: what happened, without her words."""
     return msgspec.structs.replace(outcome, customer_id=pseudonym, text=kept_text(outcome.text))
+
+
+def pseudonymous_entry(entry: Spooled, pseudonyms: Mapping[str, str]) -> Spooled:
+    """Return what stays of an entry that waited while somebody in it asked to be forgotten.
+
+    A request's name goes with its answer, which tells who she is.
+
+    Args:
+        pseudonyms: Of those who are forgotten, by their ids.
+    """
+    record = entry.record if entry.answered is None else entry.answered.record
+    if record is not None and record.customer_id in pseudonyms:
+        return Spooled(record=pseudonymous_decision(record, pseudonyms[record.customer_id]))
+    if any(one.customer_id in pseudonyms for one in entry.outcomes):
+        told = [
+            pseudonymous_outcome(one, pseudonyms[one.customer_id])
+            if one.customer_id in pseudonyms
+            else one
+            for one in entry.outcomes
+        ]
+        return Spooled(outcomes=told)
+    return entry
 
 
 def kept_text(text: str | None) -> str | None:

@@ -18,6 +18,7 @@ from structlog.typing import Processor
 from adapters import lmdb_profiles
 from adapters.file_spool import FileSpool
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
+from adapters.login import login
 from adapters.policy_file import read_policy
 from adapters.postgres_contacts import PostgresContacts
 from adapters.postgres_customers import PostgresCustomers
@@ -249,7 +250,7 @@ class House:
         async def pending(known: PostgresCustomers) -> dict[str, str]:
             # What was told of them since goes with the rest.
             for customer_id in await known.erased():
-                await known.erase(customer_id)
+                await known.erase(customer_id, login())
             return await known.pseudonyms()
 
         return Erasures(

@@ -17,8 +17,11 @@ class Customers(Protocol):
         """Return every row about her, by table; empty where there is none."""
         ...
 
-    async def erase(self, customer_id: str) -> dict[str, int]:
+    async def erase(self, customer_id: str, who: str) -> dict[str, int]:
         """Forget her: rows about her go, what counts stays under a pseudonym.
+
+        Args:
+            who: Who did it, for the audit log, which names her by her pseudonym only.
 
         Returns:
             Rows that were deleted or put under the pseudonym, by table.
@@ -27,4 +30,8 @@ class Customers(Protocol):
 
     async def erased(self) -> frozenset[str]:
         """Return who is forgotten here and not yet in the snapshot or the lake."""
+        ...
+
+    async def pseudonyms(self) -> dict[str, str]:
+        """Return the pseudonyms of those who are erased, by their ids."""
         ...

@@ -113,9 +113,13 @@ class Dossiers:
             snapshot,
         )
 
-    async def erase(self, customer_id: str) -> ErasedAnswer:
-        """Forget her here and now; snapshot and lake follow with the next run. Twice is as once."""
-        rows = await self._parts.customers.erase(customer_id)
+    async def erase(self, customer_id: str, who: str) -> ErasedAnswer:
+        """Forget her here and now; snapshot and lake follow with the next run. Twice is as once.
+
+        Args:
+            who: Who did it, for the audit log.
+        """
+        rows = await self._parts.customers.erase(customer_id, who)
         await self.read_forgotten()
         return ErasedAnswer(customer_id, rows, list(PENDING))
 

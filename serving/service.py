@@ -55,7 +55,7 @@ class DecisionService:
         self.live = LiveKnowledge(parts)
         self.claims = Claims(parts, self.live)
         self.batch = BatchDecisions(parts, self.live)
-        self._spooling = Spooling(parts.spool, parts.journal)
+        self._spooling = Spooling(parts.spool, parts.journal, parts.customers)
         self.telling = Telling(parts, self._spooling)
         self._deciding = Deciding(parts, self.live, self._spooling)
         # A database that hangs is asked once for all who want to know.

@@ -7,9 +7,11 @@ import structlog
 
 from foundation.errors import EventChanged
 from foundation.outcome import Outcome
+from foundation.pseudonym import pseudonymous_entry
 from foundation.spooled import Rejected, Spooled
 from serving import metrics
 from serving.batching import Batcher
+from serving.customers import Customers
 from serving.journal import Journal
 from serving.spool import Spool
 
@@ -22,9 +24,10 @@ TOLD_AT_ONCE = 1000
 class Spooling:
     """Keeps entries, many in one write to disk, and passes on what waits."""
 
-    def __init__(self, spool: Spool, journal: Journal) -> None:
+    def __init__(self, spool: Spool, journal: Journal, customers: Customers) -> None:
         self._spool = spool
         self._journal = journal
+        self._customers = customers
         self._log = structlog.get_logger("spool")
         self._entries: Batcher[Spooled, None] = Batcher(self._keep, lanes=1, most_waiting=4096)
 
@@ -57,6 +60,10 @@ class Spooling:
         return [None] * len(entries)
 
     async def _write(self, entries: Sequence[Spooled]) -> None:
+        # Who was forgotten while this waited is not brought back by it.
+        pseudonyms = await self._customers.pseudonyms()
+        if pseudonyms:
+            entries = [pseudonymous_entry(entry, pseudonyms) for entry in entries]
         answered = [one.answered for one in entries if one.answered is not None]
         if answered:
             await self._journal.record_once(answered)

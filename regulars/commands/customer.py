@@ -49,11 +49,12 @@ def export(
 @customer.command()
 def erase(customer_id: Who, as_json: Json = False) -> None:
     """Forget a customer: at once in the database, with the next run in snapshot and lake."""
+    from adapters.login import login
     from serving.dossier import PENDING
 
     house = open_house()
     with house.database() as url, house.admin(url):
-        rows = house.about_customers(url, lambda known: known.erase(customer_id))
+        rows = house.about_customers(url, lambda known: known.erase(customer_id, login()))
     if as_json:
         print_json({"customer_id": customer_id, "rows": rows, "pending": PENDING})
         return

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -34,7 +35,7 @@ from regulars.serve import running
 from regulars.wiring import House
 from segmentation.rfm import GROUPS
 from serving.console.segments_card import MOODS
-from tests.browser.window import Window, needs_chromium
+from tests.browser.window import SIZE, Window, needs_chromium, opened
 from tests.deployment import STATEMENTS, copied
 
 pytestmark = needs_chromium
@@ -71,6 +72,21 @@ def deployed(
         assert up.console_url is not None
         password = admin.users.add("ana", "admin")
         yield Deployed(house, admin, up.console_url, measured.report, password)
+
+
+@pytest.fixture(scope="module")
+def read_window(deployed: Deployed) -> Iterator[Window]:
+    """One window for all who only read: to sign in and draw every card takes seconds."""
+    with opened() as window:
+        deployed.open(window)
+        yield window
+
+
+@pytest.fixture
+def page(read_window: Window) -> Iterator[Page]:
+    yield read_window.page
+    read_window.page.set_viewport_size(SIZE)
+    read_window.page.emulate_media(color_scheme="light")
 
 
 def _design(key: str) -> Experiment:
@@ -158,9 +174,8 @@ def _free_ports() -> int:
 
 
 def test_every_group_has_the_size_and_spend_that_the_lake_holds(
-    deployed: Deployed, window: Window
+    deployed: Deployed, page: Page
 ) -> None:
-    page = deployed.open(window)
     lake = deployed.house.lake
     segments = lake.fetch(lake.table("segments")).to_pandas()
     lines = lake.fetch(lake.table("purchases")).to_pandas()
@@ -188,8 +203,7 @@ def test_every_group_has_the_size_and_spend_that_the_lake_holds(
     assert bars == {name: f"{size:,}" for name, size in sizes.items()}
 
 
-def test_groups_are_drawn_and_explained(deployed: Deployed, window: Window) -> None:
-    page = deployed.open(window)
+def test_groups_are_drawn_and_explained(page: Page) -> None:
     largest = page.locator(".treemap svg text", has_text="Hibernating")
     largest.wait_for()
     said = page.locator("table.groups tbody tr", has_text="Champions").inner_text()
@@ -203,9 +217,8 @@ def test_every_named_group_has_a_mood() -> None:
 
 
 def test_champion_is_shown_with_its_auc_beside_the_other_model(
-    deployed: Deployed, window: Window
+    deployed: Deployed, page: Page
 ) -> None:
-    page = deployed.open(window)
     champion = deployed.house.models.described("champion")
     assert champion is not None
     card = page.locator("section.card", has_text="Which offer for whom")
@@ -224,9 +237,8 @@ def test_champion_is_shown_with_its_auc_beside_the_other_model(
 
 
 def test_the_experiments_differences_are_those_of_its_report(
-    deployed: Deployed, window: Window
+    deployed: Deployed, page: Page
 ) -> None:
-    page = deployed.open(window)
     effect = deployed.report.metrics["margin"]["offers"]
     assert effect.difference is not None
     assert effect.low is not None
@@ -248,9 +260,8 @@ def test_the_experiments_differences_are_those_of_its_report(
 
 
 def test_the_decision_stands_first_and_is_that_of_the_page_and_the_plan(
-    deployed: Deployed, window: Window
+    deployed: Deployed, page: Page
 ) -> None:
-    page = deployed.open(window)
     verdict = deployed.report.verdict
     assert verdict is not None
     told = decision(deployed.report, _design("autumn-offers"), deployed.house.settings.currency)
@@ -261,9 +272,8 @@ def test_the_decision_stands_first_and_is_that_of_the_page_and_the_plan(
 
 
 def test_all_experiments_are_listed_and_only_those_that_ended_are_summed(
-    deployed: Deployed, window: Window
+    deployed: Deployed, page: Page
 ) -> None:
-    page = deployed.open(window)
     row = page.locator("article[data-experiment=autumn-offers]")
     effect = deployed.report.metrics["margin"]["offers"]
     assert effect.difference is not None
@@ -275,8 +285,7 @@ def test_all_experiments_are_listed_and_only_those_that_ended_are_summed(
     assert "there is no holdout" in card.inner_text()
 
 
-def test_what_a_marketer_wrote_is_text_and_never_markup(deployed: Deployed, window: Window) -> None:
-    page = deployed.open(window)
+def test_what_a_marketer_wrote_is_text_and_never_markup(page: Page) -> None:
     card = page.locator("section.card", has_text="What the offers earned")
     assert _design("any").hypothesis in card.inner_text()
 
@@ -285,8 +294,8 @@ def test_every_metric_a_plan_may_name_is_worded() -> None:
     assert set(METRICS) == set(NAMES)
 
 
-def test_footer_says_what_the_figures_were_read_from(deployed: Deployed, window: Window) -> None:
-    said = deployed.open(window).locator("footer").inner_text()
+def test_footer_says_what_the_figures_were_read_from(deployed: Deployed, page: Page) -> None:
+    said = page.locator("footer").inner_text()
     facts = deployed.house.profiles().facts()
     assert facts is not None
     assert facts.version in said
@@ -294,26 +303,21 @@ def test_footer_says_what_the_figures_were_read_from(deployed: Deployed, window:
     assert f"{deployed.admin.count_decisions():,} decisions ingested" in said
 
 
-def test_nothing_fails_and_nothing_leaves_the_machine(deployed: Deployed, window: Window) -> None:
-    deployed.open(window)
-    assert window.page.title() == "Regulars console"
-    assert window.errors == []
-    assert window.hosts == {"127.0.0.1"}
+def test_nothing_fails_and_nothing_leaves_the_machine(read_window: Window) -> None:
+    assert read_window.page.title() == "Regulars console"
+    assert read_window.errors == []
+    assert read_window.hosts == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("width", [400, 768, 1280])
-def test_no_window_scrolls_sideways(deployed: Deployed, window: Window, width: int) -> None:
-    window.page.set_viewport_size({"width": width, "height": 900})
-    page = deployed.open(window)
+def test_no_window_scrolls_sideways(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_legible_by_day_and_by_night(
-    deployed: Deployed, window: Window, scheme: str
-) -> None:
-    window.page.emulate_media(color_scheme=scheme)
-    page = deployed.open(window)
+def test_text_is_legible_by_day_and_by_night(page: Page, scheme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=scheme)
     # 4.5 is the contrast that WCAG 2.1 asks of text (AA).
     for tag in ("h1", ".card h2", ".card .soft", ".tag.assumed", "footer p"):
         found = page.locator(tag).first

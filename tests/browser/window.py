@@ -8,9 +8,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, ViewportSize, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+SIZE: ViewportSize = {"width": 1280, "height": 900}
 needs_chromium = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -63,7 +64,7 @@ def opened() -> Iterator[Window]:
     """Open a window of a real browser."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        found = Window(browser.new_page(viewport={"width": 1280, "height": 900}))
+        found = Window(browser.new_page(viewport=SIZE))
         found.page.set_default_timeout(30_000)
         found.page.on("pageerror", lambda error: found.errors.append(str(error)))
         found.page.on(

@@ -303,7 +303,7 @@ class TestErasure:
             held = await store.uses.held()
 
             assert traces_of(*places(her, url, tmp_path)).found
-            rows = await store.customers.erase(her)
+            rows = await store.customers.erase(her, "key 7 (privacy)")
 
             assert rows == {
                 "consents": 1,
@@ -331,9 +331,14 @@ class TestErasure:
             assert await store.journal.tell([words]) == 0
             # What is told of her later goes under the same name.
             await store.journal.tell([msgspec.structs.replace(words, event_id="e-9")])
-            assert await store.customers.erase(her) == {"outcomes": 1}
+            assert await store.customers.erase(her, "key 7 (privacy)") == {"outcomes": 1}
             assert store.rows("SELECT customer_id FROM outcomes WHERE event_id = 'e-9'") == [
                 (name,)
+            ]
+            log = store.rows("SELECT who, action, subject, after FROM audit_log ORDER BY entry")
+            assert log == [
+                ("key 7 (privacy)", "erase", f"customer {name}", rows),
+                ("key 7 (privacy)", "erase", f"customer {name}", {"outcomes": 1}),
             ]
             # Until the night only the erasure itself names her.
             told = traces_of(*places(her, url, tmp_path))

@@ -120,6 +120,40 @@ class TestDatabase:
 
         run(story)
 
+    def test_that_comes_back_is_not_told_again_of_who_was_forgotten(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as till:
+                async with shop.stopped():
+                    for n, name in enumerate(("c-3", "c-4")):
+                        await till.decide(name, key=f"asks-{n}")
+                        await till.tell(event(f"told-{n}", "survey", customer_id=name, text="I"))
+                spool = list((shop.folder / "home/spool").iterdir())
+                held = [file.read_bytes() for file in spool]
+                assert await within(30, lambda: shop.has(till))
+                await till.client.delete("/v1/customers/c-3")
+                # As if it had waited until now.
+                shop.change("DELETE FROM decisions")
+                shop.change("DELETE FROM outcomes")
+                shop.change("DELETE FROM replays")
+            for file, content in zip(spool, held, strict=True):
+                file.write_bytes(content)
+            async with shop.till() as again:
+                assert await within(30, lambda: shop.has(till))
+                assert (await again.client.get("/v1/customers/c-3")).status_code == 404
+            for table, document in (("decisions", "record"), ("outcomes", "event")):
+                [(hers,), (others,)] = shop.rows(
+                    f"SELECT customer_id || {document}::text "  # noqa: S608
+                    f"FROM {table} ORDER BY customer_id DESC"
+                )
+                assert hers.startswith("erased-")
+                assert "c-3" not in hers
+                assert others.startswith("c-4")
+            assert shop.rows("SELECT count(*) FROM replays WHERE answer::text LIKE '%c-3%'") == [
+                (0,)
+            ]
+
+        run(story)
+
     def test_that_takes_no_more_writes_is_left_alone_while_it_is_read(self, shop: Shop) -> None:
         async def story() -> None:
             async with shop.till() as till:
