@@ -345,6 +345,8 @@ class TestJson:
         assert said.code == 0
         assert f"of {asleep:,} came back" in said.out
 
+    # Real processes from start to report; each command's own tests are quick.
+    @pytest.mark.slow
     def test_of_an_experiment_is_one_object_from_start_to_report(
         self, run: Run, filled: Path, tmp_path: Path, small_house: House, database: str
     ) -> None:
