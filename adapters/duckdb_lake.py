@@ -10,13 +10,14 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import duckdb
 import ibis
@@ -25,13 +26,15 @@ import pyarrow.parquet as parquet
 
 from adapters.durable import sync_folder
 from foundation.contracts import TABLES, Table
-from foundation.errors import RegularsError
+from foundation.errors import RegularsError, StoreUnavailable
 from foundation.lake import Added, Merged
 
 # Readers may still hold an older commit; its files stay until this many newer ones exist.
 COMMITS_KEPT = 5
 
 BATCH_ROWS = 1_000_000
+# Between two looks whether another write has ended.
+LOOK_SECONDS = 0.05
 
 
 @dataclass
@@ -44,11 +47,19 @@ class Commit:
 
 
 class DuckDbLake:
-    """A folder of Parquet files under commits; see foundation.lake.Lake."""
+    """A folder of Parquet files under commits; see foundation.lake.Lake.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        patience: Seconds that a write waits for another one, then it is StoreUnavailable; without
+            it, until that has ended.
+    """
+
+    def __init__(self, folder: Path, patience: float | None = None) -> None:
         self._folder = folder
+        self._patience = patience
         self._pinned: Commit | None = None
+        # Holds the commit that is read, so that no sweep takes its files away.
+        self._hold: TextIO | None = None
         self._commits = folder / "commits"
         self._commits.mkdir(parents=True, exist_ok=True)
         self._native = _engine()
@@ -56,8 +67,18 @@ class DuckDbLake:
 
     def pinned(self) -> "DuckDbLake":
         pinned = copy(self)
-        pinned._pinned = self._newest()
-        return pinned
+        while True:
+            pinned._pinned = self._newest()
+            if pinned._pinned.version == 0:
+                return pinned
+            try:
+                # Given back by the kernel when the last reader lets go of it, however it ends.
+                pinned._hold = self._commit_file(pinned._pinned.version).open()
+                fcntl.flock(pinned._hold, fcntl.LOCK_SH)
+            except FileNotFoundError:
+                continue  # Swept between the two looks: there is a newer one.
+            if os.fstat(pinned._hold.fileno()).st_nlink:
+                return pinned
 
     @property
     def version(self) -> int:
@@ -124,7 +145,7 @@ class DuckDbLake:
     @contextmanager
     def write(self) -> Generator["DuckDbWrite"]:
         with (self._folder / "write.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._await(lock)
             writing = DuckDbWrite(self._folder, self._newest())
             yield writing
             newest = self._newest()
@@ -135,7 +156,24 @@ class DuckDbLake:
     def drop_history(self) -> None:
         with (self._folder / "write.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._sweep(1)
+            # What is to be forgotten is gone for whoever reads it now, too.
+            self._sweep(1, though_held=True)
+
+    def _await(self, lock: TextIO) -> None:
+        if self._patience is None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailable(
+                        "the lake is being written by a load or a run; try again when it has ended"
+                    ) from None
+                time.sleep(LOOK_SECONDS)
 
     def _named(self, rows: arrow.Table) -> ibis.Table:
         return self._engine.create_table(f"memory_{uuid.uuid4().hex}", rows, temp=True)
@@ -151,7 +189,10 @@ class DuckDbLake:
         return self._read(numbers[-1]) if numbers else Commit()
 
     def _read(self, number: int) -> Commit:
-        return Commit(**json.loads((self._commits / f"{number:08}.json").read_text()))
+        return Commit(**json.loads(self._commit_file(number).read_text()))
+
+    def _commit_file(self, number: int) -> Path:
+        return self._commits / f"{number:08}.json"
 
     def _publish(self, commit: Commit) -> None:
         commit.version += 1
@@ -161,17 +202,16 @@ class DuckDbLake:
             file.flush()
             os.fsync(file.fileno())
         # Linking refuses an existing number, where a rename would silently replace it.
-        os.link(draft, self._commits / f"{commit.version:08}.json")
+        os.link(draft, self._commit_file(commit.version))
         draft.unlink()
         sync_folder(self._commits)
 
-    def _sweep(self, kept: int) -> None:
+    def _sweep(self, kept: int, *, though_held: bool = False) -> None:
         numbers = self._numbers()
-        for old in numbers[:-kept]:
-            (self._commits / f"{old:08}.json").unlink()
+        held = [old for old in numbers[:-kept] if not self._dropped(old, though_held)]
         named = {
             self._folder / file
-            for number in numbers[-kept:]
+            for number in [*held, *numbers[-kept:]]
             for files in self._read(number).files.values()
             for file in files
         }
@@ -180,6 +220,18 @@ class DuckDbLake:
                 path.unlink()
         for draft in self._folder.rglob("*.draft"):
             draft.unlink()
+
+    def _dropped(self, number: int, though_held: bool) -> bool:
+        """Remove a commit, unless somebody reads it."""
+        path = self._commit_file(number)
+        with path.open() as file:
+            if not though_held:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return False
+            path.unlink()
+        return True
 
 
 class DuckDbWrite:

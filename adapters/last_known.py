@@ -15,6 +15,7 @@ from adapters.durable import replaced
 from adapters.postgres_journal import PostgresJournal
 from experiments.design import Experiment
 from foundation.access import KeyFacts
+from foundation.decision import Policy
 from foundation.errors import StoreUnavailable
 from foundation.offer import Offer
 
@@ -77,6 +78,7 @@ class _Catalogue(msgspec.Struct, frozen=True, array_like=True):
     version: int
     offers: list[Offer]
     experiments: list[Experiment]
+    policy: Policy | None = None
 
 
 class LastKnownCatalogue:
@@ -95,12 +97,12 @@ class LastKnownCatalogue:
             # Asked for the whole of it next.
             return -1
 
-    async def read(self) -> tuple[int, Sequence[Offer], Sequence[Experiment]]:
+    async def read(self) -> tuple[int, Sequence[Offer], Sequence[Experiment], Policy | None]:
         async def asked() -> _Catalogue:
             return _Catalogue(*await self._source.read())
 
         found = await self._remembered.ask(asked)
-        return found.version, found.offers, found.experiments
+        return found.version, found.offers, found.experiments, found.policy
 
 
 class LastKnownKeys:

@@ -20,7 +20,10 @@ from sqlalchemy.exc import (
 from adapters import migrations
 from adapters.audit_log import AuditLog, write_entry
 from adapters.login import login
+from adapters.postgres_answers import PostgresAnswers
+from adapters.postgres_documents import PostgresDocuments
 from adapters.postgres_keys import ApiKeys
+from adapters.postgres_offers import PostgresOffers, move_catalogue
 from adapters.postgres_users import PostgresUsers
 from experiments.design import Experiment, content_hash, read_design
 from experiments.holdout import HOLDOUT
@@ -33,6 +36,10 @@ from foundation.feed import Window
 
 ROWS_A_PAGE = 5_000
 CONNECT_SECONDS = 10
+# So long a change waits for another one.
+LOCK_SECONDS = 20
+# Any fixed number that nothing else locks.
+CHANGES_LOCK = 7_203_412
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class PostgresAdmin:
 
     def __init__(self, url: str, who: str | None = None) -> None:
         self._who = who or login()
+        # The transaction that all is part of, in a block of `together`.
+        self._joined: Connection | None = None
         self._engine = create_engine(
             _address(url),
             # A job outlives restarts of the database: a dead connection is found before its use.
@@ -107,7 +116,7 @@ class PostgresAdmin:
                         for i, (o, p) in wanted.items()
                     ],
                 )
-            _move_catalogue(connection)
+            move_catalogue(connection)
             return True
 
     def told_redemptions(self) -> list[str]:
@@ -124,7 +133,7 @@ class PostgresAdmin:
     def touch_catalogue(self) -> None:
         """Tell running services that something they hold in memory changed."""
         with self._begin() as connection:
-            _move_catalogue(connection)
+            move_catalogue(connection)
 
     def start_experiment(self, design: Experiment, now: datetime) -> StoredExperiment:
         """Start an experiment; from now on its plan is locked.
@@ -150,7 +159,7 @@ class PostgresAdmin:
                 {"key": design.key, "document": document, "hash": content_hash(design), "now": now},
             )
             self._log(connection, now, "start", design.key, None, document)
-            _move_catalogue(connection)
+            move_catalogue(connection)
         return self.experiment(design.key)
 
     def ramp_up(self, key: str, exposure: float, now: datetime) -> StoredExperiment:
@@ -184,7 +193,7 @@ class PostgresAdmin:
             )
             before, after = ({"exposure": share} for share in (design.exposure, exposure))
             self._log(connection, now, "ramp-up", key, json.dumps(before), json.dumps(after))
-            _move_catalogue(connection)
+            move_catalogue(connection)
         return self.experiment(key)
 
     def stop_experiment(self, key: str, now: datetime) -> StoredExperiment:
@@ -209,7 +218,7 @@ class PostgresAdmin:
             if stopped.rowcount == 0:
                 raise _not_running(key)
             self._log(connection, now, "stop", key, None, None)
-            _move_catalogue(connection)
+            move_catalogue(connection)
         return self.experiment(key)
 
     def experiments(self) -> list[StoredExperiment]:
@@ -253,6 +262,44 @@ class PostgresAdmin:
         theirs = copy.copy(self)
         theirs._who = who
         return theirs
+
+    @contextmanager
+    def together(self) -> Generator["PostgresAdmin"]:
+        """Lend the same database, where all that is done in the block is one transaction.
+
+        One such block after the other, on all machines.
+
+        Raises:
+            StoreUnavailable: Another one takes too long.
+        """
+        with self._begin() as connection:
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CHANGES_LOCK})
+            one = copy.copy(self)
+            one._joined = connection
+            yield one
+
+    @property
+    def offers(self) -> PostgresOffers:
+        """The catalogue's offers, one by one."""
+        return PostgresOffers(self._begin, self._who)
+
+    @property
+    def drafts(self) -> PostgresDocuments:
+        """Experiments before their start."""
+        return PostgresDocuments(self._begin, self._who, "experiment_drafts", "key", "experiment")
+
+    @property
+    def policies(self) -> PostgresDocuments:
+        """Policies under a name; running services take over the default one."""
+        return PostgresDocuments(
+            self._begin, self._who, "policies", "name", "policy", move_catalogue
+        )
+
+    @property
+    def answers(self) -> PostgresAnswers:
+        """What requests that may come again were answered."""
+        return PostgresAnswers(self._begin)
 
     @property
     def keys(self) -> ApiKeys:
@@ -339,6 +386,9 @@ class PostgresAdmin:
 
     @contextmanager
     def _begin(self) -> Generator[Connection]:
+        if self._joined is not None:
+            yield self._joined
+            return
         with _answering(), self._engine.begin() as connection:
             yield connection
 
@@ -407,7 +457,3 @@ def _not_running(key: str) -> RegularsError:
 
 def _subject(key: str) -> str:
     return f"experiment {key}"
-
-
-def _move_catalogue(connection: Connection) -> None:
-    connection.execute(text("UPDATE catalogue SET version = version + 1"))

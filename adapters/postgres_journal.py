@@ -14,7 +14,7 @@ from adapters.postgres_uses import count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.contact_policy import REMEMBERED, Contact
-from foundation.decision import DecisionRecord, decode_record, encode
+from foundation.decision import DEFAULT_POLICY, DecisionRecord, Policy, decode_record, encode
 from foundation.errors import EventChanged, StoreUnavailable
 from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
@@ -141,7 +141,7 @@ class PostgresJournal:
         async with self._pool.connection() as connection:
             return await connection.fetchval("SELECT version FROM catalogue")
 
-    async def read(self) -> tuple[int, list[Offer], list[Experiment]]:
+    async def read(self) -> tuple[int, list[Offer], list[Experiment], Policy | None]:
         async with (
             self._pool.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -153,10 +153,14 @@ class PostgresJournal:
             experiments = await connection.fetch(
                 "SELECT document FROM experiments WHERE stopped_at IS NULL ORDER BY key"
             )
+            policy = await connection.fetchval(
+                "SELECT document FROM policies WHERE name = $1", DEFAULT_POLICY
+            )
         return (
             version,
             [read_offer(json.loads(row["document"]), row["popularity"]) for row in offers],
             [read_design(json.loads(row["document"])) for row in experiments],
+            None if policy is None else msgspec.json.decode(policy, type=Policy),
         )
 
     async def keys(self) -> dict[bytes, KeyFacts]:

@@ -13,6 +13,8 @@ import msgspec
 
 # What an experiment's variant may name; the other kinds carry numbers of their own.
 POLICY_WORDS = ("response", "uplift", "popular", "rule", "random", "none")
+# Under this name is kept what serves where no experiment says otherwise.
+DEFAULT_POLICY = "default"
 # These rank by the scores that are passed to them.
 SCORED = frozenset({"response", "popular", "uplift"})
 

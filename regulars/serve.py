@@ -1,4 +1,4 @@
-"""Serve: the API workers and the console as processes of their own, watched and restarted.
+"""Serve: the API workers, office and console as processes of their own, watched and restarted.
 
 This process holds the listening socket and the workers take connections from it: callers of a
 worker that died wait until it is back, instead of being refused. The processes hang on this one by
@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Generator
@@ -29,7 +30,7 @@ from foundation.errors import RegularsError, StoreUnavailable
 from foundation.settings import Settings, load_settings
 from regulars.console import APP_SERVICE
 from regulars.reach import check_reach
-from regulars.wiring import RATES, House
+from regulars.wiring import OFFICE, RATES, House
 from serving import connection
 from serving.rates import lay_out
 
@@ -159,7 +160,11 @@ def running(
         stack.callback(shutil.rmtree, figures, ignore_errors=True)
         rates = figures / "rates"
         lay_out(rates)
+        # Of its own: the path of a socket has hardly more than a hundred bytes.
+        room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="regulars-office-")))
+        office = room / "socket"
         environment = {**_environment(settings, database_url), RATES: str(rates)}
+        environment[OFFICE] = str(office)
         children = [
             Child(
                 f"api worker {number}",
@@ -171,6 +176,9 @@ def running(
             )
             for number in range(1, workers + 1)
         ]
+        # Nobody waits for it: decisions are answered before marketers are.
+        command = [sys.executable, "-m", "regulars.serve", "office", str(office)]
+        children.append(Child("office", command, environment))
         if console:
             command = [sys.executable, "-m", "regulars.serve", "console", str(port + 1)]
             if app_key is not None:
@@ -292,6 +300,11 @@ def _end_with_parent() -> None:
 
 def _child(kind: str, number: str) -> None:
     _end_with_parent()
+    if kind == "office":
+        from regulars.office.process import run
+
+        run(Path(number), GRACE_SECONDS)
+        return
     if kind == "console":
         sys.argv = ["regulars.console", number]
         runpy.run_module("regulars.console", run_name="__main__", alter_sys=True)

@@ -36,6 +36,7 @@ from serving.api import create_app
 from serving.batching import Batcher
 from serving.catalogue import Catalogue
 from serving.decision_log import with_decision
+from serving.office.passing_on import OfficeDoor
 from serving.parts import LiveModel, LiveUplift, Parts
 from serving.profiles import ProfileStore, refresh
 from serving.rates import Rates
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 Loaded = TypeVar("Loaded")
 # Names the file in which the workers of one machine count together how often keys ask.
 RATES = "REGULARS_RATES_FILE"
+# Names the socket on which the office of this machine listens to its API workers.
+OFFICE = "REGULARS_OFFICE_SOCKET"
 ANSWERS_AT_ONCE = 5_000
 
 TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -90,11 +93,15 @@ class House:
     def lake(self) -> "Lake":
         return self.open_lake()
 
-    def open_lake(self) -> "Lake":
-        """Return a lake for one thread alone."""
+    def open_lake(self, patience: float | None = None) -> "Lake":
+        """Return a lake for one thread alone.
+
+        Args:
+            patience: Seconds that its writes wait for others'; without it, until these have ended.
+        """
         from adapters.duckdb_lake import DuckDbLake
 
-        return DuckDbLake(self.settings.lake_folder)
+        return DuckDbLake(self.settings.lake_folder, patience)
 
     @cached_property
     def models(self) -> "ModelRegistry":
@@ -145,11 +152,11 @@ class House:
         Raises:
             RegularsError: It cannot be read.
         """
-        store = self._profile_store()
+        store = self.profile_store()
         refresh(store)
         return store
 
-    def _profile_store(self) -> ProfileStore:
+    def profile_store(self) -> ProfileStore:
         """Return where snapshots are published; it is opened by who keeps up with newer ones."""
         if self.settings.redis_url is None:
             return lmdb_profiles.LmdbProfiles(self.settings.snapshot_folder)
@@ -208,7 +215,7 @@ class House:
                 spool=FileSpool(self.settings.spool_folder),
                 deadline_seconds=self.settings.deadline_ms / 1000,
                 keys=LastKnownKeys(remembered, journal),
-                profiles=self._profile_store(),
+                profiles=self.profile_store(),
                 champion=self._one_by_one(self._champion),
                 uplift=self._one_by_one(self._uplift_champion),
                 shadows=self._one_by_one(self._shadows),
@@ -327,7 +334,7 @@ class House:
             self.open_lake,
             # MLflow is slow to open: only once somebody looks.
             lambda: self.cards,
-            self._profile_store(),
+            self.profile_store(),
             admin,
         )
 
@@ -398,7 +405,9 @@ def api() -> FastAPI:
         raise RuntimeError("a worker needs REGULARS_DATABASE_URL; start it by 'regulars serve'")
     shared = os.environ.get(RATES)
     rates = None if shared is None else Rates(Path(shared))
-    return create_app(House(settings).service(settings.database_url, rates))
+    office = os.environ.get(OFFICE)
+    door = None if office is None else OfficeDoor(Path(office))
+    return create_app(House(settings).service(settings.database_url, rates), door)
 
 
 def traces() -> "Traces | None":

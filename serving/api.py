@@ -11,6 +11,8 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from serving import metrics
+from serving.office import messages as office_messages
+from serving.office.passing_on import OfficeDoor, add_marketers
 from serving.openapi import describe
 from serving.problems import Problem, add_problems, told
 from serving.routes.customers import add_customers
@@ -21,8 +23,12 @@ from serving.service import DecisionService
 from serving.wire import Endpoint
 
 
-def create_app(service: DecisionService) -> FastAPI:
-    """Return the HTTP application of a service."""
+def create_app(service: DecisionService, office: OfficeDoor | None = None) -> FastAPI:
+    """Return the HTTP application of a service.
+
+    Args:
+        office: The way to who answers marketers; without one they are told that there is none.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
@@ -48,8 +54,9 @@ def create_app(service: DecisionService) -> FastAPI:
         app.add_middleware(Traced, traces=service.traces, direct=direct)
     add_uses(app, service)
     add_customers(app, service)
+    add_marketers(app, service, office or OfficeDoor(None))
     add_health(app, service)
-    describe(app)
+    describe(app, office_messages.schemas())
     return app
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from experiments.design import Experiment
 from experiments.holdout import HOLDOUT
-from foundation.decision import Terms
+from foundation.decision import Policy, Terms
 from foundation.offer import Offer
 from foundation.rule_profile import Judge, judge
 from foundation.rules import InvalidRule, UnknownName, Vocabulary, read_rule
@@ -23,6 +23,8 @@ class Catalogue:
     version: int
     offers: Sequence[Offer]
     experiments: Sequence[Experiment]
+    # What serves where no experiment says otherwise; None is what the settings say.
+    policy: Policy | None = None
     # Compiled for one snapshot's vocabulary; an offer whose rule does not fit has none here, and is
     # pending or invalid.
     rules: Mapping[str, Judge] = field(default_factory=dict[str, Judge])
@@ -148,6 +150,9 @@ class CatalogueSource(Protocol):
         """Return the newest version's number."""
         ...
 
-    async def read(self) -> tuple[int, Sequence[Offer], Sequence[Experiment]]:
-        """Return the newest version: its number, all offers and the running experiments."""
+    async def read(self) -> tuple[int, Sequence[Offer], Sequence[Experiment], Policy | None]:
+        """Return the newest version: its number, all offers, running experiments, the policy.
+
+        The policy is None where only the settings name one.
+        """
         ...

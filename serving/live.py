@@ -275,7 +275,7 @@ class LiveKnowledge:
             snapshot=None if facts is None else facts.version,
             feature_names=names,
             scorer=scorer,
-            default_policy=self._parts.policy,
+            default_policy=catalogue.policy or self._parts.policy,
             time_zone=self._parts.time_zone,
             held=self._held,
             causes=tuple(causes),

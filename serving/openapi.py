@@ -1,5 +1,6 @@
 """The OpenAPI document: what msgspec reads and writes, which FastAPI does not see by itself."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -55,15 +56,15 @@ def refused(description: str) -> dict[str, Any]:
     return {"description": description, "content": content}
 
 
-def describe(app: FastAPI) -> None:
-    """Put the messages' schemas and the key into the OpenAPI document."""
+def describe(app: FastAPI, more: Mapping[str, Any]) -> None:
+    """Put the messages' schemas, some more, and the key into the OpenAPI document."""
     plain = app.openapi
 
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
             components = document.setdefault("components", {})
-            components.setdefault("schemas", {}).update(schemas()[0])
+            components.setdefault("schemas", {}).update({**schemas()[0], **more})
             components["schemas"]["Problem"] = {
                 "type": "object",
                 "required": ["type", "title", "status", "code", "detail"],

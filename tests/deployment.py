@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import uvicorn
+from fastapi import FastAPI
 from rich.console import Console
 
 from foundation.clock import SystemClock
@@ -40,9 +42,14 @@ from foundation.settings import Settings
 from regulars.jobs.load import load
 from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train import train
+from regulars.office.answers import office_answers
+from regulars.office.process import listen
+from regulars.office.room import Room
 from regulars.progress import Progress
 from regulars.wiring import House
 from serving.api import create_app
+from serving.office.app import create_office
+from serving.office.passing_on import OfficeDoor
 
 SEED = 20
 ZONE = "America/New_York"
@@ -119,21 +126,40 @@ class Shelf:
 
 
 @contextlib.contextmanager
-def listening(house: House, database: str) -> Iterator[str]:
-    """Serve from a thread of this process."""
-    app = create_app(house.service(database))
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            while not server.started:
-                assert thread.is_alive()
-                time.sleep(0.05)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+def listening(house: House, database: str, office: Path | None = None) -> Iterator[str]:
+    """Serve from a thread of this process.
+
+    Args:
+        office: Where its office listens, see `office_listening`; without it there is none.
+    """
+    app = create_app(house.service(database), None if office is None else OfficeDoor(office))
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener, _serving(app, listener):
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def office_listening(house: House, database: str) -> Iterator[Path]:
+    """Run a house's office from a thread of this process; lends the path of its socket."""
+    room = Room(house, database)
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(room):
+        place = Path(folder) / "socket"
+        with listen(place) as listener, _serving(create_office(office_answers(room)), listener):
+            yield place
+
+
+@contextlib.contextmanager
+def _serving(app: FastAPI, listener: socket.socket) -> Iterator[None]:
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.05)
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 def made_up_year(now: datetime) -> Iterator[Chunk]:

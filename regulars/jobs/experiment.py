@@ -25,12 +25,27 @@ def start_experiment(
     """Start an experiment; from now on its plan is locked.
 
     Args:
+        vocabulary: As for `check_plan`.
+
+    Raises:
+        RegularsError: As `check_plan`; or it would disturb an experiment that runs, or differs
+            from the locked plan of its key.
+    """
+    check_plan(admin, design, vocabulary)
+    return admin.start_experiment(design, now)
+
+
+def check_plan(
+    admin: PostgresAdmin, design: Experiment, vocabulary: Vocabulary | None = None
+) -> None:
+    """Pass a plan that the service could run.
+
+    Args:
         vocabulary: What the live snapshot lets an audience ask for; None leaves the audience to
             be judged by the service.
 
     Raises:
-        RegularsError: The design is broken, names a policy, metric or offer that does not exist,
-            would disturb an experiment that runs, or differs from the locked plan of its key.
+        RegularsError: The design is broken, or names a policy, metric or offer that does not exist.
     """
     check(design)
     if HOLDOUT in (design.key, design.salt):
@@ -60,7 +75,6 @@ def start_experiment(
             )
     if vocabulary is not None:
         waits_for(design, vocabulary)
-    return admin.start_experiment(design, now)
 
 
 def _check_whole(key: str, variant: str, policy: Policy) -> None:

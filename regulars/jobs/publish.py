@@ -23,6 +23,8 @@ from regulars.jobs.living_segments import Refreshed
 SHOWN = ("sent", "impression", "view")
 # Weight of the average redemption rate in an offer's own, in exposures: a new offer starts there.
 PRIOR_EXPOSURES = 50
+# The lake's note of the offers that were withdrawn.
+WITHDRAWN = "withdrawn offers"
 
 
 class SnapshotPublisher(Protocol):
@@ -154,8 +156,33 @@ def catalogue_offers(lake: Lake) -> list[dict[str, Any]]:
     for row in rows:
         row["valid_from"] = row["valid_from"].isoformat()
         row["valid_to"] = row["valid_to"].isoformat()
-        row["eligibility"] = None if row["eligibility"] is None else json.loads(row["eligibility"])
+        for name in ("eligibility", "store_stock"):
+            row[name] = None if row[name] is None else json.loads(row[name])
     return rows
+
+
+def offered(lake: Lake) -> list[dict[str, Any]]:
+    """Return the lake's offers without those that were withdrawn."""
+    gone = withdrawn(lake)
+    return [offer for offer in catalogue_offers(lake) if offer["offer_id"] not in gone]
+
+
+def withdrawn(lake: Lake) -> frozenset[str]:
+    """Return the offers that were withdrawn; loading them again does not bring them back."""
+    return frozenset(json.loads(lake.note(WITHDRAWN) or "[]"))
+
+
+def publish_catalogue(lake: Lake, operations: Operations, as_of: datetime) -> int:
+    """Publish the lake's offers as they are now; return how many.
+
+    A marketer writes an offer into the lake first and then into the catalogue. What she wrote while
+    this one read is therefore in the lake by now, and is not to be overwritten by what was before.
+    """
+    while True:
+        offers = offered(lake)
+        operations.publish_offers(offers, popularity(lake, offers, as_of))
+        if offered(lake) == offers:
+            return len(offers)
 
 
 def popularity(lake: Lake, offers: list[dict[str, Any]], as_of: datetime) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Names a rule may use: those that exist here, and those of a rule that nothing here bears."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from foundation.counted_events import Count
@@ -54,11 +54,19 @@ def strangers(lake: Lake, stored: Any) -> list[str]:
     )
     for count in counts(read_rule(stored, known)):
         _gather(count, asked)
-    lines: list[str] = []
-    for field, values in asked.items():
-        there = _values(lake, field)
-        lines += [_line(field, value, there) for value in sorted(values - set(there))]
-    return lines
+    return [line for field, values in asked.items() for line in unknown(lake, field, values)]
+
+
+def unknown(lake: Lake, field: str, values: Collection[str]) -> list[str]:
+    """Return a line for each value that nothing in the lake bears, as in "no store here is…".
+
+    Args:
+        field: One of PLACES.
+    """
+    if not values:
+        return []
+    there = _values(lake, field)
+    return [_line(field, value, there) for value in sorted(set(values) - set(there))]
 
 
 def _gather(count: Count, asked: dict[str, set[str]]) -> None:

@@ -36,12 +36,12 @@ from regulars.jobs.preview import write_preview
 from regulars.jobs.publish import (
     Operations,
     SnapshotPublisher,
-    catalogue_offers,
     live_affinities,
     live_offers,
     loaded_redemptions,
-    popularity,
+    offered,
     profiles,
+    publish_catalogue,
 )
 from regulars.jobs.reasons import goods_of, reasons_of
 from regulars.jobs.receipts import CURSOR, refresh_receipts
@@ -156,7 +156,7 @@ def segment(
         step.show("living segments")
         attributes = customer_attributes(lake, values.index)
         people = people_table(vectors, groups[list(SEGMENTATIONS)], attributes)
-        offers = catalogue_offers(lake)
+        offers = offered(lake)
         rules = [offer["eligibility"] for offer in offers if offer["eligibility"] is not None]
         rules.extend(operations.audiences())
         refreshed = refresh(lake, people, rules, as_of)
@@ -219,7 +219,7 @@ def segment(
             offers=live,
             explanation=explanation,
         )
-        operations.publish_offers(offers, popularity(lake, offers, as_of))
+        published = publish_catalogue(writing, operations, as_of)
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
     return SegmentReport(
         run_id=run_id,
@@ -234,7 +234,7 @@ def segment(
         silhouette=found.clusters.silhouette,
         unclustered=found.clusters.unclustered,
         snapshot=snapshot,
-        offers=len(offers),
+        offers=published,
         living=refreshed.sizes,
         refused=dict(refreshed.refused),
         value=value.told() if value else None,

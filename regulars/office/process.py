@@ -1,0 +1,52 @@
+"""The office's process, started by `regulars serve` beside the API workers.
+
+It listens on a socket in a folder that only its user may enter, so that nobody comes past the
+workers, which check keys.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+from foundation.settings import load_settings
+from regulars.office.answers import office_answers
+from regulars.office.room import Room
+from regulars.wiring import House, quiet_logs
+from serving import connection
+from serving.office.app import create_office
+
+# Reports read the lake with all cores; whoever waits at a checkout comes first.
+NICENESS = 10
+
+
+def run(place: Path, grace: int) -> None:
+    """Run the office until it is told to stop.
+
+    Args:
+        place: Of its socket; what a killed office left there goes.
+        grace: Seconds that requests under way may take to end.
+    """
+    quiet_logs()
+    os.nice(NICENESS)
+    settings = load_settings()
+    if settings.database_url is None:
+        raise RuntimeError("the office needs REGULARS_DATABASE_URL; 'regulars serve' starts it")
+    room = Room(House(settings), settings.database_url)
+    app = create_office(office_answers(room))
+    try:
+        listening = connection.config(app, [], timeout_graceful_shutdown=grace)
+        connection.Server(listening).run(sockets=[listen(place)])
+    finally:
+        room.close()
+
+
+def listen(place: Path) -> socket.socket:
+    """Return a listening socket of a path, which only this user may open."""
+    place.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listening.bind(str(place))
+    finally:
+        os.umask(before)
+    return listening
