@@ -1,6 +1,8 @@
 """A small typed client of the decision service: `from regulars_client import Client`."""
 
-from regulars_client.client import Client, Refused, Unavailable
+from regulars_client.asking import Refused, Unavailable
+from regulars_client.client import Client
+from regulars_client.marketing import Marketing
 from serving.messages import (
     ActivationAnswer,
     AskedLine,
@@ -11,6 +13,10 @@ from serving.messages import (
     RecommendationAnswer,
     RedemptionAnswer,
 )
+from serving.office.experiment_messages import ExperimentTerms, NewExperiment
+from serving.office.offer_messages import NewOffer, OfferTerms
+from serving.office.policy_messages import NewPolicy, PolicyTerms
+from serving.office.segment_messages import NewSegment, SegmentTerms
 
 __all__ = [
     "ActivationAnswer",
@@ -19,9 +25,18 @@ __all__ = [
     "Client",
     "DecisionAnswer",
     "EndedAnswer",
+    "ExperimentTerms",
+    "Marketing",
+    "NewExperiment",
+    "NewOffer",
+    "NewPolicy",
+    "NewSegment",
+    "OfferTerms",
     "OutcomeAnswer",
+    "PolicyTerms",
     "RecommendationAnswer",
     "RedemptionAnswer",
     "Refused",
+    "SegmentTerms",
     "Unavailable",
 ]

@@ -1,20 +1,12 @@
-"""The client: one method a question, answers as types, repeated where that is safe.
+"""The client: one method a question, answers as types, repeated where that is safe."""
 
-Every request that changes something carries an Idempotency-Key, so that one whose answer was lost
-is sent again and done once.
-"""
-
-import time
-import uuid
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
-
-import httpx
-import msgspec
 
 from foundation.outcome import Channel, Outcome
+from regulars_client.asking import Asking, part
+from regulars_client.marketing import Marketing
 from serving.messages import (
     ActivationAnswer,
     ActivationRequest,
@@ -35,40 +27,14 @@ from serving.messages import (
 # Nobody waits longer at a checkout than these together.
 SECONDS = 1.0
 TRIES = 3
-LONGEST_PAUSE = 2.0
-# The service says that the same request may come again.
-AGAIN = (429, 503)
 
 Answer = TypeVar("Answer")
 
 
-class Refused(Exception):
-    """The service read the request and will not do it.
-
-    `code` is for programs, `field` the place in the body that breaks a rule, if one does.
-    """
-
-    def __init__(self, status: int, code: str, detail: str, field: str | None) -> None:
-        super().__init__(f"{detail} ({code})" if field is None else f"{field}: {detail} ({code})")
-        self.status = status
-        self.code = code
-        self.detail = detail
-        self.field = field
-
-
-class Unavailable(Exception):
-    """No answer could be had in time; the same request may be tried again later."""
-
-
-class _Problem(msgspec.Struct):
-    status: int
-    code: str
-    detail: str
-    field: str | None = None
-
-
 class Client:
     """Asks a decision service; safe to share between threads.
+
+    `marketing` asks for offers, segments, experiments and policies.
 
     Args:
         url: Where it listens, like http://127.0.0.1:8000.
@@ -78,12 +44,8 @@ class Client:
     """
 
     def __init__(self, url: str, key: str, *, seconds: float = SECONDS, tries: int = TRIES) -> None:
-        if tries < 1:
-            raise ValueError(f"tries {tries} must be at least 1")
-        self._tries = tries
-        self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=seconds
-        )
+        self._asking = Asking(url, key, seconds, tries)
+        self.marketing = Marketing(self._asking)
 
     def __enter__(self) -> Self:
         return self
@@ -98,7 +60,7 @@ class Client:
 
     def close(self) -> None:
         """Give up the connections."""
-        self._http.close()
+        self._asking.close()
 
     def decide(
         self,
@@ -152,7 +114,7 @@ class Client:
         Raises:
             Refused, Unavailable: See there.
         """
-        return self._post(f"/v1/activations/{_part(activation_id)}/cancel", None, EndedAnswer)
+        return self._post(f"/v1/activations/{part(activation_id)}/cancel", None, EndedAnswer)
 
     def redeem(
         self,
@@ -181,7 +143,7 @@ class Client:
         Raises:
             Refused, Unavailable: See there.
         """
-        return self._post(f"/v1/redemptions/{_part(redemption_id)}/reverse", None, EndedAnswer)
+        return self._post(f"/v1/redemptions/{part(redemption_id)}/reverse", None, EndedAnswer)
 
     def tell(self, events: Sequence[Outcome]) -> OutcomeAnswer:
         """Tell what happened; an event_id told twice counts once.
@@ -192,43 +154,4 @@ class Client:
         return self._post("/v1/outcomes", OutcomeRequest(list(events)), OutcomeAnswer)
 
     def _post(self, path: str, asked: Any, answer: type[Answer]) -> Answer:
-        # One name for all tries, so that what was done and not heard of is not done again.
-        headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
-        body = b"" if asked is None else msgspec.json.encode(asked)
-        told = "no answer"
-        for left in range(self._tries - 1, -1, -1):
-            pause = 0.0
-            try:
-                response = self._http.post(path, content=body, headers=headers)
-            except httpx.TransportError as error:
-                told = f"{type(error).__name__}: {error}"
-            else:
-                if response.status_code == 200:
-                    return msgspec.json.decode(response.content, type=answer)
-                refused = _refused(response)
-                if refused.status not in AGAIN:
-                    raise refused
-                told, pause = str(refused), _pause(response)
-            if left and pause:
-                time.sleep(pause)
-        raise Unavailable(f"{self._http.base_url}: {told}; {self._tries} tries")
-
-
-def _refused(response: httpx.Response) -> Refused:
-    try:
-        told = msgspec.json.decode(response.content, type=_Problem)
-    except msgspec.DecodeError:
-        # Whatever stands between us and the service answered in its own words.
-        detail = f"the answer {response.status_code} is none of the service's"
-        return Refused(response.status_code, "unknown_answer", detail, None)
-    return Refused(told.status, told.code, told.detail, told.field)
-
-
-def _pause(response: httpx.Response) -> float:
-    """Return how long the service asks to be left alone, in seconds."""
-    asked = response.headers.get("retry-after", "")
-    return min(float(asked), LONGEST_PAUSE) if asked.isdecimal() else 0.0
-
-
-def _part(given: str) -> str:
-    return quote(given, safe="")
+        return self._asking.ask("POST", path, asked, answer)

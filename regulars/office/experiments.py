@@ -12,7 +12,7 @@ from experiments.design import Experiment, read_design
 from experiments.holdout import HOLDOUT
 from experiments.layers import LayerTaken
 from experiments.lock import differing_fields
-from foundation.errors import RegularsError
+from foundation.errors import RegularsError, StoreUnavailable
 from foundation.replay import digest
 from regulars.assumptions import statements
 from regulars.contacts import contact_costs
@@ -76,7 +76,7 @@ class Experiments:
     def one(self, asked: Asked[None]) -> Told:
         """Return an experiment."""
         shown = _required(self._room.admin, asked.subject)
-        return Told(shown, _version(shown))
+        return Told(shown, shown.version)
 
     def add(self, asked: Asked[NewExperiment]) -> Told:
         """Keep a plan as a draft."""
@@ -102,11 +102,11 @@ class Experiments:
 
         def change(admin: PostgresAdmin) -> Told:
             before = _found(admin, key)
-            check_seen(asked, before and _version(before), f"experiment {key!r}")
+            check_seen(asked, before and before.version, f"experiment {key!r}")
             if before is None or before.state == "draft":
                 return self._drafted(admin, key, asked.body, 200)
             shown = self._ramped_up(admin, key, asked.body)
-            return Told(shown, _version(shown))
+            return Told(shown, shown.version)
 
         return changed(self._room.admin, asked, change)
 
@@ -146,14 +146,14 @@ class Experiments:
             except LayerTaken as error:
                 raise Problem(409, "layer_taken", _one_line(error), "layer") from error
             except RegularsError as error:
-                raise _of_plan(key, error) from error
+                raise _of_plan(plan.primary_metric, error) from error
             admin.drafts.remove(key, now, logged=False)
             waits = None if vocabulary is None else waits_for(plan, vocabulary)
             notes = [] if counted is None else [counted]
             if waits is not None:
                 notes.append(f"it assigns nobody before the next 'regulars segment': {waits}")
             shown = _started(stored, notes)
-            return Told(shown, _version(shown))
+            return Told(shown, shown.version)
 
         return changed(self._room.admin, asked, change)
 
@@ -168,7 +168,7 @@ class Experiments:
                 code = "experiment_permanent" if key == HOLDOUT else "experiment_not_running"
                 raise Problem(409, code, f"experiment {key!r} {why}", "key")
             shown = _started(admin.stop_experiment(key, self._room.clock.now()))
-            return Told(shown, _version(shown))
+            return Told(shown, shown.version)
 
         return changed(self._room.admin, asked, change)
 
@@ -185,8 +185,14 @@ class Experiments:
         models = UpliftModels(house.life, house.uplift) if house.has_trained else None
         more = More(models, settings.time_zone)
         now, costs = self._room.clock.now(), contact_costs(settings)
-        found = report_of(lake, admin.experiment(key), now, costs, more)
-        return Told(ReportAnswer(found, statements(lake)))
+        try:
+            found = report_of(lake, admin.experiment(key), now, costs, more)
+        except StoreUnavailable:
+            raise
+        except RegularsError as refusal:
+            # Of the experiment as it is now: nothing of the request is wrong.
+            raise Problem(409, "no_report", _one_line(refusal), "key") from refusal
+        return Told(ReportAnswer(msgspec.to_builtins(found), statements(lake)))
 
     def _drafted(self, admin: PostgresAdmin, key: str, terms: ExperimentTerms, status: int) -> Told:
         document = _document(key, terms)
@@ -195,12 +201,12 @@ class Experiments:
             plan = read_design(_with_policies(admin, document))
             check_plan(admin, plan, vocabulary)
         except RegularsError as error:
-            raise _of_plan(key, error) from error
+            raise _of_plan(terms.primary_metric, error) from error
         if admin.drafts.one(key) != document:
             admin.drafts.put(key, document, self._room.clock.now())
         waits = None if vocabulary is None else waits_for(plan, vocabulary)
         shown = _draft(key, document, [] if waits is None else [waits])
-        return Told(shown, _version(shown), status)
+        return Told(shown, shown.version, status)
 
     def _ramped_up(self, admin: PostgresAdmin, key: str, terms: ExperimentTerms) -> ShownExperiment:
         """Let a larger share in, where nothing else is asked for."""
@@ -211,7 +217,7 @@ class Experiments:
         try:
             asked = read_design(_with_policies(admin, document))
         except RegularsError as error:
-            raise _of_plan(key, error) from error
+            raise _of_plan(terms.primary_metric, error) from error
         differing = differing_fields(stored.design, asked)
         if stored.stopped_at is not None or differing:
             state = "runs" if stored.stopped_at is None else "was run before"
@@ -248,13 +254,14 @@ def _required(admin: PostgresAdmin, key: str) -> ShownExperiment:
 
 def _seen(admin: PostgresAdmin, asked: Asked[None]) -> ShownExperiment:
     found = _required(admin, asked.subject)
-    check_seen(asked, _version(found), f"experiment {asked.subject!r}")
+    check_seen(asked, found.version, f"experiment {asked.subject!r}")
     return found
 
 
 def _draft(key: str, document: Any, notes: list[str] | None = None) -> ShownExperiment:
     return ShownExperiment(
         key=key,
+        version=digest(document).hex(),
         state="draft",
         plan=document,
         plan_hash=None,
@@ -265,19 +272,18 @@ def _draft(key: str, document: Any, notes: list[str] | None = None) -> ShownExpe
 
 
 def _started(stored: StoredExperiment, notes: list[str] | None = None) -> ShownExperiment:
+    state = "running" if stored.stopped_at is None else "stopped"
+    plan = msgspec.to_builtins(stored.design)
     return ShownExperiment(
         key=stored.design.key,
-        state="running" if stored.stopped_at is None else "stopped",
-        plan=msgspec.to_builtins(stored.design),
+        version=digest([state, plan]).hex(),
+        state=state,
+        plan=plan,
         plan_hash=stored.content_hash,
         started_at=stored.started_at,
         stopped_at=stored.stopped_at,
         notes=notes or [],
     )
-
-
-def _version(shown: ShownExperiment) -> str:
-    return digest([shown.state, shown.plan]).hex()
 
 
 def _document(key: str, terms: ExperimentTerms) -> dict[str, Any]:
@@ -305,15 +311,17 @@ def _with_policies(admin: PostgresAdmin, document: Any) -> Any:
     return {**document, "variants": [whole(variant) for variant in document["variants"]]}
 
 
-def _of_plan(key: str, error: RegularsError) -> RegularsError:
+def _of_plan(primary_metric: str, error: RegularsError) -> RegularsError:
     """Return a fault of a plan with its field, as far as its line begins with one."""
+    if isinstance(error, StoreUnavailable):
+        return error
     line = _one_line(error)
-    said = line.removeprefix(f"experiment {key!r}: ")
+    said = re.sub(r"^experiment '[^']*': ", "", line)
+    if said.startswith(f"metric {primary_metric!r}"):
+        return InvalidField(line, "primary_metric")
     path = re.match(r"[a-z_]+(\[\d+\])?(\.[a-z_\[\]\d]+)*", said)
-    if path is None:
-        return InvalidField(line, "variants")
-    word = re.split(r"[.\[]", path[0])[0]
-    if word in Experiment.__struct_fields__:
+    word = "" if path is None else re.split(r"[.\[]", path[0])[0]
+    if path is not None and word in Experiment.__struct_fields__:
         return InvalidField(line, path[0])
     return InvalidField(line, _FIELDS.get(word, "variants"))
 

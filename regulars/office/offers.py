@@ -47,13 +47,13 @@ class Offers:
         """Return some of the live catalogue's offers."""
         limit = asked.page.limit
         found = self._room.admin.offers.page(asked.page.after, limit + 1)
-        shown = [ShownOffer(offer_id=one["offer_id"], terms=_terms(one)) for one in found[:limit]]
+        shown = [_shown(one) for one in found[:limit]]
         return Told(OfferList(shown, shown[-1].offer_id if len(found) > limit else None))
 
     def one(self, asked: Asked[None]) -> Told:
         """Return an offer of the live catalogue."""
-        found = _required(self._room.admin, asked.subject)
-        return Told(ShownOffer(offer_id=asked.subject, terms=_terms(found)), digest(found).hex())
+        shown = _shown(_required(self._room.admin, asked.subject))
+        return Told(shown, shown.version)
 
     def add(self, asked: Asked[NewOffer]) -> Told:
         """Write an offer that there is not yet."""
@@ -117,11 +117,12 @@ class Offers:
         found = put_offer(lake, admin.offers, row, self._room.clock.now())
         written = WrittenOffer(
             offer_id=row["offer_id"],
+            version=digest(found).hex(),
             terms=_terms(found),
             waits=waits,
             warnings=list(_warnings(lake, row))[:MOST_WARNINGS],
         )
-        return Told(written, digest(found).hex(), status)
+        return Told(written, written.version, status)
 
 
 def _required(admin: PostgresAdmin, offer_id: str) -> dict[str, Any]:
@@ -135,6 +136,12 @@ def _required(admin: PostgresAdmin, offer_id: str) -> dict[str, Any]:
 def _version(admin: PostgresAdmin, offer_id: str) -> str | None:
     found = admin.offers.one(offer_id)
     return None if found is None else digest(found).hex()
+
+
+def _shown(document: dict[str, Any]) -> ShownOffer:
+    return ShownOffer(
+        offer_id=document["offer_id"], version=digest(document).hex(), terms=_terms(document)
+    )
 
 
 def _row(offer_id: str, terms: OfferTerms) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Policies:
     def one(self, asked: Asked[None]) -> Told:
         """Return a policy."""
         shown = self._required(self._room.admin, asked.subject)
-        return Told(shown, _version(shown))
+        return Told(self._noted(self._room.admin, shown), shown.version)
 
     def add(self, asked: Asked[NewPolicy]) -> Told:
         """Keep a policy under a name that is free."""
@@ -65,7 +65,7 @@ class Policies:
         def change(admin: PostgresAdmin) -> Told:
             stored = admin.policies.one(name)
             there = stored is not None or name == DEFAULT_POLICY
-            seen = _version(self._shown(name, stored)) if there else None
+            seen = self._shown(name, stored).version if there else None
             check_seen(asked, seen, f"policy {name!r}")
             return self._kept(admin, name, asked.body, 200)
 
@@ -77,7 +77,7 @@ class Policies:
 
         def change(admin: PostgresAdmin) -> Told:
             shown = self._required(admin, name)
-            check_seen(asked, _version(shown), f"policy {name!r}")
+            check_seen(asked, shown.version, f"policy {name!r}")
             if not shown.stored:
                 raise Problem(
                     409,
@@ -106,7 +106,7 @@ class Policies:
         if admin.policies.one(name) != document:
             admin.policies.put(name, document, self._room.clock.now())
         shown = self._shown(name, document)
-        return Told(shown, _version(shown), status)
+        return Told(self._noted(admin, shown), shown.version, status)
 
     def _required(self, admin: PostgresAdmin, name: str) -> ShownPolicy:
         stored = admin.policies.one(name)
@@ -117,7 +117,21 @@ class Policies:
 
     def _shown(self, name: str, stored: Any | None) -> ShownPolicy:
         written = msgspec.to_builtins(self._room.house.policy()) if stored is None else stored
-        return ShownPolicy(name, _terms(written), stored is not None)
+        version = digest([written, stored is None]).hex()
+        return ShownPolicy(name, version, _terms(written), stored is not None)
+
+    def _noted(self, admin: PostgresAdmin, shown: ShownPolicy) -> ShownPolicy:
+        """Return a policy with the experiments whose variants decide by it."""
+        if shown.name != DEFAULT_POLICY:
+            return shown
+        notes = [
+            f"variants of experiment {one.design.key!r}, which runs, decide by this policy or its "
+            "exploration: a change of it is one of theirs"
+            for one in admin.experiments()
+            if one.stopped_at is None
+            and any(not isinstance(v.policy, Policy) for v in one.design.variants)
+        ]
+        return msgspec.structs.replace(shown, notes=notes)
 
 
 def _policy(name: str, terms: PolicyPart) -> Policy:
@@ -148,7 +162,3 @@ def _policy(name: str, terms: PolicyPart) -> Policy:
 
 def _terms(document: dict[str, Any]) -> PolicyTerms:
     return msgspec.convert(document, PolicyTerms)
-
-
-def _version(shown: ShownPolicy) -> str:
-    return digest(shown).hex()

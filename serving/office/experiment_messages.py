@@ -6,10 +6,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from experiments.design import Unit
-from experiments.metric_titles import Better
-from experiments.plan import Method
-from experiments.report import Report
 from foundation.outcome import Channel, Id
 from serving.office.offer_messages import Line, Rule
 from serving.office.policy_messages import Number, PolicyTerms, Share
@@ -18,6 +14,10 @@ from serving.office.segment_messages import Note
 ExperimentKey = Annotated[str, Meta(max_length=100, pattern=r"^[a-z0-9-]+$(?!\n)")]
 Some = Annotated[int, Meta(ge=1, le=1_000_000_000)]
 State = Literal["draft", "running", "stopped"]
+# As in experiments.design, .plan and .metric_titles: a client need not load statistics for them.
+Unit = Literal["customer", "household", "store"]
+Method = Literal["welch", "sequential", "obrien-fleming", "pocock"]
+Better = Literal["higher", "lower"]
 
 
 class AskedVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,10 +86,13 @@ class NewExperiment(ExperimentTerms, frozen=True, forbid_unknown_fields=True, kw
 class ShownExperiment(msgspec.Struct, frozen=True, kw_only=True):
     """An experiment. Its `plan` is locked as `plan_hash` from its start on.
 
+    `version` moves with state and plan.
+
     `notes` say what to know about it: what its audience waits for, which follow-up was chosen.
     """
 
     key: str
+    version: str
     state: State
     plan: dict[str, Any]
     plan_hash: str | None
@@ -112,7 +115,11 @@ class RemovedExperiment(msgspec.Struct, frozen=True):
 
 
 class ReportAnswer(msgspec.Struct, frozen=True):
-    """What an experiment earned, by its locked plan; `assumptions` stand behind its money."""
+    """What an experiment earned, by its locked plan; `assumptions` stand behind its money.
 
-    report: Report
+    `report` is what `regulars experiment report --json` prints.
+    """
+
+    # Spelled out by experiments.report.Report, whose statistics take seconds to import.
+    report: dict[str, Any]
     assumptions: list[str]

@@ -63,6 +63,7 @@ class ShownOffer(msgspec.Struct, frozen=True, kw_only=True):
     """An offer of the live catalogue. `terms` can be sent back as they are."""
 
     offer_id: str
+    version: str
     terms: OfferTerms
 
 

@@ -120,7 +120,8 @@ async def _raw(request: Request) -> bytes:
 
 def _plain(seen: str) -> str:
     if not seen.isascii() or len(seen) > LONGEST_NAME:
-        raise Problem(412, "stale_version", f"no version here is called {seen[:50]!r}", "If-Match")
+        detail = f"If-Match has at most {LONGEST_NAME} ASCII characters: the ETag that was seen"
+        raise Problem(422, "invalid_request", detail, "If-Match")
     return seen
 
 

@@ -47,11 +47,16 @@ class NewPolicy(PolicyTerms, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class ShownPolicy(msgspec.Struct, frozen=True):
-    """A policy. `stored` is false of a default that comes from the settings."""
+    """A policy. `stored` is false of a default that comes from the settings.
+
+    `notes` name the experiments that run and have variants which decide by it.
+    """
 
     name: str
+    version: str
     policy: PolicyTerms
     stored: bool
+    notes: list[str] = []
 
 
 class PolicyList(msgspec.Struct, frozen=True):

@@ -8,13 +8,16 @@ import pytest
 from msgspec import inspect
 
 from serving import messages
+from serving.office import messages as office_messages
 from serving.wire import LARGEST_BODY
 
 REQUESTS = [
     kind
     for name, kind in vars(messages).items()
     if name.endswith("Request") and isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-]
+] + list(office_messages.REQUESTS)
+# Rules of the language: foundation.rules bounds how deep and broad they are.
+RULES = ("rule", "eligibility", "audience")
 
 
 def unbounded(kind: inspect.Type, place: str) -> Iterator[str]:
@@ -24,6 +27,8 @@ def unbounded(kind: inspect.Type, place: str) -> Iterator[str]:
             if not kind.forbid_unknown_fields:
                 yield f"{place} takes unknown fields"
             for field in kind.fields:
+                if field.encode_name in RULES:
+                    continue
                 yield from unbounded(field.type, f"{place}.{field.encode_name}")
         case inspect.StrType():
             if kind.max_length is None:
@@ -36,6 +41,11 @@ def unbounded(kind: inspect.Type, place: str) -> Iterator[str]:
             if kind.ge is None or kind.le is None:
                 yield f"{place} is a number without bounds"
         case inspect.DictType(key_type=inspect.LiteralType()):
+            yield from unbounded(kind.value_type, f"{place}{{}}")
+        case inspect.DictType():
+            if kind.max_length is None:
+                yield f"{place} is an object without end"
+            yield from unbounded(kind.key_type, f"{place} (a name)")
             yield from unbounded(kind.value_type, f"{place}{{}}")
         case inspect.UnionType():
             for one in kind.types:

@@ -60,7 +60,8 @@ def test_an_offer_lives_from_its_writing_to_its_withdrawal(marketer: Marketer) -
     assert (row["reward"], row["cost"], row["budget"]) == (125.0, 125, 100050)
 
     one = marketer.ask("GET", "/v1/offers/latte")
-    assert one.json() == {"offer_id": "latte", "terms": answer["terms"]}
+    assert one.json() == {n: answer[n] for n in ("offer_id", "version", "terms")}
+    assert one.headers["etag"] == f'"{answer["version"]}"'
     assert one.headers["etag"] == added.headers["etag"]
 
     changed = marketer.ask(
