@@ -185,6 +185,8 @@ class Experiments:
         models = UpliftModels(house.life, house.uplift) if house.has_trained else None
         more = More(models, settings.time_zone)
         now, costs = self._room.clock.now(), contact_costs(settings)
+        # Whoever writes meanwhile takes no file away that it is made of.
+        lake = lake.pinned()
         try:
             found = report_of(lake, admin.experiment(key), now, costs, more)
         except StoreUnavailable:

@@ -1,5 +1,6 @@
 """A lake written under an earlier contract is read and written on under today's."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from adapters.duckdb_lake import DuckDbLake
 from foundation.contracts import OFFERS
+from foundation.errors import StoreUnavailable
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -62,3 +64,17 @@ def test_rows_of_before_and_of_today_stand_side_by_side(earlier: DuckDbLake) -> 
     ]
     assert rows[0]["scope"] == ["p-1"]
     assert (merged.new, merged.replaced) == (1, 1)
+
+
+def test_a_write_with_patience_gives_up_where_another_one_goes_on(tmp_path: Path) -> None:
+    with DuckDbLake(tmp_path).write():
+        began = time.monotonic()
+        with (
+            pytest.raises(StoreUnavailable, match="being written by a load or a run"),
+            DuckDbLake(tmp_path, patience=0.2).write(),
+        ):
+            raise AssertionError("two write at once")
+        assert 0.2 <= time.monotonic() - began < 5
+    with DuckDbLake(tmp_path, patience=0.2).write() as write:
+        write.merge("offers", OFFERS.from_rows([offer("new", None)]))
+    assert DuckDbLake(tmp_path).version == 1

@@ -3,6 +3,7 @@
 A new adapter is one more entry of ADAPTERS.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -423,6 +424,34 @@ def test_files_of_commits_long_gone_are_swept_away(lake: Lake, folder: Path) -> 
 
     assert lake.version == 20
     assert len(data_files(folder)) == 5
+
+
+def test_a_pinned_reader_keeps_its_commit_however_many_come_after(
+    lake: Lake, adapter: str, folder: Path
+) -> None:
+    put(lake, "products", products(p="0"))
+    pinned = open_lake(adapter, folder).pinned()
+    for n in range(1, 20):
+        put(lake, "products", products(p=str(n)))
+
+    assert pinned.fetch(pinned.table("products"))["category"].to_pylist() == ["0"]
+    assert len(data_files(folder)) == 6
+
+    del pinned
+    gc.collect()
+    put(lake, "products", products(p="20"))
+    assert len(data_files(folder)) == 5
+
+
+def test_what_is_to_be_forgotten_is_dropped_from_under_its_readers(
+    lake: Lake, folder: Path
+) -> None:
+    put(lake, "products", products(p="0"))
+    _held = lake.pinned()
+    put(lake, "products", products(p="1"))
+    lake.drop_history()
+
+    assert len(data_files(folder)) == 1
 
 
 # ------------------------------------------------------------------ processes that die, or compete

@@ -19,7 +19,7 @@ class Told(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         server: Any = self.server
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         server.heard.append((self.path, dict(self.headers), body))
         status, headers, answer = server.answers.pop(0)
         if status == 0:
@@ -32,6 +32,15 @@ class Told(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+
+    def do_PUT(self) -> None:
+        self.do_POST()
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        self.do_POST()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -144,3 +153,32 @@ def test_an_id_is_one_part_of_the_path() -> None:
         client.cancel("a/1?x")
 
     assert server.heard[0][0] == "/v1/activations/a%2F1%3Fx/cancel"
+
+
+def test_a_marketer_changes_what_she_has_seen_and_is_told_what_was_made() -> None:
+    policy = {"name": "half", "version": "v-2", "policy": {"kind": "random"}, "stored": True}
+    with told((200, {}, policy), (201, {}, policy), (409, {}, problem(409, "used"))) as (
+        server,
+        client,
+    ):
+        seen = client.marketing.policy("half")
+        made = client.marketing.put_policy("a/b", seen.policy, seen=seen.version)
+        with pytest.raises(Refused, match="used"):
+            client.marketing.remove_policy("half")
+
+    assert made.version == "v-2"
+    (_, read, _), (path, written, body), (_, removed, _) = server.heard
+    assert "Idempotency-Key" not in read
+    assert (path, written["If-Match"]) == ("/v1/policies/a%2Fb", '"v-2"')
+    assert json.loads(body)["kind"] == "random"
+    assert "If-Match" not in removed
+    assert removed["Idempotency-Key"] != written["Idempotency-Key"]
+
+
+def test_a_page_is_asked_for_by_where_it_begins() -> None:
+    page = {"offers": [], "next": None}
+    with told((200, {}, page), (200, {}, page)) as (server, client):
+        client.marketing.offers()
+        client.marketing.offers(after="a&b", limit=2)
+
+    assert [path for path, _, _ in server.heard] == ["/v1/offers", "/v1/offers?after=a%26b&limit=2"]
