@@ -15,9 +15,6 @@ from regulars.wiring import House, quiet_logs
 from serving import connection
 from serving.office.app import create_office
 
-# Reports read the lake with all cores; whoever waits at a checkout comes first.
-NICENESS = 10
-
 
 def run(place: Path, grace: int) -> None:
     """Run the office until it is told to stop.
@@ -27,7 +24,6 @@ def run(place: Path, grace: int) -> None:
         grace: Seconds that requests under way may take to end.
     """
     quiet_logs()
-    os.nice(NICENESS)
     settings = load_settings()
     if settings.database_url is None:
         raise RuntimeError("the office needs REGULARS_DATABASE_URL; 'regulars serve' starts it")
