@@ -9,10 +9,12 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+from psycopg.errors import LockNotAvailable, ReadOnlySqlTransaction
 from sqlalchemy import URL, Connection, create_engine, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
+    InternalError,
     OperationalError,
     ProgrammingError,
 )
@@ -414,7 +416,13 @@ def _address(url: str) -> URL:
 def _answering() -> Generator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InternalError) as error:
+        if isinstance(error.orig, LockNotAvailable):
+            raise StoreUnavailable("another change is being made; try again") from error
+        if isinstance(error.orig, ReadOnlySqlTransaction):
+            raise StoreUnavailable("PostgreSQL takes no writes now; try again") from error
+        if isinstance(error, InternalError):
+            raise
         raise StoreUnavailable(
             f"PostgreSQL does not answer ({_first_line(error)}); is it running?"
         ) from error

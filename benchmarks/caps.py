@@ -155,7 +155,7 @@ class _Killer(threading.Thread):
                 told = (self._house.settings.postgres_folder / "postmaster.pid").read_text()
                 os.kill(int(told.split()[0]), signal.SIGKILL)
             else:
-                worker = self._draw.choice(self._up.children).process
+                worker = self._draw.choice(self._up.workers).process
                 if worker is not None:
                     worker.kill()
             self.killed += 1

@@ -43,8 +43,9 @@ HEALTHY_SECONDS = 5
 SLOWEST_RESTART_SECONDS = 30
 # Requests under way may end; then a stopped child is killed.
 GRACE_SECONDS = 5
-# Reports read the lake with all cores; whoever waits at a checkout comes first.
-OFFICE_NICENESS = 10
+# Reports read the lake with all cores; whoever waits at a checkout comes first. At twice as much, a
+# busy machine would hardly let it start.
+OFFICE_NICENESS = 5
 STOP_SECONDS = 10
 
 
@@ -121,6 +122,11 @@ class Running:
     def watch(self) -> None:
         """Wait until this process is told to stop; the others are kept alive meanwhile."""
         threading.Event().wait()
+
+    @property
+    def workers(self) -> list[Child]:
+        """The processes that answer the API."""
+        return [child for child in self.children if child.figures is not None]
 
     def check(self) -> None:
         for child in self.children:

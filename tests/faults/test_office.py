@@ -54,7 +54,7 @@ def test_a_killed_office_is_away_for_marketers_alone_and_comes_back(
         def answers() -> bool:
             return ask("GET", "/v1/offers").status_code == 200
 
-        assert within(60, answers)
+        assert within(120, answers)
         place = Path(office.environment[OFFICE])
         # Nobody else of this machine comes past the check of keys.
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
@@ -81,15 +81,15 @@ def test_a_killed_office_is_away_for_marketers_alone_and_comes_back(
             assert (away.status_code, away.json()["code"]) == (503, "office_away")
             assert away.headers["retry-after"]
             assert within(40, lambda: load.decided_after(killed) > 100)
-            assert within(60, answers)
-            again = ask("PUT", "/v1/offers/mocha", OFFER, **{"Idempotency-Key": "m-1"})
-            assert again.status_code == 200, again.text
-            # What was written before is there, and the client finds both.
-            with Client(up.url, key, seconds=20.0) as client:
-                found = {one.offer_id: one.terms for one in client.marketing.offers().offers}
-                assert isinstance(found["latte"], OfferTerms)
-                assert {"latte", "mocha"} <= set(found)
         assert load.failed == {}
         assert load.unrecorded == 0
         assert load.longest < 5
+        assert within(120, answers)
+        again = ask("PUT", "/v1/offers/mocha", OFFER, **{"Idempotency-Key": "m-1"})
+        assert again.status_code == 200, again.text
+        # What was written before is there, and the client finds both.
+        with Client(up.url, key, seconds=20.0) as client:
+            found = {one.offer_id: one.terms for one in client.marketing.offers().offers}
+            assert isinstance(found["latte"], OfferTerms)
+            assert {"latte", "mocha"} <= set(found)
     assert not place.parent.exists()
