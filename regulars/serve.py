@@ -170,9 +170,9 @@ def running(
         lay_out(rates)
         # Of its own: the path of a socket has hardly more than a hundred bytes.
         room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="regulars-office-")))
-        office = room / "socket"
+        socket_path = room / "socket"
         environment = {**_environment(settings, database_url), RATES: str(rates)}
-        environment[OFFICE] = str(office)
+        environment[OFFICE] = str(socket_path)
         children = [
             Child(
                 f"api worker {number}",
@@ -184,9 +184,8 @@ def running(
             )
             for number in range(1, workers + 1)
         ]
-        # Nobody waits for it: decisions are answered before marketers are.
-        command = [sys.executable, "-m", "regulars.serve", "office", str(office)]
-        children.append(Child("office", command, environment))
+        command = [sys.executable, "-m", "regulars.serve", "office", str(socket_path)]
+        office = Child("office", command, dict(environment))
         if console:
             command = [sys.executable, "-m", "regulars.serve", "console", str(port + 1)]
             if app_key is not None:
@@ -195,12 +194,14 @@ def running(
         up = Running(
             _address(settings.host, port),
             _address(settings.host, port + 1) if console else None,
-            children,
+            [*children, office],
         )
-        stack.callback(_stop, children)
+        stack.callback(_stop, up.children)
         for child in children:
             child.start()
         _await_ready(up)
+        # Nobody waits for it: decisions are answered before marketers are.
+        office.start()
         stack.enter_context(_watching(up))
         yield up
 

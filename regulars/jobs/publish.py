@@ -172,15 +172,18 @@ def withdrawn(lake: Lake) -> frozenset[str]:
     return frozenset(json.loads(lake.note(WITHDRAWN) or "[]"))
 
 
-def publish_catalogue(lake: Lake, operations: Operations, as_of: datetime) -> int:
+def publish_catalogue(lake: Lake, run: Lake, operations: Operations, as_of: datetime) -> int:
     """Publish the lake's offers as they are now; return how many.
 
     A marketer writes an offer into the lake first and then into the catalogue. What she wrote while
     this one read is therefore in the lake by now, and is not to be overwritten by what was before.
+
+    Args:
+        run: The lake at the commit that the run reads; popularity is of that.
     """
     while True:
         offers = offered(lake)
-        operations.publish_offers(offers, popularity(lake, offers, as_of))
+        operations.publish_offers(offers, popularity(run, offers, as_of))
         if offered(lake) == offers:
             return len(offers)
 

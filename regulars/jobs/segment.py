@@ -219,7 +219,7 @@ def segment(
             offers=live,
             explanation=explanation,
         )
-        published = publish_catalogue(writing, operations, as_of)
+        published = publish_catalogue(writing, lake, operations, as_of)
         step.show(f"{len(values):,} customers, snapshot {snapshot.version}")
     return SegmentReport(
         run_id=run_id,

@@ -1,5 +1,6 @@
 """What the office does, a row an operation: the API's routes and documentation are made of it."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +99,7 @@ def add(app: FastAPI, operation: Operation, endpoint: Any) -> None:
         operation.path,
         endpoint,
         methods=[operation.method],
-        name=operation.does,
+        operation_id=re.sub(r"\W+", "_", f"{operation.method.lower()}{operation.path}").strip("_"),
         summary=operation.does,
         tags=["marketer"],
         responses=_answers(operation),

@@ -71,7 +71,7 @@ def test_what_is_written_while_a_run_publishes_is_published_too(lake: DuckDbLake
                 put(lake, row("new"))
             return True
 
-    assert publish_catalogue(lake, Meanwhile(), NOW) == 2
+    assert publish_catalogue(lake, lake, Meanwhile(), NOW) == 2
     assert published == [["old"], ["new", "old"]]
 
 
