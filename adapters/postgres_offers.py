@@ -8,6 +8,12 @@ from sqlalchemy import Connection, text
 
 from adapters.audit_log import Begin, write_entry
 
+_ADD = """
+    INSERT INTO offers (offer_id, document, popularity)
+    VALUES (:offer_id, CAST(:document AS jsonb), :popularity)
+    ON CONFLICT (offer_id) DO UPDATE SET document = excluded.document"""
+_CHANGE = "UPDATE offers SET document = CAST(:document AS jsonb) WHERE offer_id = :offer_id"
+
 
 class PostgresOffers:
     """Offers as rows of the contract, times in ISO 8601; `who` goes into the audit log."""
@@ -44,19 +50,19 @@ class PostgresOffers:
             )
             return {row.offer_id: row.rule for row in rows}
 
-    def put(self, document: dict[str, Any], popularity: float, at: datetime) -> None:
-        """Write an offer into the catalogue; one that is there keeps its popularity."""
+    def put(self, document: dict[str, Any], popularity: float | None, at: datetime) -> None:
+        """Write an offer into the catalogue.
+
+        Args:
+            popularity: Of a new offer; None where the one that is there keeps its own.
+        """
         offer_id, written = document["offer_id"], json.dumps(document)
         with self._begin() as connection:
             # In the order in which a whole catalogue is published: first its version, then rows.
             _lock_catalogue(connection)
             before = _document(connection, offer_id)
             connection.execute(
-                text(
-                    "INSERT INTO offers (offer_id, document, popularity) "
-                    "VALUES (:offer_id, CAST(:document AS jsonb), :popularity) "
-                    "ON CONFLICT (offer_id) DO UPDATE SET document = excluded.document"
-                ),
+                text(_ADD if popularity is not None else _CHANGE),
                 {"offer_id": offer_id, "document": written, "popularity": popularity},
             )
             was = None if before is None else json.dumps(before)

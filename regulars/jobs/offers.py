@@ -48,8 +48,10 @@ def put_offer(
         write.merge(OFFERS.name, OFFERS.from_rows([stored]))
         _withdraw(lake, write.remember, withdrawn(lake) - {row["offer_id"]})
     found = next(one for one in catalogue_offers(lake) if one["offer_id"] == row["offer_id"])
-    if offers.one(row["offer_id"]) != found:
-        offers.put(found, popularity(lake, [found], now)[row["offer_id"]], now)
+    before = offers.one(row["offer_id"])
+    if before != found:
+        new = before is None
+        offers.put(found, popularity(lake, [found], now)[row["offer_id"]] if new else None, now)
     return found
 
 
