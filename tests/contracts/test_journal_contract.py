@@ -627,7 +627,7 @@ class TestCatalogue:
         store.admin.start_experiment(design("runs"), AT)
 
         async def story(journal: PostgresJournal) -> None:
-            version, offers, experiments = await journal.read()
+            version, offers, experiments, policy = await journal.read()
             assert version == await journal.version()
             assert [one.offer_id for one in offers] == ["o-1", "o-2"]
             first, second = offers
@@ -637,6 +637,12 @@ class TestCatalogue:
             assert second.eligibility == rule
             # A stopped experiment assigns nobody.
             assert experiments == [design("runs")]
+            # Of the kept policies one serves by default, and moves the catalogue.
+            assert policy is None
+            store.admin.policies.put("other", {"kind": "random"}, AT)
+            store.admin.policies.put("default", {"kind": "popular", "exploration": 0.2}, AT)
+            assert (await journal.read())[3] == Policy("popular", 0.2)
+            assert await journal.version() == version + 2
 
         tell_story(store.url, story)
 
@@ -658,7 +664,7 @@ class TestCatalogue:
             changing = asyncio.create_task(change())
             seen = set[int]()
             while not changing.done():
-                version, offers, _ = await journal.read()
+                version, offers, _, _ = await journal.read()
                 assert {one.popularity for one in offers} == {(version - start) / 50}
                 assert len(offers) == len(ids)
                 seen.add(version)
