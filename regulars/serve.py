@@ -30,8 +30,7 @@ from foundation.settings import Settings, load_settings
 from regulars.console import APP_SERVICE
 from regulars.reach import check_reach
 from regulars.wiring import RATES, House
-from serving import connection
-from serving.rates import lay_out
+from serving import connection, rates, turns
 
 START_SECONDS = 60
 WATCH_SECONDS = 0.2
@@ -157,13 +156,22 @@ def running(
         shutil.rmtree(figures, ignore_errors=True)
         figures.mkdir()
         stack.callback(shutil.rmtree, figures, ignore_errors=True)
-        rates = figures / "rates"
-        lay_out(rates)
-        environment = {**_environment(settings, database_url), RATES: str(rates)}
+        asked, taken = figures / "rates", figures / "connections"
+        rates.lay_out(asked)
+        turns.lay_out(taken, workers)
+        environment = {**_environment(settings, database_url), RATES: str(asked)}
         children = [
             Child(
                 f"api worker {number}",
-                [sys.executable, "-m", "regulars.serve", "api", str(listening.fileno())],
+                [
+                    sys.executable,
+                    "-m",
+                    "regulars.serve",
+                    "api",
+                    str(listening.fileno()),
+                    str(taken),
+                    str(number - 1),
+                ],
                 # A worker is one core: threads that a request started would fight over it.
                 {**environment, "PROMETHEUS_MULTIPROC_DIR": str(figures), "OMP_NUM_THREADS": "1"},
                 (listening.fileno(),),
@@ -290,7 +298,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()
 
 
-def _child(kind: str, number: str) -> None:
+def _child(kind: str, number: str, taken: str = "", place: str = "") -> None:
     _end_with_parent()
     if kind == "console":
         sys.argv = ["regulars.console", number]
@@ -302,7 +310,8 @@ def _child(kind: str, number: str) -> None:
         factory=True,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    connection.Server(listening).run(sockets=[socket.socket(fileno=int(number))])
+    server = connection.Server(listening, turns.Turns((Path(taken), int(place))))
+    server.run(sockets=[socket.socket(fileno=int(number))])
 
 
 if __name__ == "__main__":
