@@ -12,11 +12,18 @@ FAILURES = 20
 
 
 class States:
-    """Reads live states, one round trip for all who wait."""
+    """Reads live states, one round trip for all who wait.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        patience: Seconds that the database may take for a round trip; while it takes no longer,
+            whoever asks waits for her turn.
+    """
+
+    def __init__(self, journal: Journal, patience: float) -> None:
         # One read at a time: the more come meanwhile, the cheaper each one is.
-        self._reads: Batcher[str, LiveState] = Batcher(journal.live_states, lanes=1)
+        self._reads: Batcher[str, LiveState] = Batcher(
+            journal.live_states, lanes=1, patience=patience
+        )
         self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("live_state"))
 
     async def of(self, customer_id: str, by: float) -> LiveState:
