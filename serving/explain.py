@@ -3,6 +3,9 @@
 Nothing is decided again here, so an explanation cannot differ from what was decided.
 """
 
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+
 from foundation.decision import DecisionRecord
 from serving.catalogue import Catalogue
 from serving.messages import Considered
@@ -22,25 +25,36 @@ def explain(record: DecisionRecord, catalogue: Catalogue) -> list[Considered]:
 
     Any other verdict is the code of why it was refused before it was scored.
     """
+    scores = record.scores
     shown = {one.offer_id: one.score for slate in record.slates for one in slate.offers}
-    offers = catalogue.by_id
-    groups = {offers[offer_id].exclusive_group for offer_id in shown} - {None}
-    lowest = min(shown.values(), default=float("inf"))
-    withheld, by_money = record.policy.kind == "none", record.policy.scored == "uplift"
-
-    def verdict(offer_id: str, score: float) -> str:
-        if offer_id in shown:
-            return "shown"
-        if withheld:
-            return "withheld"
-        if by_money and score <= 0:
-            return "not_worth_it"
-        if groups and offers[offer_id].exclusive_group in groups:
-            return "exclusive_group"
-        return "outranked" if score <= lowest else "not_drawn"
-
-    ranking = sorted(record.scores.items(), key=lambda pair: (pair[0] not in shown, -pair[1]))
+    ranking = sorted(scores, key=scores.__getitem__, reverse=True)
+    lost = [offer_id for offer_id in ranking if offer_id not in shown]
+    verdicts = dict.fromkeys(lost, "withheld")
+    if record.policy.kind != "none":
+        verdicts = _verdicts(record, lost, shown, catalogue)
     return [
-        *(Considered(i, verdict(i, score), score) for i, score in ranking),
-        *(Considered(i, code, None) for i, code in record.refusals.items()),
+        *[Considered(i, "shown", scores[i]) for i in ranking if i in shown],
+        *[Considered(i, verdict, scores[i]) for i, verdict in verdicts.items()],
+        *[Considered(i, code, None) for i, code in record.refusals.items()],
     ]
+
+
+def _verdicts(
+    record: DecisionRecord, lost: Sequence[str], shown: Mapping[str, float], catalogue: Catalogue
+) -> dict[str, str]:
+    """Return why each offer that might have been shown is not.
+
+    Args:
+        lost: In the order of their scores, the highest first.
+    """
+    scores, offers = record.scores, catalogue.by_id
+    lowest = min(shown.values(), default=float("inf"))
+    # All behind the first of them are outranked, too.
+    below = bisect_left(lost, -lowest, key=lambda offer_id: -scores[offer_id])
+    found = dict.fromkeys(lost[:below], "not_drawn") | dict.fromkeys(lost[below:], "outranked")
+    groups = {offers[offer_id].exclusive_group for offer_id in shown} - {None}
+    if groups:
+        found |= {i: "exclusive_group" for i in lost if offers[i].exclusive_group in groups}
+    if record.policy.scored == "uplift":
+        found |= {i: "not_worth_it" for i in lost if scores[i] <= 0}
+    return found
