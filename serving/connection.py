@@ -16,6 +16,8 @@ from serving.turns import Door, Turns
 LARGEST_HEADERS = 32_768
 # From the connection, or the last answer, to the last byte of the next request.
 PATIENCE_SECONDS = 15.0
+# The collector looks for circles after so many new objects; it has found hardly any.
+GARBAGE = 50_000
 # The server ticks ten times a second.
 TICKS_A_SWEEP = 10
 
@@ -110,6 +112,8 @@ class Server(uvicorn.Server):
         # collector otherwise does now and then, stopped every request for most of a second.
         gc.collect()
         gc.freeze()
+        # What a request makes is gone when it is answered, by counting references alone.
+        gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
 
     def _door(self, listener: socket.socket) -> Door:
         def protocol() -> Connection:
