@@ -19,6 +19,14 @@ MOST_WAITING = 512
 HELD_UP_SECONDS = 0.005
 
 
+def shared(error: Exception) -> Exception | None:
+    """Return what all who gave up together heard, None of an error that is each one's own.
+
+    A store that is late once is late for all who wait at that moment, which is no outage yet.
+    """
+    return error if isinstance(error, TooLate) else None
+
+
 class Batcher(Generic[Item, Result]):
     """Collects items while earlier batches are under way, and does each batch as one.
 
@@ -134,22 +142,26 @@ class Batcher(Generic[Item, Result]):
     def _ring(self, due: float) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if now - due > HELD_UP_SECONDS:
+        late = now - due
+        if late > HELD_UP_SECONDS:
             # What the loop could not read yet was perhaps in time: that comes in first.
-            self._timer = loop.call_later(HELD_UP_SECONDS, self._give_up, due)
+            more = max(HELD_UP_SECONDS, min(late, self._patience))
+            self._timer = loop.call_later(more, self._give_up, due)
             return
         self._give_up(now)
 
     def _give_up(self, now: float) -> None:
         self._timer, self._rings_at = None, math.inf
         deadlines = self._deadlines
+        # One for all of them: they share what they waited for.
+        late = TooLate("it was not done in time; try again")
         if self.lively and deadlines:
             self._set_timer(asyncio.get_running_loop(), self._lively_until)
             return
         while deadlines and (deadlines[0][0] <= now or deadlines[0][2].done()):
             _, _, future = heapq.heappop(deadlines)
             if not future.done():
-                future.set_exception(TooLate("it was not done in time; try again"))
+                future.set_exception(late)
         # Who gave up makes room, also while a batch hangs.
         self._waiting = [pair for pair in self._waiting if not pair[1].done()]
         if deadlines:

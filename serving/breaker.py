@@ -40,6 +40,7 @@ class Breaker:
         self._clock = clock
         self._told = told
         self._failed = 0
+        self._cause: object = None
         self._until: float | None = None
         self._probing = False
 
@@ -60,12 +61,20 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        self._failed = 0
+        self._failed, self._cause = 0, None
         if self._until is not None:
             self._until, self._probing = None, False
             self._tell(0)
 
-    def failed(self) -> None:
+    def failed(self, cause: object = None) -> None:
+        """Count a failure.
+
+        Args:
+            cause: What failed; those who shared it failed once. Left out: each on its own.
+        """
+        if cause is not None and cause is self._cause:
+            return
+        self._cause = cause
         self._failed += 1
         if self._failed >= self._failures:
             if self._until is None:

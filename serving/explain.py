@@ -6,13 +6,36 @@ Nothing is decided again here, so an explanation cannot differ from what was dec
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from foundation.decision import DecisionRecord
 from serving.catalogue import Catalogue
 from serving.messages import Considered
 
+# Offers come and go with the catalogues: what is kept of them stays bounded.
+MOST_KEPT = 100_000
 
-def explain(record: DecisionRecord, catalogue: Catalogue) -> list[Considered]:
+
+class _Beginnings(dict[tuple[str, str], bytes]):
+    """What is told of an offer before its score, by its id and verdict; kept for all."""
+
+    def __missing__(self, pair: tuple[str, str]) -> bytes:
+        offer_id, verdict = pair
+        whole = msgspec.json.encode(Considered(offer_id, verdict, None))
+        if len(self) >= MOST_KEPT:
+            self.clear()
+        self[pair] = beginning = b"}," + whole.removesuffix(b"null}")
+        return beginning
+
+
+_beginnings = _Beginnings()
+
+
+def explain(record: DecisionRecord, catalogue: Catalogue) -> msgspec.Raw:
     """Return what became of every candidate: those shown, those that lost, those refused.
+
+    As JSON, a list of Considered: only the scores are written anew, and to make a hundred objects
+    first would take longer than all the rest.
 
     | verdict | the offer |
     | --- | --- |
@@ -29,14 +52,18 @@ def explain(record: DecisionRecord, catalogue: Catalogue) -> list[Considered]:
     shown = {one.offer_id: one.score for slate in record.slates for one in slate.offers}
     ranking = sorted(scores, key=scores.__getitem__, reverse=True)
     lost = [offer_id for offer_id in ranking if offer_id not in shown]
-    verdicts = dict.fromkeys(lost, "withheld")
-    if record.policy.kind != "none":
-        verdicts = _verdicts(record, lost, shown, catalogue)
-    return [
-        *[Considered(i, "shown", scores[i]) for i in ranking if i in shown],
-        *[Considered(i, verdict, scores[i]) for i, verdict in verdicts.items()],
-        *[Considered(i, code, None) for i, code in record.refusals.items()],
-    ]
+    verdicts = dict.fromkeys([offer_id for offer_id in ranking if offer_id in shown], "shown")
+    if record.policy.kind == "none":
+        verdicts |= dict.fromkeys(lost, "withheld")
+    else:
+        verdicts |= _verdicts(record, lost, shown, catalogue)
+    told = msgspec.json.encode([scores[offer_id] for offer_id in verdicts])
+    ends = [*(told[1:-1].split(b",") if verdicts else ()), *[b"null"] * len(record.refusals)]
+    parts = [b""] * (2 * len(ends))
+    parts[0::2] = [_beginnings[pair] for pair in (*verdicts.items(), *record.refusals.items())]
+    parts[1::2] = ends
+    # The first has none before it that ends there.
+    return msgspec.Raw(b"[%b%b]" % (b"".join(parts).removeprefix(b"},"), b"}" if parts else b""))
 
 
 def _verdicts(

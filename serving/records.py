@@ -11,7 +11,7 @@ from foundation.errors import StoreUnavailable
 from foundation.replay import Answered
 from foundation.spooled import Spooled
 from serving import metrics
-from serving.batching import Batcher
+from serving.batching import Batcher, shared
 from serving.breaker import Breaker
 from serving.errors import Overloaded
 from serving.journal import Journal
@@ -55,8 +55,8 @@ class Records:
         if self._may_ask(self._records, by):
             try:
                 await self._records.submit(record, by)
-            except (StoreUnavailable, Overloaded):
-                self._breaker.failed()
+            except (StoreUnavailable, Overloaded) as error:
+                self._breaker.failed(shared(error))
             else:
                 self._breaker.succeeded()
                 return "database"
@@ -72,8 +72,8 @@ class Records:
         if self._may_ask(self._answered, by):
             try:
                 stands = await self._answered.submit(answered, by)
-            except (StoreUnavailable, Overloaded):
-                self._breaker.failed()
+            except (StoreUnavailable, Overloaded) as error:
+                self._breaker.failed(shared(error))
             else:
                 self._breaker.succeeded()
                 return "database", stands

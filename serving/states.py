@@ -3,7 +3,7 @@
 from foundation.errors import StoreUnavailable
 from foundation.profile import UNCOUNTED, LiveState
 from serving import metrics
-from serving.batching import Batcher
+from serving.batching import Batcher, shared
 from serving.breaker import Breaker
 from serving.journal import Journal
 
@@ -39,8 +39,8 @@ class States:
             return UNCOUNTED
         try:
             state = await self._reads.submit(customer_id, by)
-        except StoreUnavailable:
-            self._breaker.failed()
+        except StoreUnavailable as error:
+            self._breaker.failed(shared(error))
             return UNCOUNTED
         self._breaker.succeeded()
         return state

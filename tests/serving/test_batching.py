@@ -410,3 +410,16 @@ def test_without_a_word_yet_a_deadline_is_what_it_says() -> None:
         assert loop.time() - begun < 0.5
 
     run(scenario)
+
+
+def test_those_who_give_up_together_hear_one_error() -> None:
+    async def scenario() -> None:
+        work = Steady(0.02)
+        work.stands = True
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        by = asyncio.get_running_loop().time() + 0.03
+        asked = [batcher.submit(n, by) for n in range(3)]
+        errors = await asyncio.gather(*asked, return_exceptions=True)
+        assert len({id(error) for error in errors}) == 1
+
+    run(scenario)

@@ -109,3 +109,13 @@ def test_is_the_rule_whatever_happens(failures: int, story: list[str | float]) -
         else:
             getattr(breaker, event)()
             naive.tell(event, clock.now)
+
+
+def test_who_shared_what_failed_failed_once() -> None:
+    breaker = Breaker(2)
+    first, second = TimeoutError(), TimeoutError()
+    for _ in range(20):
+        breaker.failed(first)
+    assert breaker.state == "closed"
+    breaker.failed(second)
+    assert breaker.state == "open"
