@@ -20,10 +20,7 @@ HELD_UP_SECONDS = 0.005
 
 
 def shared(error: Exception) -> Exception | None:
-    """Return what all who gave up together heard, None of an error that is each one's own.
-
-    A store that is late once is late for all who wait at that moment, which is no outage yet.
-    """
+    """Return what all who gave up together heard, None of an error that is each one's own."""
     return error if isinstance(error, TooLate) else None
 
 

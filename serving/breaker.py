@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 
 State = Literal["closed", "open", "half_open"]
 PAUSE_SECONDS = 1.0
+# A store that is late once is late for all who wait at that moment, be they hundreds.
+SHARED = 5
 
 
 class Gauge(Protocol):
@@ -70,12 +72,12 @@ class Breaker:
         """Count a failure.
 
         Args:
-            cause: What failed; those who shared it failed once. Left out: each on its own.
+            cause: What failed; all who shared it count as SHARED. Left out: each on its own.
         """
         if cause is not None and cause is self._cause:
             return
         self._cause = cause
-        self._failed += 1
+        self._failed += 1 if cause is None else SHARED
         if self._failed >= self._failures:
             if self._until is None:
                 self._tell(1)

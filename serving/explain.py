@@ -5,6 +5,7 @@ Nothing is decided again here, so an explanation cannot differ from what was dec
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import msgspec
 
@@ -16,19 +17,23 @@ from serving.messages import Considered
 MOST_KEPT = 100_000
 
 
-class _Beginnings(dict[tuple[str, str], bytes]):
-    """What is told of an offer before its score, by its id and verdict; kept for all."""
+class _Beginnings(dict[str, bytes]):
+    """What is told of an offer of one verdict before its score, by its id; kept for all."""
 
-    def __missing__(self, pair: tuple[str, str]) -> bytes:
-        offer_id, verdict = pair
-        whole = msgspec.json.encode(Considered(offer_id, verdict, None))
+    def __init__(self, verdict: str) -> None:
+        super().__init__()
+        self._verdict = verdict
+
+    def __missing__(self, offer_id: str) -> bytes:
         if len(self) >= MOST_KEPT:
             self.clear()
-        self[pair] = beginning = b"}," + whole.removesuffix(b"null}")
+        whole = msgspec.json.encode(Considered(offer_id, self._verdict, None))
+        self[offer_id] = beginning = b"}," + whole.removesuffix(b"null}")
         return beginning
 
 
-_beginnings = _Beginnings()
+# Verdicts are words of this software: there are few.
+_beginnings = cache(_Beginnings)
 
 
 def explain(record: DecisionRecord, catalogue: Catalogue) -> msgspec.Raw:
@@ -52,24 +57,29 @@ def explain(record: DecisionRecord, catalogue: Catalogue) -> msgspec.Raw:
     shown = {one.offer_id: one.score for slate in record.slates for one in slate.offers}
     ranking = sorted(scores, key=scores.__getitem__, reverse=True)
     lost = [offer_id for offer_id in ranking if offer_id not in shown]
-    verdicts = dict.fromkeys([offer_id for offer_id in ranking if offer_id in shown], "shown")
+    told: list[tuple[str, Sequence[str]]] = [
+        ("shown", [offer_id for offer_id in ranking if offer_id in shown])
+    ]
     if record.policy.kind == "none":
-        verdicts |= dict.fromkeys(lost, "withheld")
+        told.append(("withheld", lost))
     else:
-        verdicts |= _verdicts(record, lost, shown, catalogue)
-    told = msgspec.json.encode([scores[offer_id] for offer_id in verdicts])
-    ends = [*(told[1:-1].split(b",") if verdicts else ()), *[b"null"] * len(record.refusals)]
+        told += _lost(record, lost, shown, catalogue)
+    written = msgspec.json.encode([scores[i] for _, offer_ids in told for i in offer_ids])
+    ends = [*(written[1:-1].split(b",") if scores else ()), *[b"null"] * len(record.refusals)]
+    told += [(code, [offer_id]) for offer_id, code in record.refusals.items()]
     parts = [b""] * (2 * len(ends))
-    parts[0::2] = [_beginnings[pair] for pair in (*verdicts.items(), *record.refusals.items())]
+    parts[0::2] = [
+        begun for verdict, ids in told for begun in map(_beginnings(verdict).__getitem__, ids)
+    ]
     parts[1::2] = ends
     # The first has none before it that ends there.
     return msgspec.Raw(b"[%b%b]" % (b"".join(parts).removeprefix(b"},"), b"}" if parts else b""))
 
 
-def _verdicts(
+def _lost(
     record: DecisionRecord, lost: Sequence[str], shown: Mapping[str, float], catalogue: Catalogue
-) -> dict[str, str]:
-    """Return why each offer that might have been shown is not.
+) -> list[tuple[str, Sequence[str]]]:
+    """Return why offers that might have been shown are not, those of one verdict in a row.
 
     Args:
         lost: In the order of their scores, the highest first.
@@ -78,10 +88,16 @@ def _verdicts(
     lowest = min(shown.values(), default=float("inf"))
     # All behind the first of them are outranked, too.
     below = bisect_left(lost, -lowest, key=lambda offer_id: -scores[offer_id])
-    found = dict.fromkeys(lost[:below], "not_drawn") | dict.fromkeys(lost[below:], "outranked")
     groups = {offers[offer_id].exclusive_group for offer_id in shown} - {None}
-    if groups:
-        found |= {i: "exclusive_group" for i in lost if offers[i].exclusive_group in groups}
-    if record.policy.scored == "uplift":
-        found |= {i: "not_worth_it" for i in lost if scores[i] <= 0}
-    return found
+    by_money = record.policy.scored == "uplift"
+    if not groups and not by_money:
+        return [("not_drawn", lost[:below]), ("outranked", lost[below:])]
+
+    def verdict(place: int, offer_id: str) -> str:
+        if by_money and scores[offer_id] <= 0:
+            return "not_worth_it"
+        if offers[offer_id].exclusive_group in groups:
+            return "exclusive_group"
+        return "not_drawn" if place < below else "outranked"
+
+    return [(verdict(place, offer_id), [offer_id]) for place, offer_id in enumerate(lost)]
