@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -288,6 +288,7 @@ def _spread(cursor: lmdb.Cursor, size: int) -> list[bytes]:
     return sorted(found)
 
 
+@lru_cache(maxsize=10_000)
 def _named(kind: bytes, name: str) -> bytes:
     """Return the key of a product or group: no customer's, which has another length."""
     return kind + hashlib.blake2b(name.encode(), digest_size=32).digest()

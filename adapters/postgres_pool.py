@@ -36,13 +36,17 @@ class PostgresPool:
         self._url = url
         self._connections = connections
         self._pool: asyncpg.Pool | None = None
+        # Lent before and open still: the next one has it at once, where the pool would take longer
+        # to lend it than PostgreSQL to answer. Nobody may wait for the pool meanwhile.
+        self._at_hand: list[Any] = []
+        self._waiting = 0
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
         """Give up all connections; a later call opens new ones."""
         if self._pool is not None:
             self._pool.terminate()
-            self._pool = None
+            self._pool, self._at_hand = None, []
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Any]:
@@ -51,15 +55,11 @@ class PostgresPool:
         Raises:
             StoreUnavailable: The server does not answer, or goes away meanwhile.
         """
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                pool = await self._opened()
-                connection = await pool.acquire()
-        # Whatever refuses a connection, a password just rotated too, is no fault of the request.
-        except (*_AWAY, asyncpg.PostgresError) as error:
-            raise _unavailable(error) from error
+        connection = self._from_hand() or await self._from_pool()
+        pool, sound = self._pool, False
         try:
             yield connection
+            sound = True
         except _AWAY as error:
             # A value that PostgreSQL cannot take is no outage.
             if isinstance(error, ValueError):
@@ -74,10 +74,33 @@ class PostgresPool:
                 raise
             raise _unavailable(error) from error
         finally:
-            # What was committed stays so: a server that dies now is no reason to refuse it. The
-            # pool drops a connection that it cannot take back.
-            with suppress(Exception):
-                await pool.release(connection, timeout=PATIENCE_SECONDS)
+            if sound and pool is not None and pool is self._pool and not self._waiting:
+                self._at_hand.append(connection)
+            elif pool is not None:
+                # What was committed stays so: a server that dies now is no reason to refuse it. The
+                # pool drops a connection that it cannot take back.
+                with suppress(Exception):
+                    await pool.release(connection, timeout=PATIENCE_SECONDS)
+
+    def _from_hand(self) -> Any:
+        while self._at_hand:
+            connection = self._at_hand.pop()
+            # One that closed meanwhile has left the pool by itself.
+            if not _given_up(connection):
+                return connection
+        return None
+
+    async def _from_pool(self) -> Any:
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                pool = await self._opened()
+                return await pool.acquire()
+        # Whatever refuses a connection, a password just rotated too, is no fault of the request.
+        except (*_AWAY, asyncpg.PostgresError) as error:
+            raise _unavailable(error) from error
+        finally:
+            self._waiting -= 1
 
     async def _opened(self) -> asyncpg.Pool:
         async with self._opening:

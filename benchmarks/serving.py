@@ -47,6 +47,7 @@ from recommender.response_model import ResponseModel
 from regulars.progress import Progress
 from regulars.serve import running
 from regulars.wiring import House
+from serving import turns
 
 HOST = "127.0.0.1"
 CONNECTIONS = (8, 32, 64)
@@ -353,9 +354,18 @@ def _bare(answer: str) -> Generator[int]:
     """Run the bare endpoint in as many processes; yields its port."""
     with socket.create_server((HOST, 0), backlog=2048) as listener, ExitStack() as stack:
         descriptor = listener.fileno()
-        for _ in range(WORKERS):
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        turns.lay_out(folder / "connections", WORKERS)
+        for place in range(WORKERS):
             process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.callers.bare", str(descriptor)],
+                [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.callers.bare",
+                    str(descriptor),
+                    str(folder / "connections"),
+                    str(place),
+                ],
                 env={**os.environ, bare.ANSWER: answer},
                 pass_fds=(descriptor,),
             )

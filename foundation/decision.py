@@ -98,8 +98,9 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     @property
     def scored(self) -> str | None:
         """The kind whose scores this policy ranks by, None where it needs none."""
-        kinds = (self.kind, *(part.kind for part in self.parts))
-        return next((kind for kind in kinds if kind in SCORED), None)
+        if not self.parts:
+            return self.kind if self.kind in SCORED else None
+        return next((part.kind for part in self.parts if part.kind in SCORED), None)
 
 
 class BasketLine(msgspec.Struct, frozen=True):

@@ -62,7 +62,9 @@ class Profile:
         if not len(self.affinity):
             return None
         found = self.affinity[places]
-        found[places < 0] = np.nan
+        unknown = places < 0
+        if unknown.any():
+            found[unknown] = np.nan
         return found
 
     def facts(self, names: tuple[str, ...]) -> Facts:

@@ -131,7 +131,10 @@ class Settings(BaseSettings):
         "without it the response model does.",
     )
     deadline_ms: int = Field(
-        default=50, ge=1, le=60_000, description="How long a decision waits for the database."
+        default=50,
+        ge=1,
+        le=60_000,
+        description="How long a decision waits for a database that does not answer.",
     )
 
     activation_minutes: int = Field(

@@ -33,7 +33,8 @@ class UnknownTrees(RegularsError):
 class FlatTrees:
     """Nodes of all trees in a row; a child below 0 is leaf -child - 1.
 
-    Shapes: `roots` (n trees,), `values` (n leaves,), the others (n nodes,).
+    Shapes: `roots` (n trees,), `values` (n leaves,), the others (n nodes,). No tree is deeper than
+    `deepest`.
     """
 
     roots: npt.NDArray[np.int32]
@@ -44,6 +45,7 @@ class FlatTrees:
     left: npt.NDArray[np.int32]
     right: npt.NDArray[np.int32]
     values: npt.NDArray[np.float64]
+    deepest: int
 
     def raw_of_offers(
         self,
@@ -75,6 +77,7 @@ class FlatTrees:
             self.left,
             self.right,
             self.values,
+            self.deepest,
             shared,
             features,
             near,
@@ -103,6 +106,7 @@ def flat_trees(booster: lightgbm.Booster) -> FlatTrees:
         np.array([left for left, _ in flat.children], dtype=np.int32),
         np.array([right for _, right in flat.children], dtype=np.int32),
         np.array(flat.values),
+        flat.deepest,
     )
 
 
@@ -113,9 +117,11 @@ class _Flat:
         self.nodes: list[dict[str, Any]] = []
         self.children: list[tuple[int, int]] = []
         self.values: list[float] = []
+        self.deepest = 0
 
-    def add(self, node: dict[str, Any]) -> int:
+    def add(self, node: dict[str, Any], depth: int = 0) -> int:
         """Add a node with all below it; return its place."""
+        self.deepest = max(self.deepest, depth)
         if "split_index" not in node:
             if "leaf_const" in node or "leaf_coeff" in node:
                 raise UnknownTrees("trees with linear leaves are walked by the booster")
@@ -126,7 +132,8 @@ class _Flat:
         place = len(self.nodes)
         self.nodes.append(node)
         self.children.append((0, 0))
-        self.children[place] = (self.add(node["left_child"]), self.add(node["right_child"]))
+        left, right = node["left_child"], node["right_child"]
+        self.children[place] = (self.add(left, depth + 1), self.add(right, depth + 1))
         return place
 
 
@@ -142,56 +149,36 @@ def _goes_left(value: Any, threshold: Any, missing: Any, default_left: Any) -> A
 
 
 @numba.njit(cache=True)
-def _raw(
-    roots: Integers,
-    feature: Integers,
-    threshold: Floats,
-    missing: Integers,
-    default_left: npt.NDArray[np.bool_],
+def _parted(
+    values: Floats,
+    threshold: Any,
+    missing: Any,
+    default_left: Any,
+    here: Integers,
     left: Integers,
     right: Integers,
-    values: Floats,
-    shared: Floats,
-    own: Floats,
-    places: Integers,
-) -> Floats:
-    n = len(own)
-    found = np.zeros(n)
-    rows = np.arange(n)
-    # Nodes yet to be walked, each with its stretch of `rows`.
-    stack = np.empty((len(feature) + 1, 3), dtype=np.int64)
-    for root in roots:
-        stack[0, 0], stack[0, 1], stack[0, 2] = root, 0, n
-        depth = 1
-        while depth:
-            depth -= 1
-            node, low, high = stack[depth]
-            while node >= 0:
-                column = places[feature[node]]
-                if column < 0:
-                    value = shared[feature[node]]
-                    goes = _goes_left(value, threshold[node], missing[node], default_left[node])
-                    node = left[node] if goes else right[node]
-                    continue
-                middle, last = low, high
-                while middle < last:
-                    value = own[rows[middle], column]
-                    if _goes_left(value, threshold[node], missing[node], default_left[node]):
-                        middle += 1
-                    else:
-                        last -= 1
-                        rows[middle], rows[last] = rows[last], rows[middle]
-                if middle == high:
-                    node = left[node]
-                elif middle == low:
-                    node = right[node]
-                else:
-                    stack[depth, 0], stack[depth, 1], stack[depth, 2] = right[node], middle, high
-                    depth += 1
-                    node, high = left[node], middle
-            for place in range(low, high):
-                found[rows[place]] += values[-node - 1]
-    return found
+) -> Any:
+    """Mark which of the rows that are `here` go left and which right; return how many do each.
+
+    Loops without a branch: the compiler makes them of wide instructions.
+    """
+    unknown_left = _goes_left(np.nan, threshold, missing, default_left)
+    n_here, n_left = 0, 0
+    for row in range(len(values)):
+        value = values[row]
+        goes = (value <= threshold) | ((value != value) & unknown_left)
+        left[row] = here[row] & goes
+        n_here += here[row]
+        n_left += left[row]
+    if missing == _ZERO:
+        n_left = 0
+        for row in range(len(values)):
+            if abs(values[row]) <= _NEAR_ZERO:
+                left[row] = here[row] & default_left
+            n_left += left[row]
+    for row in range(len(values)):
+        right[row] = here[row] - left[row]
+    return n_left, n_here - n_left
 
 
 @numba.njit(cache=True)
@@ -204,6 +191,7 @@ def _raw_of_offers(
     left: Integers,
     right: Integers,
     values: Floats,
+    deepest: int,
     shared: Floats,
     features: Floats,
     near: npt.NDArray[np.float32],
@@ -211,14 +199,50 @@ def _raw_of_offers(
     places: Integers,
 ) -> Floats:
     # Numpy would take longer to put these few numbers together than the trees take to walk.
-    first, last = features.shape[1], near.shape[1]
-    own = np.empty((len(features), first + last))
-    own[:, :first] = features
-    for row in range(len(features)):
+    n, first, last = len(features), features.shape[1], near.shape[1]
+    own = np.empty((first + last, n))
+    for row in range(n):
+        own[:first, row] = features[row]
         if at[row] >= 0:
-            own[row, first:] = near[at[row]]
+            own[first:, row] = near[at[row]]
         else:
-            own[row, first:] = np.nan
-    return _raw(
-        roots, feature, threshold, missing, default_left, left, right, values, shared, own, places
-    )
+            own[first:, row] = np.nan
+    found = np.zeros(n)
+    # Nodes yet to be walked, and the rows that come there: a mark for each.
+    stack = np.empty(deepest + 2, dtype=np.int64)
+    marks = np.empty((deepest + 2, n), dtype=np.int8)
+    for root in roots:
+        stack[0], marks[0] = root, 1
+        depth = 1
+        while depth:
+            depth -= 1
+            node = stack[depth]
+            while node >= 0:
+                column = places[feature[node]]
+                if column < 0:
+                    value = shared[feature[node]]
+                    goes = _goes_left(value, threshold[node], missing[node], default_left[node])
+                    node = left[node] if goes else right[node]
+                    continue
+                n_left, n_right = _parted(
+                    own[column],
+                    threshold[node],
+                    missing[node],
+                    default_left[node],
+                    marks[depth],
+                    marks[depth + 1],
+                    marks[depth + 2],
+                )
+                if n_right == 0:
+                    node = left[node]
+                elif n_left == 0:
+                    node = right[node]
+                else:
+                    stack[depth], marks[depth] = right[node], marks[depth + 2]
+                    depth += 1
+                    node = left[node]
+            value, here = values[-node - 1], marks[depth]
+            for row in range(n):
+                # Times 0 or 1 is exact, and quicker than to ask.
+                found[row] += value * here[row]
+    return found

@@ -223,7 +223,8 @@ def _category(name: str) -> Topic:
 
 def _redeemed(facts: Facts) -> Any:
     rate, sent = facts["affinity_kind_redeem_rate_365d"], facts["affinity_kind_sent_365d"]
-    return np.round(rate * sent)
+    # As np.round, without its detour for a single number.
+    return np.rint(rate * sent)
 
 
 def _number(count: float, word: str) -> str:

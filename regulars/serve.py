@@ -31,8 +31,7 @@ from foundation.settings import Settings, load_settings
 from regulars.console import APP_SERVICE
 from regulars.reach import check_reach
 from regulars.wiring import OFFICE, RATES, House
-from serving import connection
-from serving.rates import lay_out
+from serving import connection, rates, turns
 
 START_SECONDS = 60
 WATCH_SECONDS = 0.2
@@ -166,17 +165,26 @@ def running(
         shutil.rmtree(figures, ignore_errors=True)
         figures.mkdir()
         stack.callback(shutil.rmtree, figures, ignore_errors=True)
-        rates = figures / "rates"
-        lay_out(rates)
+        asked, taken = figures / "rates", figures / "connections"
+        rates.lay_out(asked)
+        turns.lay_out(taken, workers)
         # Of its own: the path of a socket has hardly more than a hundred bytes.
         room = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="regulars-office-")))
         socket_path = room / "socket"
-        environment = {**_environment(settings, database_url), RATES: str(rates)}
+        environment = {**_environment(settings, database_url), RATES: str(asked)}
         environment[OFFICE] = str(socket_path)
         children = [
             Child(
                 f"api worker {number}",
-                [sys.executable, "-m", "regulars.serve", "api", str(listening.fileno())],
+                [
+                    sys.executable,
+                    "-m",
+                    "regulars.serve",
+                    "api",
+                    str(listening.fileno()),
+                    str(taken),
+                    str(number - 1),
+                ],
                 # A worker is one core: threads that a request started would fight over it.
                 {**environment, "PROMETHEUS_MULTIPROC_DIR": str(figures), "OMP_NUM_THREADS": "1"},
                 (listening.fileno(),),
@@ -307,7 +315,7 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()
 
 
-def _child(kind: str, number: str) -> None:
+def _child(kind: str, number: str, taken: str = "", place: str = "") -> None:
     _end_with_parent()
     if kind == "office":
         # Before its imports, which are most of its start: workers that start beside it go first.
@@ -326,7 +334,8 @@ def _child(kind: str, number: str) -> None:
         factory=True,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    connection.Server(listening).run(sockets=[socket.socket(fileno=int(number))])
+    server = connection.Server(listening, turns.Turns((Path(taken), int(place))))
+    server.run(sockets=[socket.socket(fileno=int(number))])
 
 
 if __name__ == "__main__":

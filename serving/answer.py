@@ -49,7 +49,7 @@ def answer_of(
         ],
         experiments=experiments_of(record),
         versions=versions_of(record),
-        considered=explain(record, known.catalogue) if request.explain else UNSET,
+        considered=explain(record, known.catalogue) if request.explain else UNSET,  # pyright: ignore[reportArgumentType]
     )
 
 

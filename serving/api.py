@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any
 
 import structlog
@@ -38,7 +39,7 @@ def create_app(service: DecisionService, office: OfficeDoor | None = None) -> Fa
         finally:
             await service.stop()
 
-    app = FastAPI(
+    app = Api(
         title="Regulars",
         version="1",
         description="Which offers, for this customer, here, now.",
@@ -47,11 +48,14 @@ def create_app(service: DecisionService, office: OfficeDoor | None = None) -> Fa
     )
     add_problems(app)
     direct = add_decisions(app, service)
-    app.add_middleware(Watched, direct=direct)
+    app.add_middleware(Watched, direct={})
+    way: ASGIApp = Watched(app, direct)
     if service.traces is not None:
         from serving.tracing import Traced
 
-        app.add_middleware(Traced, traces=service.traces, direct=direct)
+        app.add_middleware(Traced, traces=service.traces, direct={})
+        way = Traced(way, service.traces, direct)
+    app.direct = dict.fromkeys(direct, way)
     add_uses(app, service)
     add_customers(app, service)
     add_marketers(app, service, office or OfficeDoor(None))
@@ -60,12 +64,27 @@ def create_app(service: DecisionService, office: OfficeDoor | None = None) -> Fa
     return app
 
 
+class Api(FastAPI):
+    """The application, beside which POST of a few paths goes a way of its own.
+
+    FastAPI documents those and does not call them: its layers, the search for their route and what
+    they depend on would cost as much as a decision.
+    """
+
+    direct: Mapping[str, ASGIApp] = MappingProxyType({})
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        way = None
+        if scope["type"] == "http" and scope["method"] == "POST":
+            way = self.direct.get(scope["path"])
+        await (super().__call__ if way is None else way)(scope, receive, send)
+
+
 class Watched:
     """Times every request, and answers a fault of our own as a problem that the log explains.
 
     Args:
-        direct: Endpoints of POST by path that FastAPI documents but does not call: looking for
-            their route and what they depend on would cost as much as a decision.
+        direct: Endpoints of POST by path that are called in the application's place.
     """
 
     def __init__(self, app: ASGIApp, direct: Mapping[str, Endpoint]) -> None:

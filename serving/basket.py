@@ -50,5 +50,10 @@ def with_basket(
     # A snapshot of before baskets were known has a column less: no model of today scores with it.
     if near.shape != shape:
         return profile
-    near[:, BASKET] = basket_affinities(basket, offers, goods.products.get, goods.groups.get)
+    # Without a word of any of its products, a basket goes with no offer.
+    near[:, BASKET] = (
+        basket_affinities(basket, offers, goods.products.get, goods.groups.get)
+        if goods.products
+        else 0.0
+    )
     return replace(profile, affinity=near)

@@ -19,12 +19,20 @@ MOST_WAITING = 512
 HELD_UP_SECONDS = 0.005
 
 
+def shared(error: Exception) -> Exception | None:
+    """Return what all who gave up together heard, None of an error that is each one's own."""
+    return error if isinstance(error, TooLate) else None
+
+
 class Batcher(Generic[Item, Result]):
     """Collects items while earlier batches are under way, and does each batch as one.
 
     `work` gets a batch and returns a result for each item, in order; its error reaches every
     waiting request of that batch. `lanes` batches may be under way at once, each of `largest`
     items at most.
+
+    Whoever waits while the work is done at least every `patience` seconds waits on past its
+    deadline: its turn comes, and to do something else instead would only make the queue longer.
     """
 
     def __init__(
@@ -33,11 +41,14 @@ class Batcher(Generic[Item, Result]):
         lanes: int,
         largest: int = LARGEST,
         most_waiting: int = MOST_WAITING,
+        patience: float = 0.0,
     ) -> None:
         self._work = work
         self._free = lanes
         self._largest = largest
         self._most_waiting = most_waiting
+        self._patience = patience
+        self._done_at = -math.inf
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
         # One timer for all deadlines: a timer for each request costs more than its place here.
@@ -47,12 +58,21 @@ class Batcher(Generic[Item, Result]):
         # Kept beside the timer: one that is due at once has no `when()` under uvloop.
         self._rings_at = math.inf
 
+    @property
+    def lively(self) -> bool:
+        """Whether the work was done just now, so that waiting for it is worth while."""
+        return asyncio.get_running_loop().time() < self._lively_until
+
+    @property
+    def _lively_until(self) -> float:
+        return self._done_at + self._patience
+
     async def submit(self, item: Item, by: float = math.inf) -> Result:
         """Return the item's result once its batch is done.
 
         Args:
-            by: When the caller gives up, on the loop's clock. What is not under way by then is
-                not done any more.
+            by: When the caller gives up, on the loop's clock, unless the work is lively. What is
+                not under way by then is not done any more.
 
         Raises:
             TooLate: It was not done in time; what was under way may be done all the same.
@@ -65,6 +85,7 @@ class Batcher(Generic[Item, Result]):
         self._waiting.append((item, future))
         self._start()
         if by < math.inf:
+            by = max(by, self._lively_until)
             heapq.heappush(self._deadlines, (by, next(self._order), future))
             if by < self._rings_at:
                 self._set_timer(loop, by)
@@ -89,6 +110,7 @@ class Batcher(Generic[Item, Result]):
     async def _run(self, batch: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
         try:
             results = await self._work([item for item, _ in batch])
+            self._done_at = asyncio.get_running_loop().time()
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(batch)} items were given, {len(results)} results came")
             for (_, future), result in zip(batch, results, strict=True):
@@ -117,19 +139,26 @@ class Batcher(Generic[Item, Result]):
     def _ring(self, due: float) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if now - due > HELD_UP_SECONDS:
+        late = now - due
+        if late > HELD_UP_SECONDS:
             # What the loop could not read yet was perhaps in time: that comes in first.
-            self._timer = loop.call_later(HELD_UP_SECONDS, self._give_up, due)
+            more = max(HELD_UP_SECONDS, min(late, self._patience))
+            self._timer = loop.call_later(more, self._give_up, due)
             return
         self._give_up(now)
 
     def _give_up(self, now: float) -> None:
         self._timer, self._rings_at = None, math.inf
         deadlines = self._deadlines
+        # One for all of them: they share what they waited for.
+        late = TooLate("it was not done in time; try again")
+        if self.lively and deadlines:
+            self._set_timer(asyncio.get_running_loop(), self._lively_until)
+            return
         while deadlines and (deadlines[0][0] <= now or deadlines[0][2].done()):
             _, _, future = heapq.heappop(deadlines)
             if not future.done():
-                future.set_exception(TooLate("it was not done in time; try again"))
+                future.set_exception(late)
         # Who gave up makes room, also while a batch hangs.
         self._waiting = [pair for pair in self._waiting if not pair[1].done()]
         if deadlines:

@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 
 State = Literal["closed", "open", "half_open"]
 PAUSE_SECONDS = 1.0
+# A store that is late once is late for all who wait at that moment, be they hundreds.
+SHARED = 5
 
 
 class Gauge(Protocol):
@@ -40,6 +42,7 @@ class Breaker:
         self._clock = clock
         self._told = told
         self._failed = 0
+        self._cause: object = None
         self._until: float | None = None
         self._probing = False
 
@@ -60,13 +63,21 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        self._failed = 0
+        self._failed, self._cause = 0, None
         if self._until is not None:
             self._until, self._probing = None, False
             self._tell(0)
 
-    def failed(self) -> None:
-        self._failed += 1
+    def failed(self, cause: object = None) -> None:
+        """Count a failure.
+
+        Args:
+            cause: What failed; all who shared it count as SHARED. Left out: each on its own.
+        """
+        if cause is not None and cause is self._cause:
+            return
+        self._cause = cause
+        self._failed += 1 if cause is None else SHARED
         if self._failed >= self._failures:
             if self._until is None:
                 self._tell(1)

@@ -11,10 +11,13 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.problems import Problem
+from serving.turns import Door, Turns
 
 LARGEST_HEADERS = 32_768
 # From the connection, or the last answer, to the last byte of the next request.
 PATIENCE_SECONDS = 15.0
+# The collector looks for circles after so many new objects; it has found hardly any.
+GARBAGE = 50_000
 # The server ticks ten times a second.
 TICKS_A_SWEEP = 10
 
@@ -91,16 +94,36 @@ class Connection(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which looks now and then at how long its callers take."""
+    """uvicorn's server, which looks now and then at how long its callers take.
+
+    Args:
+        turns: Whose turn it is to take the next connection; without, this server is alone.
+    """
+
+    def __init__(self, config: uvicorn.Config, turns: Turns | None = None) -> None:
+        super().__init__(config)
+        self._turns = turns or Turns()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        await super().startup(sockets=None if sockets is None else [])
+        if sockets is not None:
+            self.servers = [self._door(listener) for listener in sockets]  # pyright: ignore[reportAttributeAccessIssue]
         # What is loaded by now stays. To look through its half a million objects again, as the
         # collector otherwise does now and then, stopped every request for most of a second.
         gc.collect()
         gc.freeze()
+        # What a request makes is gone when it is answered, by counting references alone.
+        gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
+
+    def _door(self, listener: socket.socket) -> Door:
+        def protocol() -> Connection:
+            return Connection(self.config, self.server_state, self.lifespan.state)
+
+        state = self.server_state
+        return Door(listener, protocol, lambda: len(state.connections), self._turns)
 
     async def on_tick(self, counter: int) -> bool:
+        self._turns.tell(len(self.server_state.connections))
         if counter % TICKS_A_SWEEP == 0:
             for connection in list(self.server_state.connections):
                 if isinstance(connection, Connection):

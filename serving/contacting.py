@@ -15,13 +15,19 @@ class Contacting:
     """Reads states with contacts, and writes decisions with theirs, many in one round trip.
 
     Without the database nobody may be contacted: her consent is not known then.
+
+    Args:
+        patience: Seconds that the database may take for a round trip; while it takes no longer,
+            whoever asks waits for her turn.
     """
 
-    def __init__(self, journal: Journal, counter: ContactCounter) -> None:
+    def __init__(self, journal: Journal, counter: ContactCounter, patience: float) -> None:
         self._reads: Batcher[str, LiveState] = Batcher(
-            partial(journal.live_states, contacts=True), lanes=1
+            partial(journal.live_states, contacts=True), lanes=1, patience=patience
         )
-        self._writes: Batcher[Decided, Written] = Batcher(counter.record, lanes=1)
+        self._writes: Batcher[Decided, Written] = Batcher(
+            counter.record, lanes=1, patience=patience
+        )
 
     async def state_of(self, customer_id: str, by: float) -> LiveState:
         """Return her state with her contacts, UNCOUNTED where it does not come in time.

@@ -57,9 +57,9 @@ class Deciding:
         self._steps = Steps(parts.traces)
         self._degraded = DegradedLog()
         self._profiles = ProfileReads(parts.profiles)
-        self._states = States(parts.journal)
-        self._contacting = Contacting(parts.journal, parts.contact_counter)
-        self._records = Records(parts.journal, spooling)
+        self._states = States(parts.journal, parts.deadline_seconds)
+        self._contacting = Contacting(parts.journal, parts.contact_counter, parts.deadline_seconds)
+        self._records = Records(parts.journal, spooling, parts.deadline_seconds)
 
     async def decide(self, request: DecisionRequest, replay: Replay | None) -> DecisionAnswer:
         """Decide, keep the record, then answer; a dry run leaves nothing behind.

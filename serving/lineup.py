@@ -13,9 +13,9 @@ from typing import TypeVar
 import numpy as np
 
 from experiments.design import Variant
-from foundation.decision import Assignment
+from foundation.decision import Assignment, Terms
 from foundation.offer import Offer
-from foundation.profile import LiveState, Profile
+from foundation.profile import UNCOUNTED, LiveState, Profile
 from foundation.rule_profile import Facts
 from foundation.uses import Arm, Held
 from recommender.policies import Eligible
@@ -28,6 +28,8 @@ from serving.messages import DecisionRequest
 
 # Stores, placements, variants and rules make the kinds of lineups: what is kept stays bounded.
 MOST_KEPT = 1000
+# Of who used nothing.
+UNUSED = LiveState({})
 
 Kept = TypeVar("Kept")
 
@@ -42,6 +44,8 @@ class Lineup:
     offers: tuple[Offer, ...]
     eligible: tuple[Eligible, ...]
     refusals: dict[str, str]
+    # Those of its offers that a record has to hold.
+    terms: dict[str, Terms]
     _places: tuple[Mapping[str, int], np.ndarray] | None = None
 
     @cached_property
@@ -105,7 +109,7 @@ class Lineups:
             held,
             [(one.key, variant) for one, variant in assigned if variant.offers is not None],
         )
-        found = self._of_all_alike(judge, LiveState({}, counted=state.counted))
+        found = self._of_all_alike(judge, UNUSED if state.counted else UNCOUNTED)
         used = {*state.redemptions, *state.activated, *(profile.redemptions if profile else ())}
         codes = {
             offer_id: judge.code(offer, profile, state)
@@ -152,6 +156,7 @@ class Lineups:
             tuple(left),
             tuple(self._catalogue.ranked[offer.offer_id] for offer in left),
             {offer_id: code for offer_id, code in codes.items() if code is not None},
+            {i: terms for i, terms in self._catalogue.terms.items() if codes.get(i) is None},
         )
 
 

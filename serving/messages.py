@@ -147,6 +147,7 @@ class DecisionAnswer(msgspec.Struct, frozen=True):
     placements: list[AnsweredPlacement]
     experiments: list[AnsweredExperiment]
     versions: AnsweredVersions
+    # Held as the JSON it becomes.
     considered: list[Considered] | UnsetType = UNSET
 
 

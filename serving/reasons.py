@@ -1,6 +1,6 @@
 """Reasons: the sentences of an answer, read from what was made ready when the snapshot was."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -31,12 +31,13 @@ class Reasons:
         if not len(profile.reasons):
             return {}
         found: dict[str, list[str]] = {}
+        vector: list[float] = profile.vector.tolist()
         for offer_id in offers:
             place = self._places.get(offer_id)
             near = profile.affinity_to(place)
             if place is None or near is None:
                 continue
-            facts = _Facts(near, profile.vector, self._rows)
+            facts = _Facts(near, vector, self._rows)
             codes = profile.reasons[place].tolist()
             found[offer_id] = sentences(codes, self._topics, facts, self._goods[place])
         return found
@@ -45,9 +46,9 @@ class Reasons:
 class _Facts(dict[str, float]):
     """What is known of her and an offer, by name; features are looked up as they are told."""
 
-    def __init__(self, near: np.ndarray, vector: np.ndarray, rows: Mapping[str, int]) -> None:
+    def __init__(self, near: np.ndarray, vector: Sequence[float], rows: Mapping[str, int]) -> None:
         super().__init__(zip(AFFINITY_NAMES, near.tolist(), strict=True))
         self._vector, self._rows = vector, rows
 
     def __missing__(self, name: str) -> float:
-        return float(self._vector[self._rows[name]])
+        return self._vector[self._rows[name]]

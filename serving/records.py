@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -11,7 +11,7 @@ from foundation.errors import StoreUnavailable
 from foundation.replay import Answered
 from foundation.spooled import Spooled
 from serving import metrics
-from serving.batching import Batcher
+from serving.batching import Batcher, shared
 from serving.breaker import Breaker
 from serving.errors import Overloaded
 from serving.journal import Journal
@@ -24,15 +24,24 @@ Place = Literal["database", "spool", "nowhere"]
 
 
 class Records:
-    """Keeps decisions, many in one commit."""
+    """Keeps decisions, many in one commit.
 
-    def __init__(self, journal: Journal, spooling: Spooling) -> None:
+    Args:
+        patience: Seconds that the database may take for a commit; while it takes no longer, a
+            record waits for its turn, however many are before it.
+    """
+
+    def __init__(self, journal: Journal, spooling: Spooling, patience: float) -> None:
         self._journal = journal
         self._spooling = spooling
         self._log = structlog.get_logger("serving")
         # One commit at a time: whoever comes meanwhile shares the next.
-        self._records: Batcher[DecisionRecord, None] = Batcher(self._write, lanes=1)
-        self._answered: Batcher[Answered, str | None] = Batcher(journal.record_once, lanes=1)
+        self._records: Batcher[DecisionRecord, None] = Batcher(
+            self._write, lanes=1, patience=patience
+        )
+        self._answered: Batcher[Answered, str | None] = Batcher(
+            journal.record_once, lanes=1, patience=patience
+        )
         self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("record"))
 
     async def keep(self, record: DecisionRecord, by: float) -> Place:
@@ -43,11 +52,11 @@ class Records:
         Args:
             by: When it has to be there, on the loop's clock.
         """
-        if self._may_ask(by):
+        if self._may_ask(self._records, by):
             try:
                 await self._records.submit(record, by)
-            except (StoreUnavailable, Overloaded):
-                self._breaker.failed()
+            except (StoreUnavailable, Overloaded) as error:
+                self._breaker.failed(shared(error))
             else:
                 self._breaker.succeeded()
                 return "database"
@@ -60,18 +69,19 @@ class Records:
             Where it is, and the answer that stands for its name; None where the name was used for
             another request.
         """
-        if self._may_ask(by):
+        if self._may_ask(self._answered, by):
             try:
                 stands = await self._answered.submit(answered, by)
-            except (StoreUnavailable, Overloaded):
-                self._breaker.failed()
+            except (StoreUnavailable, Overloaded) as error:
+                self._breaker.failed(shared(error))
             else:
                 self._breaker.succeeded()
                 return "database", stands
         return await self._spool(Spooled(answered=answered)), answered.answer
 
-    def _may_ask(self, by: float) -> bool:
-        return asyncio.get_running_loop().time() < by and self._breaker.allows()
+    def _may_ask(self, batches: Batcher[Any, Any], by: float) -> bool:
+        in_time = asyncio.get_running_loop().time() < by or batches.lively
+        return in_time and self._breaker.allows()
 
     async def _spool(self, entry: Spooled) -> Place:
         try:

@@ -161,15 +161,16 @@ class Scorer:
             found = self._model.predict(self._matrix(profile, together, context))
         else:
             found = self._quick.probabilities(*self._parts(profile, together, context))
-        # Not true of NaN either.
-        if not (found.min() >= 0 and found.max() <= 1):
+        told: list[float] = found.tolist()
+        # The sum is not true of NaN; of so few numbers Python is quicker than numpy.
+        if not (min(told) >= 0 and max(told) <= 1 and sum(told) >= 0):
             wrong = int(np.argmin((found >= 0) & (found <= 1)))
             raise RegularsError(
                 f"model {self.name!r} answered {found[wrong]} for offer "
                 f"{offers[wrong].offer_id!r}, which is no probability; run 'regulars train "
                 "response'"
             )
-        return dict(zip(together.ids, found.tolist(), strict=True))
+        return dict(zip(together.ids, told, strict=True))
 
     def matrix(
         self,

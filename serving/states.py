@@ -3,7 +3,7 @@
 from foundation.errors import StoreUnavailable
 from foundation.profile import UNCOUNTED, LiveState
 from serving import metrics
-from serving.batching import Batcher
+from serving.batching import Batcher, shared
 from serving.breaker import Breaker
 from serving.journal import Journal
 
@@ -12,11 +12,18 @@ FAILURES = 20
 
 
 class States:
-    """Reads live states, one round trip for all who wait."""
+    """Reads live states, one round trip for all who wait.
 
-    def __init__(self, journal: Journal) -> None:
+    Args:
+        patience: Seconds that the database may take for a round trip; while it takes no longer,
+            whoever asks waits for her turn.
+    """
+
+    def __init__(self, journal: Journal, patience: float) -> None:
         # One read at a time: the more come meanwhile, the cheaper each one is.
-        self._reads: Batcher[str, LiveState] = Batcher(journal.live_states, lanes=1)
+        self._reads: Batcher[str, LiveState] = Batcher(
+            journal.live_states, lanes=1, patience=patience
+        )
         self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("live_state"))
 
     async def of(self, customer_id: str, by: float) -> LiveState:
@@ -32,8 +39,8 @@ class States:
             return UNCOUNTED
         try:
             state = await self._reads.submit(customer_id, by)
-        except StoreUnavailable:
-            self._breaker.failed()
+        except StoreUnavailable as error:
+            self._breaker.failed(shared(error))
             return UNCOUNTED
         self._breaker.succeeded()
         return state

@@ -26,7 +26,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 async def authorise(service: DecisionService, request: Request, scope: Scope) -> KeyFacts:
     """Return whose request this is, if it may do this now."""
-    kind, _, key = request.headers.get("authorization", "").partition(" ")
+    kind, _, key = (header(request, b"authorization") or "").partition(" ")
     if kind.lower() != "bearer" or not key:
         raise Problem(401, "no_key", "send the API key as 'Authorization: Bearer rgl_…'")
     facts = await service.keyring.facts(key.strip())
@@ -45,7 +45,7 @@ async def authorise(service: DecisionService, request: Request, scope: Scope) ->
 
 async def read(request: Request, message: type[Message]) -> Message:
     """Return the body of a request as a message."""
-    length = request.headers.get("content-length", "0")
+    length = header(request, b"content-length") or "0"
     if not length.isdecimal() or int(length) > LARGEST_BODY:
         raise _too_large()
     body, more = bytearray(), True
@@ -79,9 +79,34 @@ def _invalid(said: str) -> Problem:
     return Problem(422, "invalid_request", text, path or None)
 
 
+def header(request: Request, name: bytes) -> str | None:
+    """Return a header; looked up in what came over the wire, where few are asked for.
+
+    Args:
+        name: In lower case.
+    """
+    for told, value in request.scope["headers"]:
+        if told == name:
+            return value.decode("latin-1")
+    return None
+
+
+class JsonAnswer(Response):
+    """A message as an answer; Starlette would take longer to put its two headers together."""
+
+    def __init__(self, answer: Any) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = msgspec.json.encode(answer)
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]
+
+
 def json_answer(answer: Any) -> Response:
     """Return a message as an answer."""
-    return Response(msgspec.json.encode(answer), media_type="application/json")
+    return JsonAnswer(answer)
 
 
 def replay_of(request: Request, key: KeyFacts, asked: Any) -> Replay | None:
@@ -94,7 +119,7 @@ def replay_of(request: Request, key: KeyFacts, asked: Any) -> Replay | None:
 
 def replay_name(request: Request, key: KeyFacts) -> str | None:
     """Return the name under which a repeated request is known: the caller's, the path, hers."""
-    given = request.headers.get("idempotency-key")
+    given = header(request, b"idempotency-key")
     if given is None:
         return None
     if not given.isprintable() or not 1 <= len(given) <= LONGEST_NAME:

@@ -1,19 +1,21 @@
 """What the decision service is compared with: a bare FastAPI endpoint that decides nothing.
 
 The same body through pydantic, an answer of the same size as JSON, on the same server; run as a
-process of its own: `python -m benchmarks.callers.bare DESCRIPTOR`.
+process of its own: `python -m benchmarks.callers.bare DESCRIPTOR CONNECTIONS PLACE`.
 """
 
 import json
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from serving import connection
+from serving.turns import Turns
 
 # The answer to give, as JSON: a real one of the service.
 ANSWER = "REGULARS_BENCHMARK_ANSWER"
@@ -56,4 +58,6 @@ def create_app() -> FastAPI:
 
 if __name__ == "__main__":
     listening = connection.config(create_app, [], factory=True)
-    connection.Server(listening).run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
+    descriptor, taken, place = sys.argv[1:]
+    server = connection.Server(listening, Turns((Path(taken), int(place))))
+    server.run(sockets=[socket.socket(fileno=int(descriptor))])

@@ -352,3 +352,74 @@ def test_work_that_cannot_be_shared_is_done_one_by_one() -> None:
         assert work.most_at_once == 2
 
     run(scenario)
+
+
+class Steady:
+    """Takes the same time for each batch of two, and stops altogether once told to."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.stands = False
+
+    async def __call__(self, items: Sequence[int]) -> Sequence[int]:
+        await asyncio.sleep(3600 if self.stands else self.seconds)
+        return list(items)
+
+
+def test_who_waits_for_work_that_is_done_steadily_is_answered_late_rather_than_not() -> None:
+    async def scenario() -> None:
+        batcher: Batcher[int, int] = Batcher(Steady(0.02), lanes=1, largest=2, patience=0.05)
+        by = asyncio.get_running_loop().time() + 0.05
+
+        # The last of ten batches is done after 0.2 s, long after the deadline.
+        assert await asyncio.gather(*(batcher.submit(n, by) for n in range(20))) == list(range(20))
+        assert batcher.lively
+
+    run(scenario)
+
+
+def test_work_that_stands_still_keeps_nobody_beyond_patience() -> None:
+    async def scenario() -> None:
+        work = Steady(0.02)
+        batcher: Batcher[int, int] = Batcher(work, lanes=1, largest=2, patience=0.05)
+        loop = asyncio.get_running_loop()
+        await batcher.submit(0)
+        work.stands = True
+        begun = loop.time()
+        asked = [batcher.submit(n, begun + 0.03) for n in range(6)]
+
+        results = await asyncio.gather(*asked, return_exceptions=True)
+
+        assert [type(result) for result in results] == [TooLate] * 6
+        # 50 ms after the last that was done, or a little later for a busy machine.
+        assert 0.04 <= loop.time() - begun < 0.5
+        assert not batcher.lively
+
+    run(scenario)
+
+
+def test_without_a_word_yet_a_deadline_is_what_it_says() -> None:
+    async def scenario() -> None:
+        work = Steady(0.02)
+        work.stands = True
+        batcher: Batcher[int, int] = Batcher(work, lanes=1, patience=60)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        with pytest.raises(TooLate):
+            await batcher.submit(1, begun + 0.03)
+        assert loop.time() - begun < 0.5
+
+    run(scenario)
+
+
+def test_those_who_give_up_together_hear_one_error() -> None:
+    async def scenario() -> None:
+        work = Steady(0.02)
+        work.stands = True
+        batcher: Batcher[int, int] = Batcher(work, lanes=1)
+        by = asyncio.get_running_loop().time() + 0.03
+        asked = [batcher.submit(n, by) for n in range(3)]
+        errors = await asyncio.gather(*asked, return_exceptions=True)
+        assert len({id(error) for error in errors}) == 1
+
+    run(scenario)

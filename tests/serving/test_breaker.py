@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.breaker import Breaker
+from serving.breaker import SHARED, Breaker
 
 PAUSE = 10.0
 
@@ -109,3 +109,13 @@ def test_is_the_rule_whatever_happens(failures: int, story: list[str | float]) -
         else:
             getattr(breaker, event)()
             naive.tell(event, clock.now)
+
+
+def test_all_who_shared_what_failed_are_few() -> None:
+    breaker = Breaker(2 * SHARED)
+    first, second = TimeoutError(), TimeoutError()
+    for _ in range(100):
+        breaker.failed(first)
+    assert breaker.state == "closed"
+    breaker.failed(second)
+    assert breaker.state == "open"

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from foundation.decision import DecisionRecord, Policy, Shown, Slate, Versions
 from serving.catalogue import Catalogue
 from serving.explain import explain
+from serving.messages import Considered
 from tests.serving.test_decide import NOW, offer
 
 OFFERS = [offer("a"), offer("b"), offer("c"), offer("twin", exclusive_group="g"),
@@ -39,7 +41,11 @@ def record(shown: list[str], scores: dict[str, float], **changed: Any) -> Decisi
 
 
 def verdicts(told: DecisionRecord) -> dict[str, str]:
-    return {one.offer_id: one.verdict for one in explain(told, CATALOGUE)}
+    return {one.offer_id: one.verdict for one in considered(told)}
+
+
+def considered(told: DecisionRecord) -> list[Considered]:
+    return msgspec.json.decode(explain(told, CATALOGUE), type=list[Considered])
 
 
 def test_every_candidate_has_a_verdict_and_refusals_keep_their_code() -> None:
@@ -77,7 +83,14 @@ def test_an_empty_slate_says_whether_she_is_held_out_or_nothing_pays(
 
 def test_scores_are_told_where_there_are_any() -> None:
     told = record(["a"], {"a": 0.9}, refusals={"b": "expired"})
-    assert [(one.offer_id, one.score) for one in explain(told, CATALOGUE)] == [
+    assert [(one.offer_id, one.score) for one in considered(told)] == [
         ("a", 0.9),
         ("b", None),
     ]
+
+
+def test_it_is_told_as_its_message_would_be() -> None:
+    every = record(["b"], {'q"uoted': 0.9, "b": 1e-7, "c": 0.05}, refusals={"ü": "expired"})
+    nothing = record([], {})
+    for told in (every, nothing):
+        assert bytes(explain(told, CATALOGUE)) == msgspec.json.encode(considered(told))
