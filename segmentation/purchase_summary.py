@@ -60,7 +60,7 @@ def summarise_days(purchases: pd.DataFrame, end_day: int) -> pd.DataFrame:
     """
     days = kept_days(purchases[purchases["day"] <= end_day])
     by_customer = days.groupby("customer_id")["day"].agg(["min", "max", "size"])
-    first = days["customer_id"].map(by_customer["min"])
+    first = days.groupby("customer_id")["day"].transform("min")
     after_first = days[days["day"] > first].groupby("customer_id")["amount"].sum()
     x = (by_customer["size"] - 1).astype(float)
     return pd.DataFrame(
@@ -111,7 +111,8 @@ def kept_days(purchases: pd.DataFrame) -> pd.DataFrame:
         place = days.index.get_indexer(undone.index)
         left[place[place >= 0]] += undone.to_numpy(np.float64)[place >= 0]
         touched[place[place >= 0]] = True
-    if nameless.any():
+    # Where nothing was bought there is nothing to give back.
+    if nameless.any() and len(left):
         _take_back(purchases[nameless], days.index, left, touched)
     found = days.index.to_frame(index=False).assign(amount=left)
     return found[(left > LEAST_AMOUNT) | ~touched].reset_index(drop=True)

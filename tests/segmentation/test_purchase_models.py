@@ -245,6 +245,20 @@ def test_a_return_without_a_name_undoes_the_latest_days_before_it() -> None:
     ]
 
 
+def test_returns_before_anything_was_bought_leave_no_days_and_are_refused_by_what_needs_them() -> (
+    None
+):
+    only_returns = told(("Ana", 10, -5.0, None), ("Eva", 12, -7.0, None), ("Eva", 400, 9.0, None))
+
+    known = summarise_days(only_returns, end_day=20)
+
+    assert known.empty
+    assert list(known) == ["x", "t_x", "T", "spend"]
+    assert purchases_after(only_returns, 20, pd.Index(["Ana", "Eva"])).tolist() == [0.0, 1.0]
+    with pytest.raises(TooLittleData, match="no customer has bought anything"):
+        group_histories(*(known[name].to_numpy() for name in ("x", "t_x", "T")))
+
+
 def test_a_purchase_of_nothing_paid_is_one_unless_a_return_made_it_so() -> None:
     purchases = told(
         ("points", 0, 10.0, None), ("points", 7, 0.0, None), ("points", 9, -10.0, None),
