@@ -17,7 +17,7 @@ import pandas as pd
 
 from foundation.errors import TooLittleData
 from segmentation.purchase_models import PurchaseModel
-from segmentation.purchase_summary import DAYS_A_WEEK, purchases_after, summarise_days
+from segmentation.purchase_summary import DAYS_A_WEEK, first_day, purchases_after, summarise_days
 
 Floats = np.ndarray
 FEWEST_BUYERS = 100
@@ -77,7 +77,7 @@ def fit_two_stage(
         TooLittleData: Fewer than 100 histories went on, or fewer than 100 did not.
     """
     seen = purchases[purchases["day"] <= end_day]
-    span = end_day - int(seen["day"].min())
+    span = end_day - first_day(seen)
     window = min(round(weeks * DAYS_A_WEEK), span // 2)
     frames: list[pd.DataFrame] = []
     for step in STEPS_BACK:

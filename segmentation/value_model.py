@@ -30,7 +30,7 @@ from segmentation.forecast_error import ForecastError, NoForecast, forecast_erro
 from segmentation.forecast_gate import Judged
 from segmentation.likelihood import NotConverged
 from segmentation.purchase_models import PurchaseModel
-from segmentation.purchase_summary import DAYS_A_WEEK, purchases_after, summarise_days
+from segmentation.purchase_summary import DAYS_A_WEEK, first_day, purchases_after, summarise_days
 from segmentation.spend_model import SpendModel, fit_spend
 from segmentation.two_stage import TwoStage
 
@@ -119,7 +119,7 @@ def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> V
         TooLittleData: The history is too short, or too few bought again.
         NotConverged: No candidate could be fitted each time.
     """
-    first, last = int(purchases["day"].min()), int(purchases["day"].max())
+    first, last = first_day(purchases), int(purchases["day"].max())
     cut = last - int((last - first) * HELD_OUT_SHARE)
     choice = choose(purchases, cut, seed)
     weeks = (last - cut) / DAYS_A_WEEK

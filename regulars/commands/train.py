@@ -232,6 +232,8 @@ def _train_clv(as_json: bool) -> None:
         )
     for name, reason in report.refused.items():
         say(f"  {name:<10} refused: {reason}")
+    if report.choice.before:
+        say(f"  {report.choice.before}")
     for day, reason in report.choice.skipped.items():
         say(f"  cut {day} skipped: {reason}")
     say(
