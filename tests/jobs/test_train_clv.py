@@ -276,8 +276,9 @@ def test_every_kind_of_model_is_read_as_it_was_written() -> None:
     fitted, refused = fit_candidates(purchases, 299, 20.0, 7)
     assert refused == {}
     for kind, model in fitted.items():
-        read = from_text(to_text(ValueModel(kind, model, spend, 17)))
+        read = from_text(to_text(ValueModel(kind, model, spend, 17, 1.4)))
         assert (read.kind, read.spend.parameters, read.rank) == (kind, spend.parameters, 17)
+        assert read.widening == 1.4
         assert np.array_equal(
             expected(read.purchases, summary, 20.0), expected(model, summary, 20.0)
         )
