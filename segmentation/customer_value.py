@@ -297,19 +297,23 @@ class _ModelFutures:
 
 
 class _TreeFutures:
-    """Futures by the two-stage model; how sure the trees themselves are is not in them."""
+    """Futures by the two-stage model; its fits on redrawn customers are taken in turn."""
 
     def __init__(self, model: TwoStage, summary: pd.DataFrame, horizon: Horizon) -> None:
-        self._probability, self._further = model.stages(summary, horizon.weeks)
-        self._size = model.dispersion
+        sets = model.redrawn or (model.fitted,)
+        self._stages = [model.stages(summary, horizon.weeks, by) for by in sets]
+        self._sizes = np.array([by.dispersion for by in sets])
         self._weeks = horizon.weeks
 
     def draw(self, rows: slice, draw: np.random.Generator) -> tuple[Floats, Floats]:
-        probability, further = self._probability[rows][:, None], self._further[rows][:, None]
-        shape = (len(probability), FUTURES)
-        rate = draw.standard_gamma(self._size, shape) * further / self._size
-        count = np.where(draw.random(shape) < probability, 1.0 + draw.poisson(rate), 0.0)
-        return count, np.full(shape, self._weeks)
+        turn = np.arange(FUTURES) % len(self._stages)
+        probability, further = (
+            np.column_stack([one[stage][rows] for one in self._stages])[:, turn] for stage in (0, 1)
+        )
+        size = self._sizes[turn]
+        rate = draw.standard_gamma(size, probability.shape) * further / size
+        count = np.where(draw.random(probability.shape) < probability, 1.0 + draw.poisson(rate), 0)
+        return count, np.full(probability.shape, self._weeks)
 
 
 class _Spends:

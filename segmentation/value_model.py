@@ -7,6 +7,7 @@ beside every other candidate and the plain forecast; then it is fitted again on 
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -33,7 +34,7 @@ from segmentation.likelihood import NotConverged
 from segmentation.purchase_models import PurchaseModel
 from segmentation.purchase_summary import DAYS_A_WEEK, first_day, purchases_after, summarise_days
 from segmentation.spend_model import SpendModel, fit_spend
-from segmentation.two_stage import TwoStage
+from segmentation.two_stage import Stages, TwoStage, redraw
 
 HELD_OUT_SHARE = 1 / 4
 
@@ -133,10 +134,11 @@ def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> V
     refused = choice.refused | not_again | refused
     champion = choice.best_of(refused)
     rank, widened = _calibrated(choice, champion, purchases, cut, seed)
-    model = earlier[champion]
+    model = _sure_of(earlier[champion], purchases, cut, weeks, seed)
+    serving = _sure_of(everything[champion], purchases, last, horizon.weeks, seed)
     coverage, groups_held, money = _held_and_paid(model, rank, widened, purchases, cut, last, seed)
     return ValueReport(
-        model=ValueModel(champion, everything[champion], _spend(purchases, last), rank, widened),
+        model=ValueModel(champion, serving, _spend(purchases, last), rank, widened),
         choice=choice,
         errors={
             name: held_out_error(partial(expected, fitted), purchases, cut, last)
@@ -157,11 +159,10 @@ def to_text(model: ValueModel) -> str:
     fitted = model.purchases
     if isinstance(fitted, TwoStage):
         purchases = {
-            "buys": fitted.buys.model_to_string(),
-            "further": fitted.further.model_to_string(),
+            **_stages_told(fitted.fitted),
             "learned_weeks": fitted.learned_weeks,
-            "dispersion": fitted.dispersion,
             "growth": _numbers(fitted.growth),
+            "redrawn": [_stages_told(one) for one in fitted.redrawn],
         }
     else:
         purchases = _numbers(fitted)
@@ -183,11 +184,10 @@ def from_text(text: str) -> ValueModel:
     told, spend = found["purchases"], found["spend"]
     if found["kind"] == "two_stage":
         purchases: ClvModel = TwoStage(
-            buys=lightgbm.Booster(model_str=told["buys"]),
-            further=lightgbm.Booster(model_str=told["further"]),
+            fitted=_stages(told),
             learned_weeks=told["learned_weeks"],
-            dispersion=told["dispersion"],
             growth=_purchase_model(told["growth"]),
+            redrawn=tuple(_stages(one) for one in told.get("redrawn", ())),
         )
     else:
         purchases = _purchase_model(told)
@@ -206,13 +206,37 @@ def from_text(text: str) -> ValueModel:
     )
 
 
+def _stages_told(stages: Stages) -> dict[str, object]:
+    return {
+        "buys": stages.buys.model_to_string(),
+        "further": stages.further.model_to_string(),
+        "dispersion": stages.dispersion,
+    }
+
+
+def _stages(told: dict[str, Any]) -> Stages:
+    return Stages(
+        buys=lightgbm.Booster(model_str=told["buys"]),
+        further=lightgbm.Booster(model_str=told["further"]),
+        dispersion=told["dispersion"],
+    )
+
+
+def _sure_of(
+    model: ClvModel, purchases: pd.DataFrame, end: int, weeks: float, seed: int
+) -> ClvModel:
+    """Return a model whose futures know how sure it is; others than trees know it as they are."""
+    return redraw(model, purchases, end, weeks, seed) if isinstance(model, TwoStage) else model
+
+
 def _calibrated(
     choice: Choice, champion: Candidate, purchases: pd.DataFrame, end: int, seed: int
 ) -> tuple[int, float]:
     """Calibrate intervals at the first cut: like value, they are about the long run."""
     cut = choice.cuts[0]
     # The spend of all that was seen: half a history may have too few repeat buyers.
-    told = _what_came(choice.first[champion], _spend(purchases, end), purchases, cut, end, seed)
+    model = _sure_of(choice.first[champion], purchases, cut, (end - cut) / DAYS_A_WEEK, seed)
+    told = _what_came(model, _spend(purchases, end), purchases, cut, end, seed)
     rank = calibrated_rank(told.drawn, told.counts)
     return rank, widening(told.missed(rank))
 
