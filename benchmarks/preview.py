@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if night.exitcode != 0:
             raise RegularsError(f"the nightly job ended with {night.exitcode}; see above")
         begun = time.perf_counter()
-        preview = Preview(DuckDbLake(Path(folder) / "lake"))
+        preview = Preview(DuckDbLake(Path(folder) / "lake"), Settings().currency)
         opened = time.perf_counter() - begun
         rules = list(tried(options.seed))
         took: list[list[float]] = [[] for _ in rules]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as arrow
-from pyarrow import compute as typed_compute
+import pyarrow.compute
 
 from foundation.contracts import MEMBERSHIPS, SEGMENTS
 from foundation.drift import Drift, drift
@@ -23,7 +23,7 @@ from segmentation.living import NOT_MEMBER
 from segmentation.movement import Flow, Groups, migration, overlap_matrix
 
 # Its functions are made when it is imported, so that a checker knows of none.
-compute: Any = typed_compute
+compute: Any = pyarrow.compute
 
 
 @dataclass(frozen=True)
