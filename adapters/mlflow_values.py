@@ -110,6 +110,9 @@ def _metrics(report: ValueReport) -> dict[str, float]:
         "weeks_held_out": report.weeks_held_out,
         "money_unjudged": report.money.unjudged,
     }
+    held, groups = report.groups_held
+    told |= {"groups_widened_by": report.model.widening}
+    told |= {"groups_held": held / groups} if groups else {}
     for name, figure in figures.items():
         told |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high}
     return told

@@ -111,6 +111,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "inner": {
             "cuts": [day_told(cut) for cut in choice.cuts],
             "skipped": choice.skipped,
+            "before": choice.before,
             "scores": choice.scores,
             "errors": {n: [asdict(e) for e in errors] for n, errors in choice.errors.items()},
             "refused": choice.refused,

@@ -39,6 +39,7 @@ from segmentation.living import Draft
 NOW = datetime(2026, 6, 1, 3, tzinfo=UTC)
 PREVIEW_MS = 300
 ROUNDS = 5
+FEWEST_CUSTOMERS = 100
 CHUNK = 4_000_000
 CATEGORIES, BRANDS, PRODUCT_COUNT, OFFERS = 40, 200, 20_000, 20
 
@@ -50,7 +51,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the percentiles of a whole preview, in milliseconds."""
+    """Return the percentiles of a whole preview, in milliseconds.
+
+    Raises:
+        RegularsError: There is nobody or nothing to preview, or the nightly job failed.
+    """
+    if options.customers < FEWEST_CUSTOMERS or options.lines < FEWEST_CUSTOMERS:
+        raise RegularsError(
+            f"--customers {options.customers} --lines {options.lines}: at least "
+            f"{FEWEST_CUSTOMERS} of each are needed to preview segments of"
+        )
     with tempfile.TemporaryDirectory(prefix="regulars-benchmark-") as folder:
         # In a process of its own, as the night is: its memory is not the preview's.
         night = get_context("spawn").Process(
@@ -61,7 +71,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         if night.exitcode != 0:
             raise RegularsError(f"the nightly job ended with {night.exitcode}; see above")
         begun = time.perf_counter()
-        preview = Preview(DuckDbLake(Path(folder) / "lake"))
+        preview = Preview(DuckDbLake(Path(folder) / "lake"), Settings().currency)
         opened = time.perf_counter() - begun
         rules = list(tried(options.seed))
         took: list[list[float]] = [[] for _ in rules]

@@ -41,7 +41,7 @@ customers = len(answer)
 print(f'{{"seconds": {spent}, "peak_mb": {peak}, "customers": {customers}}}')
 """
 OURS = """
-import ibis
+import ibis, ibis.backends.duckdb.converter, ibis.expr.types.groupby, ibis.formats.pandas
 from segmentation.rfm_state import rfm_profile
 engine = ibis.duckdb.connect()
 engine.raw_sql("SET TimeZone = 'UTC'")

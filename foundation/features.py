@@ -46,6 +46,10 @@ class Events(Protocol):
     def table(self, name: str) -> ibis.Table: ...
 
 
+# The unit of what is money.
+MINOR_UNITS = "minor units"
+
+
 @dataclass(frozen=True)
 class Feature:
     """One figure about a customer as of T.
@@ -63,6 +67,12 @@ class Feature:
     view: View
     empty: int | None
     expression: Callable[[Rows], Any]
+
+
+@cache
+def money_features() -> frozenset[str]:
+    """Return the names of features that are money, in minor units."""
+    return frozenset(feature.name for feature in definitions() if feature.unit == MINOR_UNITS)
 
 
 def definitions(categories: Sequence[str] = ()) -> tuple[Feature, ...]:
@@ -248,14 +258,14 @@ def _purchases() -> tuple[Feature, ...]:
                 lambda t, w=w: (t.age < w).sum(),
             ),
             Feature(
-                f"spend_{w}d", "int64", "minor units", w, "lines", 0,
+                f"spend_{w}d", "int64", MINOR_UNITS, w, "lines", 0,
                 lambda t, w=w: t.amount.sum(where=t.age < w),
             ),
         ]  # fmt: skip
     for w in (90, 365):
         found += [
             Feature(
-                f"basket_mean_{w}d", "float64", "minor units", w, "orders", None,
+                f"basket_mean_{w}d", "float64", MINOR_UNITS, w, "orders", None,
                 lambda t, w=w: t.amount.mean(where=t.age < w),
             ),
             Feature(

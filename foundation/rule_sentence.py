@@ -1,8 +1,14 @@
-"""A rule as a sentence: what a marketer reads before she saves it."""
+"""A rule as a sentence: what a marketer reads before she saves it.
+
+A rule compares money in minor units, as features hold it; she reads it as money, so that a rule of
+200 that meant 200.00 is seen to say 2.00.
+"""
 
 from datetime import datetime
 
 from foundation.counted_events import Count
+from foundation.features import money_features
+from foundation.money import MINOR_PER_MAJOR, Currency
 from foundation.rules import (
     MEMBER,
     AllOf,
@@ -43,17 +49,18 @@ _TIMES: dict[Comparison, str] = {
 }
 
 
-def sentence(rule: Rule) -> str:
+def sentence(rule: Rule, currency: Currency) -> str:
     """Return a rule in English; parts of parts stand in brackets."""
     match rule:
         case AllOf(parts):
-            return " and ".join(_part(part) for part in parts)
+            return " and ".join(_part(part, currency) for part in parts)
         case AnyOf(parts):
-            return " or ".join(_part(part) for part in parts)
+            return " or ".join(_part(part, currency) for part in parts)
         case Not(part):
-            return f"not ({sentence(part)})"
+            return f"not ({sentence(part, currency)})"
         case FeatureIs(feature, comparison, value):
-            return f"{feature} {_NUMBERS[comparison]} {value:.15g}"
+            told = _money(value, currency) if feature in money_features() else f"{value:.15g}"
+            return f"{feature} {_NUMBERS[comparison]} {told}"
         case SegmentIn(segment, groups):
             if groups == (MEMBER,):
                 return f"is in segment {segment}"
@@ -67,8 +74,14 @@ def sentence(rule: Rule) -> str:
             return f"{_event(count)} {_TIMES[comparison]} {value} {times}{_window(count)}"
 
 
-def _part(rule: Rule) -> str:
-    told = sentence(rule)
+def _money(minor: float, currency: Currency) -> str:
+    if minor == round(minor):
+        return currency.show(minor)
+    return f"{minor / MINOR_PER_MAJOR:.15g} {currency.code}"
+
+
+def _part(rule: Rule, currency: Currency) -> str:
+    told = sentence(rule, currency)
     several = isinstance(rule, AllOf | AnyOf) and len(rule.parts) > 1
     return f"({told})" if several else told
 

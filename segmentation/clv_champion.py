@@ -28,6 +28,7 @@ from segmentation.purchase_models import NAMES, PurchaseModel, fit
 from segmentation.purchase_summary import (
     DAYS_A_WEEK,
     PurchaseSummary,
+    first_day,
     group_histories,
     purchases_after,
     summarise_days,
@@ -42,7 +43,7 @@ ClvModel: TypeAlias = PurchaseModel | TwoStage
 # Beyond the horizon that trees have seen.
 GROWTH: Candidate = "pareto_nbd"
 
-# Parts of the history after which it is cut.
+# Parts of the history after which it is cut, from the day on which the shop had begun.
 CUTS = (1 / 2, 5 / 8, 3 / 4)
 SHORTEST_DAYS = 56
 
@@ -53,7 +54,8 @@ class Choice:
 
     `errors` are by candidate, one for each day of `cuts`; `baseline` is the plain forecast's.
     `refused` says why a candidate has none, `skipped` why a day (by its date) was not judged.
-    `first` are the models fitted up to the first of the cuts.
+    `first` are the models fitted up to the first of the cuts. `before` says which lines lie so far
+    before the history that they may be slips of a date; nothing where none do.
     """
 
     scores: dict[Candidate, float]
@@ -63,6 +65,7 @@ class Choice:
     refused: dict[Candidate, str]
     skipped: dict[str, str]
     first: dict[Candidate, ClvModel]
+    before: str = ""
 
     @property
     def ranking(self) -> tuple[Candidate, ...]:
@@ -170,12 +173,13 @@ def choose(purchases: pd.DataFrame, end_day: int, seed: int) -> Choice:
         NotConverged: No cut could be judged, or no candidate fitted at all that could.
     """
     seen = purchases[purchases["day"] <= end_day]
-    first = int(seen["day"].min()) if len(seen) else end_day
+    first = first_day(seen) if len(seen) else end_day
     span = end_day - first
+    before = _far_before(seen, first)
     if span < SHORTEST_DAYS:
         raise TooLittleData(
             f"purchases of {span} days are too few to choose a model of value: at least "
-            f"{SHORTEST_DAYS} are needed; load a longer history"
+            f"{SHORTEST_DAYS} are needed; load a longer history" + (before and f" ({before})")
         )
     found: list[_Cut] = []
     skipped: dict[str, str] = {}
@@ -206,6 +210,20 @@ def choose(purchases: pd.DataFrame, end_day: int, seed: int) -> Choice:
         refused=refused,
         skipped=skipped,
         first=found[0].models,
+        before=before,
+    )
+
+
+def _far_before(purchases: pd.DataFrame, first: int) -> str:
+    """Say which lines lie long before the day on which the shop had begun; nothing where none."""
+    early = purchases.loc[purchases["day"] < first - SHORTEST_DAYS, "customer_id"]
+    if early.empty:
+        return ""
+    oldest = int(purchases["day"].min())
+    return (
+        f"{early.nunique():,} customers of lines as old as {day_told(oldest)} came long before the "
+        f"others, so the history counts from {day_told(first)}, when 1 % had bought; look at "
+        "those lines' dates"
     )
 
 

@@ -82,6 +82,7 @@ def customer_values(
     seed: int,
     labels: pd.DataFrame | None = None,
     rank: int = RANK,
+    widening: float = 1.0,
 ) -> CustomerValues:
     """Return what each customer, and each group of them, is expected to bring.
 
@@ -90,8 +91,9 @@ def customer_values(
         seed: Same customers in the same order and same seed, same intervals.
         labels: Same index as summary; a column a segmentation, naming each customer's group.
         rank: Which future, counted from either end, bounds the intervals; of calibrated_rank.
+        widening: By which factor bounds of groups lie further out; of group_error.widening.
     """
-    totals = _Totals(pd.DataFrame(index=summary.index) if labels is None else labels)
+    totals = Totals(pd.DataFrame(index=summary.index) if labels is None else labels)
     low, high = rank - 1, FUTURES - rank
     bounds = np.empty((len(summary), 4))
     for rows, purchases, value in futures(model, spend, summary, horizon, seed):
@@ -116,7 +118,12 @@ def customer_values(
         },
         index=summary.index,
     )
-    return CustomerValues(customers, totals.by_group(customers["value"], low, high))
+    groups = totals.bounds(rank, widening)
+    for name, found in groups.items():
+        # A sum with an unknown part is unknown.
+        found.insert(0, "value", totals.sums_of(name, customers["value"].to_numpy()))
+        found.insert(0, "customers", totals.sums_of(name, np.ones(len(summary))).astype(int))
+    return CustomerValues(customers, groups)
 
 
 def discounted_purchases(model: ClvModel, summary: pd.DataFrame, horizon: Horizon) -> Floats:
@@ -193,38 +200,42 @@ def futures(
             yield from pool.map(chunk, starts[first : first + THREADS])
 
 
-class _Totals:
-    """Sums of futures by group; one future has the same parameters for every customer."""
+class Totals:
+    """Sums of futures by group; one future has the same parameters for every customer.
+
+    Args:
+        labels: A column a way of grouping, naming each customer's group.
+    """
 
     def __init__(self, labels: pd.DataFrame) -> None:
-        self._labels = labels
         coded = {str(name): pd.factorize(labels[name]) for name in labels}
         self._codes = {name: codes for name, (codes, _) in coded.items()}
         self._names = {name: names for name, (_, names) in coded.items()}
         self._sums = {n: np.zeros((len(found), FUTURES)) for n, found in self._names.items()}
 
     def add(self, rows: slice, value: Floats) -> None:
+        """Add futures of these customers, shape (n_rows, FUTURES)."""
         for name, codes in self._codes.items():
             for code in np.unique(codes[rows]):
                 self._sums[name][code] += value[codes[rows] == code].sum(axis=0)
 
-    def by_group(self, value: pd.Series, low: int, high: int) -> dict[str, pd.DataFrame]:
+    def bounds(self, rank: int, widening: float) -> dict[str, pd.DataFrame]:
+        """Return value_low and value_high of each group, a row a group."""
         found: dict[str, pd.DataFrame] = {}
         for name, sums in self._sums.items():
             ordered = np.sort(sums, axis=1)
-            number = np.bincount(self._codes[name], minlength=len(sums))
-            # A sum with an unknown part is unknown.
-            total = np.bincount(self._codes[name], weights=value.to_numpy(), minlength=len(sums))
             found[name] = pd.DataFrame(
                 {
-                    "customers": number,
-                    "value": total,
-                    "value_low": ordered[:, low],
-                    "value_high": ordered[:, high],
+                    "value_low": ordered[:, rank - 1] / widening,
+                    "value_high": ordered[:, FUTURES - rank] * widening,
                 },
                 index=pd.Index(self._names[name], name=name),
             )
         return found
+
+    def sums_of(self, name: str, values: Floats) -> Floats:
+        """Return each group's sum of customers' values, shape (n_groups,)."""
+        return np.bincount(self._codes[name], weights=values, minlength=len(self._names[name]))
 
 
 class _ModelFutures:
@@ -286,19 +297,23 @@ class _ModelFutures:
 
 
 class _TreeFutures:
-    """Futures by the two-stage model; how sure the trees themselves are is not in them."""
+    """Futures by the two-stage model; its fits on redrawn customers are taken in turn."""
 
     def __init__(self, model: TwoStage, summary: pd.DataFrame, horizon: Horizon) -> None:
-        self._probability, self._further = model.stages(summary, horizon.weeks)
-        self._size = model.dispersion
+        sets = model.redrawn or (model.fitted,)
+        self._stages = [model.stages(summary, horizon.weeks, by) for by in sets]
+        self._sizes = np.array([by.dispersion for by in sets])
         self._weeks = horizon.weeks
 
     def draw(self, rows: slice, draw: np.random.Generator) -> tuple[Floats, Floats]:
-        probability, further = self._probability[rows][:, None], self._further[rows][:, None]
-        shape = (len(probability), FUTURES)
-        rate = draw.standard_gamma(self._size, shape) * further / self._size
-        count = np.where(draw.random(shape) < probability, 1.0 + draw.poisson(rate), 0.0)
-        return count, np.full(shape, self._weeks)
+        turn = np.arange(FUTURES) % len(self._stages)
+        probability, further = (
+            np.column_stack([one[stage][rows] for one in self._stages])[:, turn] for stage in (0, 1)
+        )
+        size = self._sizes[turn]
+        rate = draw.standard_gamma(size, probability.shape) * further / size
+        count = np.where(draw.random(probability.shape) < probability, 1.0 + draw.poisson(rate), 0)
+        return count, np.full(probability.shape, self._weeks)
 
 
 class _Spends:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foundation.features import money_features
+from foundation.money import Currency
 from foundation.scores import Z_95
 
 Places = npt.NDArray[np.integer]
@@ -42,11 +44,16 @@ class Distinction:
     low: float
     high: float
 
-    @property
-    def sentence(self) -> str:
+    def sentence(self, currency: Currency) -> str:
+        """Return it in English, what is money as money."""
         if self.group is None:
             side = "higher" if self.difference > 0 else "lower"
-            return f"{self.name} is {side}: {self.members:,.4g} on average against {self.rest:,.4g}"
+            means = (self.members, self.rest)
+            if self.name in money_features():
+                mine, others = map(currency.show, means)
+            else:
+                mine, others = (f"{mean:,.4g}" for mean in means)
+            return f"{self.name} is {side}: {mine} on average against {others}"
         return f"{self.name} is {self.group}: {self.members:.0%} against {self.rest:.0%}"
 
 

@@ -69,6 +69,9 @@ def value_card(report: ValueReport, data_digest: str) -> str:
             "It knows no season and no campaign; a year that differs from the last it cannot see.",
             "Net sales, not margin.",
             f"Judged in money: {report.money.told()}.",
+            f"Bounds of groups are widened by a factor of {report.model.widening:.2f}, which held "
+            f"80 % of groups inside the history, and {report.groups_held[0]} of "
+            f"{report.groups_held[1]} in the held-out weeks; another period may be further off.",
         ],
     )
 

@@ -10,7 +10,7 @@ Source: rolling-origin evaluation, Tashman 2000.
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from foundation.errors import TooLittleData
+from foundation.errors import RegularsError, TooLittleData
 
 FEWEST_TESTS = 5
 # Labels of neighbouring origins share days: three origins in N days tell nearly all of it.
@@ -50,9 +50,15 @@ def rolling_origins(
         tests: Test origins.
 
     Raises:
+        RegularsError: A forecast of less than a day, or nobody could be active.
         TooLittleData: The history is too short for `tests` origins, each with a window's origins
             to learn from.
     """
+    if days < 1 or active < 1:
+        raise RegularsError(
+            f"a forecast of {days} days for customers active in {active} days: both must be at "
+            "least 1; name more days"
+        )
     latest = observed_until - timedelta(days=days)
     step = timedelta(days=days) / ORIGINS_A_WINDOW
     needed = timedelta(days=active + days * (tests + 1)) + (ORIGINS_A_WINDOW - 1) * step

@@ -15,7 +15,16 @@ from typing import Literal
 import numpy as np
 from scipy.special import betaln, gammaln, hyp2f1
 
-from segmentation.likelihood import MOST_ROWS, Loss, covariance, lowest, normal_draws, refuse_slope
+from segmentation.likelihood import (
+    CLIMBED_ROWS,
+    Loss,
+    covariance,
+    digamma_rise,
+    lowest,
+    lowest_of_all,
+    normal_draws,
+    refuse_slope,
+)
 from segmentation.purchase_summary import PurchaseSummary
 
 Name = Literal["bg_nbd", "mbg_nbd", "pareto_nbd"]
@@ -70,35 +79,42 @@ def fit(name: Name, summary: PurchaseSummary) -> PurchaseModel:
     # From the histories' own scale, and from elsewhere, lest a flat corner is taken for the top.
     usual = max(float(np.average(summary.T, weights=summary.count)) / 4, 1e-3)
     starts = np.linalg.solve(RIDGE, np.log([[0.5, usual, 0.8, 2.0], [1.0, usual, 1.0, usual]]).T)
-    pilot, _ = _loss(name, summary, PILOT_GROUPS)
+    pilot = _loss(name, summary, PILOT_GROUPS)
     hill = min((lowest(pilot, start, 1e-9) for start in starts.T), key=lambda found: found.fun)
-    loss, used = _loss(name, summary, MOST_ROWS)
-    top = lowest(loss, hill.x, 1e-14)
+    climbed = _loss(name, summary, CLIMBED_ROWS)
+    top = lowest(climbed, hill.x, 1e-14)
+    if len(summary.x) > CLIMBED_ROWS:
+        top = lowest_of_all(_loss(name, summary, len(summary.x)), top.x, climbed)
     customers = int(summary.count.sum())
     refuse_slope(top.jac, f"{name} on {customers:,} customers")
-    whole, _ = _loss(name, summary, len(summary.x))
-    spread = covariance(lambda along: loss(along) * used, top.x)
+    spread = covariance(climbed, top.x, customers)
     return PurchaseModel(
         name=name,
         parameters=tuple(float(v) for v in np.exp(RIDGE @ top.x)),  # pyright: ignore[reportArgumentType]
-        log_likelihood=float(-whole(top.x) * customers),
+        log_likelihood=float(-top.fun * customers),
         covariance=RIDGE @ spread @ RIDGE.T,
     )
 
 
-def _loss(name: Name, summary: PurchaseSummary, most: int) -> tuple[Loss, float]:
-    """Return the mean negative log-likelihood of every k-th history, and whose number it is."""
+def _loss(name: Name, summary: PurchaseSummary, most: int) -> Loss:
+    """Return the mean negative log-likelihood of every k-th history, with its slope."""
     # Groups are sorted by history, so every k-th of them is a stratified sample.
     chosen = slice(None, None, -(-len(summary.x) // most))
     x, t_x, T = summary.x[chosen], summary.t_x[chosen], summary.T[chosen]
     count = summary.count[chosen]
     customers = float(count.sum())
 
-    def loss(along: Floats) -> float:
+    def loss(along: Floats) -> tuple[float, Floats]:
         parameters = np.exp(RIDGE @ along)
-        return float(-(count * log_likelihood(name, parameters, x, t_x, T)).sum() / customers)
+        total, slope = 0.0, np.zeros(len(along))
+        for start in range(0, len(x), BLOCK):
+            rows = slice(start, start + BLOCK)
+            found, slopes = _with_slopes(name, parameters, x[rows], t_x[rows], T[rows])
+            total += float(count[rows] @ found)
+            slope += slopes @ count[rows]
+        return -total / customers, -(RIDGE.T @ (parameters * slope)) / customers
 
-    return loss, customers
+    return loss
 
 
 def log_likelihood(name: Name, parameters: Floats, x: Floats, t_x: Floats, T: Floats) -> Floats:
@@ -119,15 +135,17 @@ def _log_parts(
     name: Name, parameters: Floats, x: Floats, t_x: Floats, T: Floats
 ) -> tuple[Floats, Floats]:
     """Return the logarithms of the likelihood's two parts: still alive at T, stopped before."""
-    r, alpha, third, fourth = parameters
-    buying = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
     if name == "pareto_nbd":
-        s, beta = third, fourth
-        alive = buying - (r + x) * np.log(alpha + T) + s * (np.log(beta) - np.log(beta + T))
-        return alive, buying + s * np.log(beta) + _log_stopping_integral(
-            r, alpha, s, beta, x, t_x, T
-        )
-    a, b = third, fourth
+        r, alpha, s, beta = parameters
+        alive, before = _pareto_log_parts(parameters, x, T)
+        found = np.empty(len(x))
+        for start in range(0, len(x), BLOCK):
+            rows = slice(start, start + BLOCK)
+            grid = _StoppingGrid.of(r, alpha, s, beta, x[rows], t_x[rows], T[rows])
+            found[rows] = grid.log_integral
+        return alive, before + found
+    r, alpha, a, b = parameters
+    buying = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
     if name == "mbg_nbd":
         alive = buying + betaln(a, b + x + 1) - betaln(a, b) - (r + x) * np.log(alpha + T)
         stopped = buying + betaln(a + 1, b + x) - betaln(a, b) - (r + x) * np.log(alpha + t_x)
@@ -140,37 +158,91 @@ def _log_parts(
     return alive, np.where(repeated, stopped, -np.inf)
 
 
+def _with_slopes(
+    name: Name, parameters: Floats, x: Floats, t_x: Floats, T: Floats
+) -> tuple[Floats, Floats]:
+    """Return log-likelihoods of a block, shape (n,), and their slopes by parameter, (4, n)."""
+    r, alpha, third, fourth = parameters
+    if name == "pareto_nbd":
+        s, beta = third, fourth
+        grid = _StoppingGrid.of(r, alpha, s, beta, x, t_x, T)
+        alive, before = _pareto_log_parts(parameters, x, T)
+        stopped = before + grid.log_integral
+        alive_by = -np.log1p(T / beta), s * T / (beta * (beta + T))
+        late, soon = grid.mean(np.log1p(grid.u / alpha)), grid.mean(1 / (alpha + grid.u))
+        stopped_by = (
+            1 / s - grid.mean(np.log1p(grid.u / beta)),
+            s / beta - (s + 1) * grid.mean(1 / (beta + grid.u)),
+        )
+    else:
+        a, b = third, fourth
+        alive, stopped = _log_parts(name, parameters, x, t_x, T)
+        chances = x + (name == "mbg_nbd")
+        less = digamma_rise(a + b, chances)
+        alive_by = -less, digamma_rise(b, chances) - less
+        late, soon = np.log1p(t_x / alpha), 1 / (alpha + t_x)
+        stopped_by = 1 / a - less, digamma_rise(b, np.maximum(chances - 1, 0.0)) - less
+    found = np.logaddexp(alive, stopped)
+    share = np.exp(alive - found)
+    gone = 1 - share
+    slopes = [
+        digamma_rise(r, x) - share * np.log1p(T / alpha) - gone * late,
+        r / alpha - (r + x) * (share / (alpha + T) + gone * soon),
+        *(share * one + gone * other for one, other in zip(alive_by, stopped_by, strict=True)),
+    ]
+    return found, np.array(slopes)
+
+
 # Gauss-Legendre on (-1, 1); 32 nodes keep ten digits also for parameters of a millionth.
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(32)
 # Histories at once, so that their grids stay in the processor's cache.
 BLOCK = 1_000
 
 
-def _log_stopping_integral(
-    r: float, alpha: float, s: float, beta: float, x: Floats, t_x: Floats, T: Floats
-) -> Floats:
-    """Return log of the integral over t_x..T of s (alpha + u)^-(r+x) (beta + u)^-(s+1) du.
+@dataclass(frozen=True)
+class _StoppingGrid:
+    """The integral over u in t_x..T of (alpha + u)^-(r+x) (beta + u)^-(s+1), for a block.
 
     The closed form is a difference of hypergeometric functions that lose all digits, or do not
     end, for extreme parameters. The integrand falls from t_x on by a power law, so it is summed
-    on a grid that is geometric in u - t_x, in units of its own steepness there.
+    on a grid that is geometric in u - t_x, in units of its own steepness there. `u` and `weight`
+    are of shape (n, nodes).
     """
-    found = np.empty(len(x))
-    for start in range(0, len(x), BLOCK):
-        rows = slice(start, start + BLOCK)
-        n, last = (r + x[rows])[:, None], t_x[rows, None]
+
+    log_integral: Floats
+    u: Floats
+    weight: Floats
+
+    @staticmethod
+    def of(
+        r: float, alpha: float, s: float, beta: float, x: Floats, t_x: Floats, T: Floats
+    ) -> "_StoppingGrid":
+        n, last = (r + x)[:, None], t_x[:, None]
         steepness = n / (alpha + last) + (s + 1) / (beta + last)
-        span = np.log1p((T[rows, None] - last) * steepness)
+        span = np.log1p((T[:, None] - last) * steepness)
         y = span * ((NODES + 1) / 2)
         u = last + np.expm1(y) / steepness
         y -= n * np.log(alpha + u)
         y -= (s + 1) * np.log(beta + u)
         highest = y.max(axis=1)
-        total = np.exp(y - highest[:, None]) @ (WEIGHTS / 2)
+        weight = np.exp(y - highest[:, None])
+        total = weight @ (WEIGHTS / 2)
         # Seen only up to the last purchase (T = t_x): there was no time to stop.
         with np.errstate(divide="ignore"):
-            found[rows] = np.log(span[:, 0] / steepness[:, 0]) + highest + np.log(total)
-    return found + np.log(s)
+            log_integral = np.log(span[:, 0] / steepness[:, 0]) + highest + np.log(total)
+        return _StoppingGrid(log_integral, u, weight)
+
+    def mean(self, values: Floats) -> Floats:
+        """Return the mean of values at the moments of stopping, shape (n,)."""
+        return (self.weight * values) @ WEIGHTS / (self.weight @ WEIGHTS)
+
+
+def _pareto_log_parts(parameters: Floats, x: Floats, T: Floats) -> tuple[Floats, Floats]:
+    """Return the logarithms of being alive at T, and of all but the integral of having stopped."""
+    r, alpha, s, beta = parameters
+    buying = gammaln(r + x) - gammaln(r) + r * np.log(alpha)
+    alive = buying - (r + x) * np.log(alpha + T) + s * (np.log(beta) - np.log(beta + T))
+    return alive, buying + s * np.log(beta) + np.log(s)
 
 
 def expected_purchases(

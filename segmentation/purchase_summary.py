@@ -12,6 +12,10 @@ DAYS_A_WEEK = 7.0
 # Amounts with decimals add up with rounding: less than this is nothing in any unit.
 LEAST_AMOUNT = 1e-6
 
+# A shop has begun when so many of its customers, and at least so few, have bought.
+BEGUN_SHARE = 0.01
+BEGUN_CUSTOMERS = 10
+
 
 @dataclass(frozen=True)
 class PurchaseSummary:
@@ -60,7 +64,7 @@ def summarise_days(purchases: pd.DataFrame, end_day: int) -> pd.DataFrame:
     """
     days = kept_days(purchases[purchases["day"] <= end_day])
     by_customer = days.groupby("customer_id")["day"].agg(["min", "max", "size"])
-    first = days["customer_id"].map(by_customer["min"])
+    first = days.groupby("customer_id")["day"].transform("min")
     after_first = days[days["day"] > first].groupby("customer_id")["amount"].sum()
     x = (by_customer["size"] - 1).astype(float)
     return pd.DataFrame(
@@ -71,6 +75,23 @@ def summarise_days(purchases: pd.DataFrame, end_day: int) -> pd.DataFrame:
             "spend": after_first.reindex(by_customer.index) / x.where(x > 0),
         }
     )
+
+
+def first_day(purchases: pd.DataFrame) -> int:
+    """Return the day by which the shop had begun: 1 % of its customers, at least 10, had bought.
+
+    Lines before it belong to the history as any other, but it is not measured by them: one slip of
+    a date would make it a hundred years long.
+
+    Args:
+        purchases: As for kept_days, at least one row.
+    """
+    bought = purchases[purchases["amount"] >= 0]
+    first = np.sort(bought.groupby("customer_id")["day"].min().to_numpy())
+    if not len(first):
+        return int(purchases["day"].min())
+    begun = max(int(np.ceil(BEGUN_SHARE * len(first))), BEGUN_CUSTOMERS)
+    return int(first[min(begun, len(first)) - 1])
 
 
 def purchases_after(purchases: pd.DataFrame, day: int, customers: pd.Index) -> np.ndarray:
@@ -111,7 +132,8 @@ def kept_days(purchases: pd.DataFrame) -> pd.DataFrame:
         place = days.index.get_indexer(undone.index)
         left[place[place >= 0]] += undone.to_numpy(np.float64)[place >= 0]
         touched[place[place >= 0]] = True
-    if nameless.any():
+    # Where nothing was bought there is nothing to give back.
+    if nameless.any() and len(left):
         _take_back(purchases[nameless], days.index, left, touched)
     found = days.index.to_frame(index=False).assign(amount=left)
     return found[(left > LEAST_AMOUNT) | ~touched].reset_index(drop=True)

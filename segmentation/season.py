@@ -91,10 +91,11 @@ def learn_season(spans: pd.DataFrame, days: pd.DataFrame, history_days: int) -> 
 
     Args:
         spans, days: As season_evidence sums them up, any order of rows.
-        history_days: How many whole days the lake goes back.
+        history_days: How many whole days the lake goes back; a stray line of long ago is in them.
 
     Raises:
-        TooLittleData: Less than HISTORY_DAYS of history.
+        TooLittleData: Less than HISTORY_DAYS of history, or no week a year back in which as many
+            visits were to be expected as the prior is worth: paces would be the prior's own.
     """
     if history_days < HISTORY_DAYS:
         raise TooLittleData(
@@ -114,4 +115,11 @@ def learn_season(spans: pd.DataFrame, days: pd.DataFrame, history_days: int) -> 
     weeks = slice(YEAR_DAYS - AROUND_DAYS, history_days)
     seen = np.convolve(observed[weeks], week, "valid")
     due = np.convolve(expected[weeks], week, "valid").clip(min=0.0)
+    most = float(due.max())
+    if most < PRIOR_VISITS:
+        raise TooLittleData(
+            f"silences are judged without season: the oldest line is {history_days} days old, but "
+            f"of the weeks {YEAR_DAYS} days and more back none has {PRIOR_VISITS:.0f} visits to be "
+            f"expected (at most {most:.0f}); load older purchases, or wait"
+        )
     return Season((seen + PRIOR_VISITS) / (due + PRIOR_VISITS))

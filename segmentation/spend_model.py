@@ -13,7 +13,17 @@ import numpy as np
 from scipy.special import gammaln
 
 from foundation.errors import TooLittleData
-from segmentation.likelihood import BOUND, MOST_ROWS, covariance, lowest, normal_draws, refuse_slope
+from segmentation.likelihood import (
+    BOUND,
+    CLIMBED_ROWS,
+    Loss,
+    covariance,
+    digamma_rise,
+    lowest,
+    lowest_of_all,
+    normal_draws,
+    refuse_slope,
+)
 
 Floats = np.ndarray
 FEWEST_REPEAT_BUYERS = 10
@@ -79,14 +89,12 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
     usual = float(mean.mean())
     mean = mean / usual
 
-    chosen = slice(None, None, -(-len(n) // MOST_ROWS))
-    fitted = len(n[chosen])
-
-    def loss(logs: Floats) -> float:
-        return -float(_log_density(logs, n[chosen], mean[chosen]).mean())
-
-    hill = lowest(loss, np.log([2.0, 3.0, 1.0]), 1e-9)
-    top = lowest(loss, hill.x, 1e-15)
+    chosen = slice(None, None, -(-len(n) // CLIMBED_ROWS))
+    climbed = _loss(n[chosen], mean[chosen])
+    hill = lowest(climbed, np.log([2.0, 3.0, 1.0]), 1e-9)
+    top = lowest(climbed, hill.x, 1e-15)
+    if len(n) > CLIMBED_ROWS:
+        top = lowest_of_all(_loss(n, mean), top.x, climbed)
     # Where a customer's amounts are all alike (one price, say) it rises along p for ever; so far
     # out they vary by a quarter of a percent, which is that limit for all that is told of it.
     limit = (np.abs(top.x) >= BOUND) & (top.jac * top.x < 0)
@@ -94,21 +102,31 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
     p, q, v = (float(value) for value in np.exp(top.x))
     return SpendModel(
         parameters=(p, q, v * usual),
-        log_likelihood=float((_log_density(top.x, n, mean) - np.log(usual)).sum()),
+        log_likelihood=-len(n) * float(top.fun + np.log(usual)),
         customers=len(n),
-        covariance=covariance(lambda logs: loss(logs) * fitted, top.x),
+        covariance=covariance(climbed, top.x, len(n)),
     )
 
 
-def _log_density(logs: Floats, n: Floats, mean: Floats) -> Floats:
-    """Return the log density of the mean of n purchases, shape (n_customers,)."""
-    p, q, v = np.exp(logs)
-    return (
-        gammaln(p * n + q)
-        - gammaln(p * n)
-        - gammaln(q)
-        + q * np.log(v)
-        + (p * n - 1) * np.log(mean)
-        + p * n * np.log(n)
-        - (p * n + q) * np.log(v + mean * n)
-    )
+def _loss(n: Floats, mean: Floats) -> Loss:
+    """Return the mean negative log density of means of n purchases, with its slope."""
+
+    def loss(logs: Floats) -> tuple[float, Floats]:
+        p, q, v = np.exp(logs)
+        times, spent = p * n, n * mean
+        density = (
+            gammaln(times + q)
+            - gammaln(times)
+            - gammaln(q)
+            + q * np.log(v)
+            + (times - 1) * np.log(mean)
+            + times * np.log(n)
+            - (times + q) * np.log(v + spent)
+        )
+        by_p = n * (digamma_rise(times, q) + np.log(spent) - np.log(v + spent))
+        by_q = digamma_rise(q, times) - np.log1p(spent / v)
+        by_v = q / v - (times + q) / (v + spent)
+        slope = np.array([by_p.mean(), by_q.mean(), by_v.mean()])
+        return -float(density.mean()), -np.exp(logs) * slope
+
+    return loss

@@ -7,6 +7,7 @@ beside every other candidate and the plain forecast; then it is fitted again on 
 import json
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -25,14 +26,15 @@ from segmentation.clv_champion import (
     held_out_error,
     judged,
 )
-from segmentation.customer_value import Horizon, calibrated_rank, futures, held_share
+from segmentation.customer_value import Horizon, Totals, calibrated_rank, futures, held_share
 from segmentation.forecast_error import ForecastError, NoForecast, forecast_error, mean_figure
 from segmentation.forecast_gate import Judged
+from segmentation.group_error import overshoot, past_groups, widening
 from segmentation.likelihood import NotConverged
 from segmentation.purchase_models import PurchaseModel
-from segmentation.purchase_summary import DAYS_A_WEEK, purchases_after, summarise_days
+from segmentation.purchase_summary import DAYS_A_WEEK, first_day, purchases_after, summarise_days
 from segmentation.spend_model import SpendModel, fit_spend
-from segmentation.two_stage import TwoStage
+from segmentation.two_stage import Stages, TwoStage, redraw
 
 HELD_OUT_SHARE = 1 / 4
 
@@ -41,13 +43,15 @@ HELD_OUT_SHARE = 1 / 4
 class ValueModel:
     """How many purchases, by the champion, and what a purchase brings.
 
-    `rank` bounds intervals of its futures, calibrated on days held out inside the history.
+    `rank` bounds intervals of its futures, and `widening` those of groups further out, calibrated
+    on days held out inside the history.
     """
 
     kind: Candidate
     purchases: ClvModel
     spend: SpendModel
     rank: int
+    widening: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class ValueReport:
 
     `errors` are those of every candidate fitted before `test_from` (a day); `judged` are the
     champion's beside the plain forecasts'. `coverage` is the share of customers whose purchases the
-    champion's 80 % intervals held, ties shared out. `refused` says why a candidate has no errors or
+    champion's 80 % intervals held, ties shared out; `groups_held` counts past groups whose net
+    sales their widened bounds held, of how many. `refused` says why a candidate has no errors or
     was passed over.
     """
 
@@ -86,6 +91,7 @@ class ValueReport:
     errors: dict[Candidate, ForecastError]
     judged: Judged
     coverage: Interval
+    groups_held: tuple[int, int]
     money: MoneyJudged
     test_from: int
     weeks_held_out: float
@@ -119,7 +125,7 @@ def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> V
         TooLittleData: The history is too short, or too few bought again.
         NotConverged: No candidate could be fitted each time.
     """
-    first, last = int(purchases["day"].min()), int(purchases["day"].max())
+    first, last = first_day(purchases), int(purchases["day"].max())
     cut = last - int((last - first) * HELD_OUT_SHARE)
     choice = choose(purchases, cut, seed)
     weeks = (last - cut) / DAYS_A_WEEK
@@ -127,11 +133,12 @@ def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> V
     everything, not_again = fit_candidates(purchases, last, horizon.weeks, seed)
     refused = choice.refused | not_again | refused
     champion = choice.best_of(refused)
-    rank = _rank(choice, champion, purchases, cut, seed)
-    model = earlier[champion]
-    coverage, money = _held_and_paid(model, rank, purchases, cut, last, seed)
+    rank, widened = _calibrated(choice, champion, purchases, cut, seed)
+    model = _sure_of(earlier[champion], purchases, cut, weeks, seed)
+    serving = _sure_of(everything[champion], purchases, last, horizon.weeks, seed)
+    coverage, groups_held, money = _held_and_paid(model, rank, widened, purchases, cut, last, seed)
     return ValueReport(
-        model=ValueModel(champion, everything[champion], _spend(purchases, last), rank),
+        model=ValueModel(champion, serving, _spend(purchases, last), rank, widened),
         choice=choice,
         errors={
             name: held_out_error(partial(expected, fitted), purchases, cut, last)
@@ -139,6 +146,7 @@ def train_value_model(purchases: pd.DataFrame, horizon: Horizon, seed: int) -> V
         },
         judged=judged(partial(expected, model), purchases, cut, last, seed),
         coverage=coverage,
+        groups_held=groups_held,
         money=money,
         test_from=cut + 1,
         weeks_held_out=weeks,
@@ -151,11 +159,10 @@ def to_text(model: ValueModel) -> str:
     fitted = model.purchases
     if isinstance(fitted, TwoStage):
         purchases = {
-            "buys": fitted.buys.model_to_string(),
-            "further": fitted.further.model_to_string(),
+            **_stages_told(fitted.fitted),
             "learned_weeks": fitted.learned_weeks,
-            "dispersion": fitted.dispersion,
             "growth": _numbers(fitted.growth),
+            "redrawn": [_stages_told(one) for one in fitted.redrawn],
         }
     else:
         purchases = _numbers(fitted)
@@ -165,6 +172,7 @@ def to_text(model: ValueModel) -> str:
             "purchases": purchases,
             "spend": _numbers(model.spend),
             "rank": model.rank,
+            "widening": model.widening,
         },
         indent=1,
     )
@@ -176,11 +184,10 @@ def from_text(text: str) -> ValueModel:
     told, spend = found["purchases"], found["spend"]
     if found["kind"] == "two_stage":
         purchases: ClvModel = TwoStage(
-            buys=lightgbm.Booster(model_str=told["buys"]),
-            further=lightgbm.Booster(model_str=told["further"]),
+            fitted=_stages(told),
             learned_weeks=told["learned_weeks"],
-            dispersion=told["dispersion"],
             growth=_purchase_model(told["growth"]),
+            redrawn=tuple(_stages(one) for one in told.get("redrawn", ())),
         )
     else:
         purchases = _purchase_model(told)
@@ -194,37 +201,103 @@ def from_text(text: str) -> ValueModel:
             covariance=np.array(spend["covariance"]),
         ),
         rank=found["rank"],
+        # A model of before groups were held against what they brought.
+        widening=found.get("widening", 1.0),
     )
 
 
-def _rank(choice: Choice, champion: Candidate, purchases: pd.DataFrame, end: int, seed: int) -> int:
+def _stages_told(stages: Stages) -> dict[str, object]:
+    return {
+        "buys": stages.buys.model_to_string(),
+        "further": stages.further.model_to_string(),
+        "dispersion": stages.dispersion,
+    }
+
+
+def _stages(told: dict[str, Any]) -> Stages:
+    return Stages(
+        buys=lightgbm.Booster(model_str=told["buys"]),
+        further=lightgbm.Booster(model_str=told["further"]),
+        dispersion=told["dispersion"],
+    )
+
+
+def _sure_of(
+    model: ClvModel, purchases: pd.DataFrame, end: int, weeks: float, seed: int
+) -> ClvModel:
+    """Return a model whose futures know how sure it is; others than trees know it as they are."""
+    return redraw(model, purchases, end, weeks, seed) if isinstance(model, TwoStage) else model
+
+
+def _calibrated(
+    choice: Choice, champion: Candidate, purchases: pd.DataFrame, end: int, seed: int
+) -> tuple[int, float]:
     """Calibrate intervals at the first cut: like value, they are about the long run."""
     cut = choice.cuts[0]
-    summary = summarise_days(purchases, cut)
-    actual = purchases_after(purchases[purchases["day"] <= end], cut, summary.index)
-    horizon = Horizon((end - cut) / DAYS_A_WEEK, 0.0)
-    # Only purchases are counted, so any spend would do.
-    drawn = list(futures(choice.first[champion], _spend(purchases, end), summary, horizon, seed))
-    return calibrated_rank([d for _, d, _ in drawn], [actual[rows] for rows, _, _ in drawn])
+    # The spend of all that was seen: half a history may have too few repeat buyers.
+    model = _sure_of(choice.first[champion], purchases, cut, (end - cut) / DAYS_A_WEEK, seed)
+    told = _what_came(model, _spend(purchases, end), purchases, cut, end, seed)
+    rank = calibrated_rank(told.drawn, told.counts)
+    return rank, widening(told.missed(rank))
 
 
 def _held_and_paid(
-    model: ClvModel, rank: int, purchases: pd.DataFrame, cut: int, last: int, seed: int
-) -> tuple[Interval, MoneyJudged]:
+    model: ClvModel,
+    rank: int,
+    widened: float,
+    purchases: pd.DataFrame,
+    cut: int,
+    last: int,
+    seed: int,
+) -> tuple[Interval, tuple[int, int], MoneyJudged]:
     """Return how many intervals held the held-out days, and the errors of net sales."""
-    summary = summarise_days(purchases, cut)
     spend = _spend(purchases, cut)
-    undiscounted = Horizon((last - cut) / DAYS_A_WEEK, 0.0)
-    actual = purchases_after(purchases, cut, summary.index)
-    held = [
-        held_share(drawn, actual[rows], rank)
-        for rows, drawn, _ in futures(model, spend, summary, undiscounted, seed)
-    ]
+    told = _what_came(model, spend, purchases, cut, last, seed)
+    held = [held_share(*pair, rank) for pair in zip(told.drawn, told.counts, strict=True)]
+    summary = told.summary
     mean = spend.expected_spend(summary["x"].to_numpy(), summary["spend"].to_numpy())
-    later = purchases[purchases["day"] > cut].groupby("customer_id")["amount"].sum()
-    paid = later.reindex(summary.index, fill_value=0.0).to_numpy(np.float64)
-    forecast = expected(model, summary, undiscounted.weeks) * mean
-    return mean_figure(np.concatenate(held)), judge_money(paid, forecast)
+    forecast = expected(model, summary, (last - cut) / DAYS_A_WEEK) * mean
+    missed = told.missed(rank)
+    return (
+        mean_figure(np.concatenate(held)),
+        (int((missed <= widened).sum()), len(missed)),
+        judge_money(told.paid.to_numpy(), forecast),
+    )
+
+
+@dataclass(frozen=True)
+class _WhatCame:
+    """Futures drawn at a cut, some thousand customers at a time, and what came after it."""
+
+    summary: pd.DataFrame
+    drawn: list[np.ndarray]
+    counts: list[np.ndarray]
+    paid: "pd.Series[float]"
+    groups: pd.DataFrame
+    totals: Totals
+
+    def missed(self, rank: int) -> np.ndarray:
+        return overshoot(self.totals.bounds(rank, 1.0), self.paid, self.groups)
+
+
+def _what_came(
+    model: ClvModel, spend: SpendModel, purchases: pd.DataFrame, cut: int, end: int, seed: int
+) -> _WhatCame:
+    summary = summarise_days(purchases, cut)
+    seen = purchases[purchases["day"] <= end]
+    counts = purchases_after(seen, cut, summary.index)
+    later = seen[seen["day"] > cut].groupby("customer_id")["amount"].sum()
+    groups = past_groups(summary)
+    found = _WhatCame(
+        summary, [], [], later.reindex(summary.index, fill_value=0.0), groups, Totals(groups)
+    )
+    undiscounted = Horizon((end - cut) / DAYS_A_WEEK, 0.0)
+    for rows, drawn, value in futures(model, spend, summary, undiscounted, seed):
+        found.totals.add(rows, value)
+        # Whole numbers: half the memory holds them.
+        found.drawn.append(drawn.astype(np.float32))
+        found.counts.append(counts[rows])
+    return found
 
 
 def judge_money(paid: np.ndarray, forecast: np.ndarray) -> MoneyJudged:

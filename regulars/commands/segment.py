@@ -101,6 +101,7 @@ def _show_value(value: dict[str, Any], show: Any) -> None:
         )
     out.print(table)
     say(f"valued by {value['model']} ({value['kind']}), {error_told(value['errors'])}")
+    say(groups_told(value["errors"]))
 
 
 def error_told(errors: dict[str, float]) -> str:
@@ -115,6 +116,17 @@ def error_told(errors: dict[str, float]) -> str:
     return (
         f"whose net sales of {horizon} that it never saw were off by {errors['money_bias']:+.1%} "
         f"[{errors['money_bias_low']:+.1%}, {errors['money_bias_high']:+.1%}]{without}"
+    )
+
+
+def groups_told(errors: dict[str, float]) -> str:
+    """Say whether the model's own error is in the bounds of groups, and how many those held."""
+    by, held = errors.get("groups_widened_by"), errors.get("groups_held")
+    if by is None:
+        return "the model's own error is not in the intervals of groups; run 'regulars train clv'"
+    told = f", and held {held:.0%} of groups of those weeks" if held is not None else ""
+    return (
+        f"intervals of groups are widened by a factor of {by:.2f} for the model's own error{told}"
     )
 
 

@@ -85,7 +85,7 @@ def segments_preview(
 
     house = open_house()
     draft = read_draft(read_yaml(file, "segment"))
-    report = Preview(real_shoppers(house)).show(draft.rule)
+    report = Preview(real_shoppers(house), house.settings.currency).show(draft.rule)
     if as_json:
         print_json(asdict(report))
         return
@@ -100,7 +100,8 @@ def segments_preview(
     for overlap in report.overlaps:
         say(f"  {overlap.both:,} are also among the {overlap.customers:,} of {overlap.segment_id}")
     for distinction in report.distinctions:
-        say(f"  {distinction.sentence} ({distinction.difference:+.2f} standard deviations)")
+        told = distinction.sentence(house.settings.currency)
+        say(f"  {told} ({distinction.difference:+.2f} standard deviations)")
     say(f"  for example {', '.join(report.sample) or 'nobody'}")
 
 

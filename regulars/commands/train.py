@@ -212,6 +212,7 @@ def _train_clv(as_json: bool) -> None:
                 ),
                 "faults": report.faults if report else None,
                 "money": asdict(report.money) if report else None,
+                "groups_held": report.groups_held if report else None,
                 "inner_scores": report.choice.scores if report else None,
                 "errors": {k: asdict(e) for k, e in report.errors.items()} if report else None,
                 "refused": report.refused if report else None,
@@ -232,11 +233,18 @@ def _train_clv(as_json: bool) -> None:
         )
     for name, reason in report.refused.items():
         say(f"  {name:<10} refused: {reason}")
+    if report.choice.before:
+        say(f"  {report.choice.before}")
     for day, reason in report.choice.skipped.items():
         say(f"  cut {day} skipped: {reason}")
     say(
         f"80 % intervals held {report.coverage.value:.1%} "
         f"[{report.coverage.low:.1%}, {report.coverage.high:.1%}]; {report.money.told()}"
+    )
+    held, groups = report.groups_held
+    say(
+        f"bounds of groups, widened by a factor of {report.model.widening:.2f} for the model's own "
+        f"error, held {held} of {groups} groups of customers on those days"
     )
     if trained.kept_because or champion is None:
         say(str(trained.kept_because))

@@ -67,8 +67,10 @@ def transitions(lake: Lake, states: "pd.Series[str]", as_of: datetime) -> Transi
     before = earlier[-1].run_id
     rows: Any = lake.table("segments")
     then = lake.fetch(rows.filter(rows.run_id == before).select("customer_id", "lifecycle"))
-    known = dict(zip(*(then[name].to_pylist() for name in then.column_names), strict=True))
-    return Transitions(before, migration(known, {str(k): str(v) for k, v in states.items()}))
+    known = then.to_pandas().set_index("customer_id")["lifecycle"]
+    everyone = states.index.union(known.index)
+    sides = (pd.Categorical(side.reindex(everyone)) for side in (known, states))
+    return Transitions(before, migration(*sides))
 
 
 def _visits(lake: Lake, as_of: datetime) -> Any:

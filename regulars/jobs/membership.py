@@ -25,6 +25,7 @@ from regulars.jobs.customers import (
 from regulars.jobs.living_segments import (
     active,
     definitions,
+    history,
     refresh,
     refused_in,
     with_members,
@@ -65,6 +66,7 @@ def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership
     Raises:
         NothingToDo: No run had been made by then, the newest one did not refresh the segment, or
             the segment had been archived.
+        InvalidSegment: There is no such segment.
     """
     known = f"{at:%Y-%m-%d %H:%M} UTC"
     runs = [run for run in counting(all_runs(lake, made_by=at)) if run.as_of <= at]
@@ -88,6 +90,8 @@ def membership_known_at(lake: Lake, segment_id: str, at: datetime) -> Membership
             f"segment {segment_id!r} was not refreshed in run {run.run_id}, the newest by {known}: "
             f"{_why_not(lake, run, then[-1])}"
         )
+    # Says which segments there are.
+    history(lake, segment_id)
     raise NothingToDo(
         f"segment {segment_id!r} had no run by {known}; run 'regulars segment' if it is new, name "
         "a later time, or --recompute from what is known today"

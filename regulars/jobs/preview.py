@@ -15,6 +15,7 @@ import pyarrow as arrow
 from foundation.counted_events import SOURCES
 from foundation.errors import NothingToDo
 from foundation.lake import Lake, LakeWrite
+from foundation.money import Currency
 from foundation.people import vocabulary_of
 from foundation.profile import SEGMENTATIONS
 from foundation.rule_sentence import sentence
@@ -84,8 +85,9 @@ class Preview:
         NothingToDo: There was no run yet.
     """
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, currency: Currency) -> None:
         self._lake = lake
+        self._currency = currency
         version = -1
         # A run that ends meanwhile must not leave us its index under the people before it.
         while version != lake.version:
@@ -134,7 +136,7 @@ class Preview:
         asked = {leaf.feature for leaf in leaves(rule) if isinstance(leaf, FeatureIs)}
         asked |= {leaf.segment for leaf in leaves(rule) if isinstance(leaf, SegmentIn)}
         return PreviewReport(
-            sentence=sentence(rule),
+            sentence=sentence(rule, self._currency),
             as_of=self.as_of,
             customers=len(places),
             of=len(members),

@@ -143,6 +143,7 @@ def valuation(
         seed,
         labels.loc[summary.index],
         model.rank,
+        model.widening,
     )
     return Valuation(
         model=champion.name,

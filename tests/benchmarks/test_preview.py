@@ -5,6 +5,13 @@ from argparse import Namespace
 import pytest
 
 from benchmarks import preview
+from foundation.errors import RegularsError
+
+
+@pytest.mark.parametrize(("customers", "lines"), [(0, 6_000), (300, 0), (-5, -5)])
+def test_nobody_to_preview_is_refused_in_one_line(customers: int, lines: int) -> None:
+    with pytest.raises(RegularsError, match="at least 100 of each are needed"):
+        preview.measure(Namespace(customers=customers, lines=lines, seed=0))
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@ from typing import Any
 
 import pytest
 
+from foundation.money import Currency
 from foundation.rule_sentence import sentence
 from foundation.rules import Vocabulary, read_rule
 
 VOCABULARY = Vocabulary(
-    ("recency_days",),
+    ("recency_days", "spend_365d", "basket_mean_90d", "spend_trend"),
     ("lifecycle", "coffee-lovers"),
     {"joined_at": ["instant"], "attributes.vip": ["boolean"], "attributes.tier": ["string"]},
 )
@@ -24,6 +25,16 @@ REDEEMED = {"count": {"event": "redeem", "where": {"offer": ["X"]}}, "is": ">=",
     ("document", "told"),
     [
         (RECENT, "recency_days is below 30"),
+        # Money is compared in minor units and read as money; a trend of money is none.
+        (
+            {"feature": "spend_365d", "is": ">=", "value": 200},
+            "spend_365d is at least 2.00 USD",
+        ),
+        (
+            {"feature": "basket_mean_90d", "is": "<", "value": 150_050.5},
+            "basket_mean_90d is below 1500.505 USD",
+        ),
+        ({"feature": "spend_trend", "is": "<", "value": 0.5}, "spend_trend is below 0.5"),
         (COFFEE, "bought category COFFEE at least 3 times in the last 30 days"),
         (
             {"all": [SENT, {"not": REDEEMED}]},
@@ -49,4 +60,4 @@ REDEEMED = {"count": {"event": "redeem", "where": {"offer": ["X"]}}, "is": ">=",
     ],
 )
 def test_a_rule_reads_as_a_sentence(document: dict[str, Any], told: str) -> None:
-    assert sentence(read_rule(document, VOCABULARY)) == told
+    assert sentence(read_rule(document, VOCABULARY), Currency("USD")) == told

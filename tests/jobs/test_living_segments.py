@@ -25,6 +25,7 @@ from regulars.jobs.membership import membership_known_at, membership_recomputed
 from regulars.jobs.movement import movement
 from regulars.jobs.preview import Preview
 from regulars.jobs.rule_names import rule_names, strangers
+from regulars.jobs.runs import all_runs, counting
 from regulars.jobs.segment import SegmentReport, segment
 from regulars.progress import Progress
 from segmentation.living import Draft, InvalidSegment
@@ -342,10 +343,10 @@ def test_a_preview_counts_what_can_be_counted_by_hand(
 ) -> None:
     store(shop, "vips", {"attribute": "attributes.vip", "is": "=", "value": True})
     with pytest.raises(NothingToDo, match="run 'regulars segment', then preview"):
-        Preview(shop)
+        Preview(shop, SETTINGS.currency)
     run(shop, tmp_path, silent)
 
-    report = Preview(shop).show(COFFEE)
+    report = Preview(shop, SETTINGS.currency).show(COFFEE)
 
     assert report.sentence == "bought category COFFEE at least 2 times in the last 30 days"
     assert (report.customers, report.of, report.as_of) == (10, 60, T)
@@ -355,11 +356,11 @@ def test_a_preview_counts_what_can_be_counted_by_hand(
     assert (overlap.segment_id, overlap.customers, overlap.both) == ("vips", 5, 5)
     assert (overlap.share_of_this, overlap.share_of_other) == (0.5, 1.0)
     assert report.sample == ids(*range(10))
-    nobody = Preview(shop).show(bought(9, 30))
+    nobody = Preview(shop, SETTINGS.currency).show(bought(9, 30))
     assert (nobody.customers, nobody.value, nobody.sample, nobody.distinctions) == (0, 0, (), ())
     # A customer of a rule is also a member by it, whichever way it is evaluated.
     with pytest.raises(InvalidRule, match=r"rule\.feature: 'age' is none of"):
-        Preview(shop).show({"feature": "age", "is": "<", "value": 3})
+        Preview(shop, SETTINGS.currency).show({"feature": "age", "is": "<", "value": 3})
 
 
 def test_movement_compares_the_two_newest_runs(
@@ -459,9 +460,68 @@ def test_a_refresh_killed_at_any_point_leaves_the_old_version_whole(
     assert run(DuckDbLake(tmp_path / "lake"), tmp_path, silent, T + DAY).living == {"coffee": 10}
 
 
+KILLED_LATE = """
+import os, signal, sys
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from rich.console import Console
+from adapters.duckdb_lake import DuckDbLake
+from adapters.lmdb_profiles import publish_snapshot
+from foundation.settings import Settings
+from regulars.jobs.segment import segment
+from regulars.progress import Progress
+from tests.deployment import Shelf
+
+folder, after = Path(sys.argv[1]), sys.argv[3]
+
+def killed(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+publish, shelf = partial(publish_snapshot, folder / "snapshots"), Shelf()
+if after == "the lake's commit":
+    publish = killed
+else:
+    shelf.publish_offers = killed
+segment(
+    DuckDbLake(folder / "lake"), publish, shelf, Settings(home=folder),
+    datetime.fromisoformat(sys.argv[2]), Progress(Console(quiet=True)),
+)
+"""
+
+
+@pytest.mark.parametrize(
+    "after", ["the lake's commit", pytest.param("the snapshot", marks=pytest.mark.slow)]
+)
+def test_a_run_killed_after_its_commit_stays_in_the_lake_and_the_next_one_heals_what_is_served(
+    shop: DuckDbLake, tmp_path: Path, silent: Progress, after: str
+) -> None:
+    store(shop, "coffee", COFFEE)
+    first = run(shop, tmp_path, silent)
+    arguments = [sys.executable, "-c", KILLED_LATE, str(tmp_path), (T + DAY).isoformat(), after]
+    killed = subprocess.run(arguments, cwd=Path(__file__).parents[2], check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    # Reports know the new run; what is served is whole, of the run before or of the new one.
+    lake = DuckDbLake(tmp_path / "lake")
+    assert all_runs(lake)[-1].as_of == T + DAY
+    assert membership_known_at(lake, "coffee", T + DAY).members == ids(*range(10))
+    served = opened(tmp_path / "snapshots").facts()
+    assert served.as_of == (T if after == "the lake's commit" else T + DAY)
+
+    again = run(lake, tmp_path, silent, T + DAY)
+
+    assert again.run_id != first.run_id
+    healed = opened(tmp_path / "snapshots").facts()
+    assert (healed.as_of, healed.version) == (T + DAY, again.snapshot.version)
+    # The run made again stands for its instant: nobody is counted twice.
+    assert [one.run_id for one in counting(all_runs(lake))] == [first.run_id, again.run_id]
+    assert again.living == {"coffee": 10}
+
+
 def everything(folder: Path) -> tuple[Any, ...]:
     lake = DuckDbLake(folder / "lake")
-    preview = Preview(lake).show(COFFEE)
+    preview = Preview(lake, SETTINGS.currency).show(COFFEE)
     facts = opened(folder / "snapshots").facts()
     tables = [lake.fetch(lake.table(name)).to_pylist() for name in ("segments", "memberships")]
     return lake.version, preview, facts, tables

@@ -28,6 +28,7 @@ from segmentation.clv_champion import CANDIDATES, expected, fit_candidates
 from segmentation.living import Draft
 from segmentation.purchase_summary import kept_days, summarise_days
 from segmentation.spend_model import fit_spend
+from segmentation.two_stage import TwoStage, redraw
 from segmentation.value_model import ValueModel, from_text, judge_money, to_text
 from tests.deployment import Shelf
 from tests.shoppers_known import known_purchases
@@ -276,8 +277,17 @@ def test_every_kind_of_model_is_read_as_it_was_written() -> None:
     fitted, refused = fit_candidates(purchases, 299, 20.0, 7)
     assert refused == {}
     for kind, model in fitted.items():
-        read = from_text(to_text(ValueModel(kind, model, spend, 17)))
+        read = from_text(to_text(ValueModel(kind, model, spend, 17, 1.4)))
         assert (read.kind, read.spend.parameters, read.rank) == (kind, spend.parameters, 17)
+        assert read.widening == 1.4
+        if isinstance(model, TwoStage):
+            sure = redraw(model, purchases, 299, 20.0, 7)
+            read = from_text(to_text(ValueModel(kind, sure, spend, 17, 1.4)))
+            assert isinstance(read.purchases, TwoStage)
+            for one, other in zip(read.purchases.redrawn, sure.redrawn, strict=True):
+                assert np.array_equal(
+                    read.purchases.stages(summary, 20.0, one), sure.stages(summary, 20.0, other)
+                )
         assert np.array_equal(
             expected(read.purchases, summary, 20.0), expected(model, summary, 20.0)
         )

@@ -672,7 +672,7 @@ class TestSegments:
             run("segments", "save", file)
         )
         assert "segment 'tea' does not exist" in refused(run("segments", "history", "tea"))
-        assert "had no run by" in refused(run("segments", "export", "tea"))
+        assert "segment 'tea' does not exist" in refused(run("segments", "export", "tea"))
 
 
 @pytest.mark.usefixtures("home")

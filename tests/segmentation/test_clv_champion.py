@@ -65,13 +65,27 @@ def test_a_history_of_some_weeks_is_refused(purchases: pd.DataFrame) -> None:
         choose(purchases, 40, 7)
 
 
+def test_one_line_of_a_century_ago_moves_no_cut_and_is_said(
+    purchases: pd.DataFrame, choice: Choice
+) -> None:
+    slip = pd.DataFrame({"customer_id": ["c9"], "day": [-25_567], "amount": [5.0]})
+    returned = slip.assign(customer_id="c10", amount=-5.0)
+    found = choose(pd.concat([slip, returned, purchases]), END, 7)
+    assert found.cuts == choice.cuts
+    assert found.champion == choice.champion
+    assert found.before.startswith("2 customers of lines as old as 1900-01-01 came long before")
+    assert "so the history counts from 1970-01-0" in found.before
+    assert choice.before == ""
+
+
 def test_a_cut_before_the_shop_had_customers_is_skipped_and_said(purchases: pd.DataFrame) -> None:
-    few = purchases["customer_id"].isin([f"c{number}" for number in range(5)])
-    grown = pd.concat([purchases[few], purchases[~few].assign(day=purchases["day"] + 240)])
-    found = choose(grown, 440, 7)
+    few = purchases["customer_id"].isin([f"c{number}" for number in range(20)])
+    once = purchases[few].drop_duplicates("customer_id")
+    grown = pd.concat([once, purchases[~few].assign(day=purchases["day"] + 300)])
+    found = choose(grown, 460, 7)
     assert len(found.cuts) == 2
-    assert list(found.skipped) == ["1970-08-16"]
-    assert "of 5 customers" in found.skipped["1970-08-16"]
+    (reason,) = found.skipped.values()
+    assert "of 20 customers whose actual total is 0" in reason
     assert all(len(errors) == 2 for errors in found.errors.values())
 
 

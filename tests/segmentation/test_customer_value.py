@@ -17,6 +17,7 @@ from segmentation.customer_value import (
 from segmentation.purchase_models import NAMES, Name, PurchaseModel, fit
 from segmentation.purchase_summary import purchases_after, summarise_days
 from segmentation.spend_model import SpendModel, fit_spend
+from segmentation.two_stage import TwoStage, redraw
 from tests.shoppers_known import known_purchases
 
 YEAR = Horizon(weeks=52.0, annual_discount=0.1)
@@ -156,6 +157,25 @@ def test_the_two_stage_model_draws_what_it_expects() -> None:
     drawn = list(futures(fitted["two_stage"], spends, summary, Horizon(26.0, 0.1), 2))
     mean = np.concatenate([p.mean(axis=1) for _, p, _ in drawn]).mean()
     assert mean == pytest.approx(expected(fitted["two_stage"], summary, 26.0).mean(), rel=0.02)
+
+
+def test_trees_that_are_hardly_known_widen_the_intervals_of_groups() -> None:
+    purchases = known_purchases(700, 300, 8)
+    fitted, _ = fit_candidates(purchases, 299, 20.0, 7)
+    trees = fitted["two_stage"]
+    assert isinstance(trees, TwoStage)
+    sure = redraw(trees, purchases, 299, 20.0, 7)
+    # Of many customers together their own chance is little, and what 700 taught most of it.
+    summary = summarise_days(known_purchases(8_000, 300, 9), 299)
+    spread = [
+        np.concatenate([p for _, p, _ in futures(m, SPEND, summary, Horizon(20.0, 0.0), 2)])
+        .sum(axis=0)
+        .std()
+        for m in (trees, sure)
+    ]
+    assert spread[1] > 1.3 * spread[0]
+    # What is expected is of the one fit on everybody.
+    assert np.array_equal(sure.expected(summary, 20.0), trees.expected(summary, 20.0))
 
 
 def test_value_if_alive_is_that_of_customers_who_have_not_stopped() -> None:

@@ -3,8 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from foundation.money import Currency
 from segmentation.distinction import DRAWN, LEAST_CUSTOMERS, SHOWN, Population
 
+EUR = Currency("EUR")
 NO_GROUPS: dict[str, tuple[np.ndarray, list[str]]] = {}
 
 
@@ -20,7 +22,12 @@ def test_a_difference_is_cohens_d_by_hand_with_the_interval_of_hedges_and_olkin(
     assert (found.members, found.rest) == (12.0, 10.0)
     assert found.difference == pytest.approx(d)
     assert (found.low, found.high) == pytest.approx((d - 1.96 * error, d + 1.96 * error), abs=1e-4)
-    assert found.sentence == "spend is higher: 12 on average against 10"
+    assert found.sentence(EUR) == "spend is higher: 12 on average against 10"
+    # A registered feature of money is told as money.
+    (found,) = Population({"spend_90d": 100_000 * spend}, NO_GROUPS).distinctions(members)
+    assert found.sentence(EUR) == (
+        "spend_90d is higher: 12,000.00 EUR on average against 10,000.00 EUR"
+    )
 
 
 def test_missing_values_are_left_out_of_means_and_spreads() -> None:
@@ -57,7 +64,7 @@ def test_a_group_is_told_by_its_shares() -> None:
 
     found = Population({}, {"lifecycle": (codes, ["lost", "active"])}).distinctions(members)
 
-    assert found[0].sentence == "lifecycle is lost: 60% against 12%"
+    assert found[0].sentence(EUR) == "lifecycle is lost: 60% against 12%"
     assert (found[0].members, found[0].rest) == (0.6, 0.12)
 
 

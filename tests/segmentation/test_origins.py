@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundation.errors import TooLittleData
+from foundation.errors import RegularsError, TooLittleData
 from segmentation.origins import MOST_TRAINING, rolling_origins
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,3 +43,9 @@ def test_a_history_a_day_too_short_is_refused_with_what_it_takes() -> None:
 def test_fewer_than_five_test_origins_are_refused() -> None:
     with pytest.raises(TooLittleData, match="4 test origins; at least 5"):
         rolling_origins(START, START + timedelta(days=2000), 30, 90, tests=4)
+
+
+@pytest.mark.parametrize(("days", "active"), [(0, 90), (-5, 90), (30, 0), (30, -400)])
+def test_less_than_a_day_is_refused_in_one_line(days: int, active: int) -> None:
+    with pytest.raises(RegularsError, match="must be at least 1; name more days"):
+        rolling_origins(START, START + timedelta(days=900), days, active)

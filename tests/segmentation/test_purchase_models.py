@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from scipy import integrate, special, stats
+from scipy import integrate, optimize, special, stats
 
 from foundation.errors import TooLittleData
+from segmentation import likelihood, purchase_models
 from segmentation.purchase_models import (
     NAMES,
     Name,
@@ -138,6 +139,71 @@ def test_a_planted_population_is_recovered_within_its_own_errors() -> None:
     assert np.all(np.abs(np.log(model.parameters) - planted) < 4 * errors)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_many_histories_are_fitted_by_all_of_them_and_not_by_a_part(
+    name: Name, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, t_x, T = pareto_population(42_000, 60.0, 8)
+    # Everybody is seen from a moment of her own on, so that no two histories are one.
+    many = group_histories(x, t_x, T + np.random.default_rng(1).random(len(T)))
+    assert len(many.x) > likelihood.CLIMBED_ROWS
+    found = fit(name, many)
+
+    monkeypatch.setattr(purchase_models, "CLIMBED_ROWS", len(many.x))
+    whole = fit(name, many)
+
+    # The bars that CDNOW is held to; a tenth of the customers would be .1 and 1 off.
+    assert found.parameters == pytest.approx(whole.parameters, abs=0.005)
+    assert found.log_likelihood == pytest.approx(whole.log_likelihood, abs=0.01)
+    # As sure as all of them make it.
+    assert np.diag(found.covariance) == pytest.approx(np.diag(whole.covariance), rel=0.05)
+
+
+def test_many_spends_are_fitted_by_all_of_them_and_not_by_a_part() -> None:
+    draw = np.random.default_rng(9)
+    x = draw.integers(1, 8, 42_000).astype(float)
+    spend = draw.gamma(6.0 * x, 1 / draw.gamma(4.0, 1 / 150.0, 42_000) / x)
+    p, q, v = fit_spend(x, spend).parameters
+
+    def density(parameters: np.ndarray) -> float:
+        # The marginal of Fader and Hardie 2013, equation (1a), of every customer.
+        p, q, v = parameters
+        return float(
+            (
+                -special.betaln(p * x, q)
+                + q * np.log(v)
+                + (p * x - 1) * np.log(spend)
+                + p * x * np.log(x)
+                - (p * x + q) * np.log(v + x * spend)
+            ).sum()
+        )
+
+    own = optimize.minimize(
+        lambda logs: -density(np.exp(logs)) / len(x),
+        np.log([p, q, v]) + 0.05,
+        method="BFGS",
+        options={"gtol": 1e-9},
+    )
+    assert fit_spend(x, spend).log_likelihood == pytest.approx(density(np.exp(own.x)), abs=0.01)
+    assert (p, q) == pytest.approx(np.exp(own.x)[:2], abs=0.005)
+    assert v == pytest.approx(np.exp(own.x)[2], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_slopes_are_those_of_the_likelihood_also_far_out(name: Name) -> None:
+    x, t_x, T = pareto_population(300, 60.0, 2)
+    for parameters in ((0.8, 8.0, 0.7, 12.0), (0.01, 300.0, 40.0, 0.05), (30.0, 0.1, 500.0, 900.0)):
+        logs = np.log(parameters)
+        _, slopes = purchase_models._with_slopes(name, np.array(parameters), x, t_x, T)
+        for place, step in enumerate(np.eye(4) * 1e-5):
+            above, below = (
+                log_likelihood(name, np.exp(logs + side * step), x, t_x, T) for side in (1, -1)
+            )
+            assert slopes[place] * parameters[place] == pytest.approx(
+                (above - below) / 2e-5, rel=1e-4, abs=1e-3
+            )
+
+
 def test_customers_who_all_stop_alike_are_fitted_by_the_limit_model() -> None:
     # Lifetimes of one rate for all are outside Pareto/NBD: s and beta run away, s / beta is the
     # rate. Refusing them would leave a young shop without a model.
@@ -243,6 +309,20 @@ def test_a_return_without_a_name_undoes_the_latest_days_before_it() -> None:
         ["a", 21, 50.0],
         ["b", 0, 10.0],
     ]
+
+
+def test_returns_before_anything_was_bought_leave_no_days_and_are_refused_by_what_needs_them() -> (
+    None
+):
+    only_returns = told(("Ana", 10, -5.0, None), ("Eva", 12, -7.0, None), ("Eva", 400, 9.0, None))
+
+    known = summarise_days(only_returns, end_day=20)
+
+    assert known.empty
+    assert list(known) == ["x", "t_x", "T", "spend"]
+    assert purchases_after(only_returns, 20, pd.Index(["Ana", "Eva"])).tolist() == [0.0, 1.0]
+    with pytest.raises(TooLittleData, match="no customer has bought anything"):
+        group_histories(*(known[name].to_numpy() for name in ("x", "t_x", "T")))
 
 
 def test_a_purchase_of_nothing_paid_is_one_unless_a_return_made_it_so() -> None:

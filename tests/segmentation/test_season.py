@@ -155,10 +155,19 @@ def test_the_evidence_counts_visits_between_the_first_and_the_last() -> None:
 
 
 def test_few_visits_say_little_about_a_season() -> None:
-    spans = pd.DataFrame({"first": [371], "last": [321], "visits": [49]})
-    days = pd.DataFrame({"back": np.arange(322, 361), "visits": 1})
-    # None of 7 expected visits came: the prior of 50 leaves a pace of 50 / 57.
-    assert learn_season(spans, days, 371).pace[0] == pytest.approx(50 / 57)
+    spans = pd.DataFrame({"first": [371], "last": [321], "visits": [490]})
+    days = pd.DataFrame({"back": np.arange(322, 361), "visits": 10})
+    # None of 70 expected visits came: the prior of 50 leaves a pace of 50 / 120.
+    assert learn_season(spans, days, 371).pace[0] == pytest.approx(50 / 120)
+
+
+def test_a_year_before_of_which_nearly_nothing_is_known_is_no_season() -> None:
+    # 200 days of a shop, and one customer who came twice ten years ago.
+    visits = visit_days(np.ones(200), np.full(300, 0.2), seed=6)
+    spans, days = evidence([*visits, np.array([3_650, 3_600, 5])])
+    told = "the oldest line is 3650 days old, but of the weeks 364 days and more back none has 50"
+    with pytest.raises(TooLittleData, match=told):
+        learn_season(spans, days, 3_650)
 
 
 def test_less_than_a_year_and_a_week_has_no_season() -> None:
@@ -190,7 +199,7 @@ def test_time_never_runs_backwards_and_adds_up(pace: list[float], ages: list[flo
 
 @given(st.randoms())
 def test_the_order_of_rows_says_nothing(random) -> None:
-    visits = visit_days(np.ones(400), np.full(30, 0.2), seed=5)
+    visits = visit_days(np.ones(400), np.full(60, 0.2), seed=5)
     spans, days = evidence(visits)
     shuffled = (rows.sample(frac=1, random_state=random.randrange(99)) for rows in (spans, days))
     np.testing.assert_array_equal(
