@@ -228,7 +228,7 @@ def test_looks_take_strata_as_well():
 
 def test_small_strata_are_merged_by_their_sizes():
     counts = {
-        "a": {"on": 90, "off": 80}, "b": {"on": 30, "off": 25}, "c": {"on": 15, "off": 40},
+        "a": {"on": 90, "off": 80}, "b": {"on": 30, "off": 25}, "c": {"on": 15, "off": 24},
         "d": {"on": 6, "off": 9},
     }  # fmt: skip
     assert merged_strata(counts, ["on", "off"]) == {"a": "a", "b": "b", "c": REST, "d": REST}
@@ -236,6 +236,57 @@ def test_small_strata_are_merged_by_their_sizes():
     del counts["c"]
     assert merged_strata(counts, ["on", "off"]) == {"a": "a", "b": REST, "d": REST}
     assert merged_strata({"a": counts["a"]}, ["on", "off"]) == {"a": "a"}
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_how_a_stratum_was_split_does_not_count(seed):
+    rng = np.random.default_rng(seed)
+    stratum = np.repeat(np.arange(15), rng.integers(30, 70, 15))
+    found = []
+    for _ in range(2):
+        treated = rng.permuted(np.arange(len(stratum)) % 2 == 1)
+        found.append(
+            merged_strata(
+                {
+                    str(one): {
+                        "on": int(treated[stratum == one].sum()),
+                        "off": int((~treated)[stratum == one].sum()),
+                    }
+                    for one in range(15)
+                },
+                ["on", "off"],
+            )
+        )
+    assert found[0] == found[1]
+
+
+def test_many_small_strata_of_strong_levels_keep_their_error():
+    # Simulation without effect: 5 % of 1,000, within four standard errors.
+    rng = np.random.default_rng(6)
+    rejected = 0
+    for _ in range(1_000):
+        stratum = rng.integers(0, 15, 800)
+        spend = (rng.normal(0, 1, 800) + stratum)[:, None]
+        arms_of = (np.arange(800) < 400, np.arange(800) >= 400)
+        counts = {
+            str(one): dict(
+                zip("tc", (int((stratum[arm] == one).sum()) for arm in arms_of), strict=True)
+            )
+            for one in range(15)
+        }
+        merged = merged_strata(counts, ["t", "c"])
+        called = np.array([merged[str(one)] for one in range(15)])[stratum]
+        cells = [
+            Aggregates.stacked(
+                [
+                    Aggregates.from_rows(spend[arm & (called == one)])
+                    for one in dict.fromkeys(merged.values())
+                ]
+            )
+            for arm in arms_of
+        ]
+        rejected += compare("mean", *cells).p <= 0.05
+    assert rejected <= 78
 
 
 def test_a_stratum_nobody_is_in_is_refused():
