@@ -244,8 +244,7 @@ def judge_figure(
     normal = near_normal(found.skewness, found.treatment_n, found.control_n)
     methods = {"welch"} if normal.any() else set[str]()
     for place in np.flatnonzero(~normal):
-        seed = int(rng.integers(2**31))
-        dealt = randomisation(figure, treatment[place], control[place], seed, deals=DEALS)
+        dealt = randomisation(figure, treatment[place], control[place], deals=DEALS)
         holds = dealt.holds(1 - ALPHA)
         p[place] = dealt.p if holds else np.nan
         methods.add("randomisation" if holds else "refused")
@@ -335,11 +334,7 @@ def judge_quantile(
     level: float, rng: np.random.Generator, count: int, n: int, given: int
 ) -> Judged:
     values = rng.lognormal(3.0, 1.0, (count, n))
-    seeds = rng.integers(2**31, size=count)
-    found = [
-        compare_quantiles(each[:given], each[given:], level, int(seed), deals=DEALS)
-        for each, seed in zip(values, seeds, strict=True)
-    ]
+    found = [compare_quantiles(each[:given], each[given:], level, deals=DEALS) for each in values]
     p = np.array([np.nan if one.p is None else one.p for one in found])
     difference = np.array([one.mean - one.control_mean for one in found])
     methods = {"refused" if one.refused else one.method for one in found}

@@ -185,7 +185,9 @@ class Aggregates:
     def covariance(self) -> np.ndarray:
         """Covariances with n - 1, shape (..., k, k); NaN for a single unit."""
         outer = self.first[..., :, None] * self._shifted[..., None, :]
-        square = np.sqrt(np.einsum("...ii->...i", self.second))
+        # What is left of sums taken off may be a hair below 0: it is all noise, and has no root.
+        with np.errstate(invalid="ignore"):
+            square = np.sqrt(np.einsum("...ii->...i", self.second))
         spread = self.second - outer
         # Equal values leave rounding noise, which would pass for information.
         noise = _NOISE * square[..., :, None] * square[..., None, :]

@@ -30,8 +30,6 @@ from experiments.outliers import TopFew, top_few
 from experiments.quantile import compare_quantiles
 from foundation.errors import RegularsError
 
-# Chance deals the same in every run, so that a report can be made again.
-SEED = 0
 CORRECTION: Correction = "holm"
 # No column has an empty name.
 _COVARIATE = ""
@@ -372,7 +370,7 @@ def _effect(
     plan: Plan,
 ) -> Effect:
     def fetched() -> tuple[np.ndarray, np.ndarray]:
-        return _ordered(units.rows(metric, variant)), _ordered(units.rows(metric, control))
+        return units.rows(metric, variant), units.rows(metric, control)
 
     if isinstance(metric, Quantile):
         return _of_quantile(metric, fetched(), confidence, isinstance(plan, Once))
@@ -403,13 +401,13 @@ def _effect(
         )
     if isinstance(metric, Proportion):
         if treated.strata:
-            found = compare(figure, treated, controls, None, SEED, confidence)
+            found = compare(figure, treated, controls, None, confidence)
             if found.refused is None:
                 return found
             treated, controls = treated.total(), controls.total()
         counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]
         return compare_proportions(counts[0], counts[1], counts[2], counts[3], confidence)
-    return compare(figure, treated, controls, fetched, SEED, confidence)
+    return compare(figure, treated, controls, fetched, confidence)
 
 
 def _of_quantile(
@@ -428,14 +426,9 @@ def _of_quantile(
             f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more"
         )
     if refused is None:
-        return compare_quantiles(treated, controls, metric.level, SEED, confidence)
+        return compare_quantiles(treated, controls, metric.level, confidence)
     means = (float(np.quantile(values, metric.level)) for values in (treated, controls))
     return Effect(*means, refused=refused, method="order statistics")
-
-
-def _ordered(units: np.ndarray) -> np.ndarray:
-    """Return the rows in an order of their own: chance must deal the same however a file lies."""
-    return units[np.lexsort(units.T[::-1])]
 
 
 def _observed(units: Units, sums: Mapping[str, Mapping[str, Aggregates]]) -> dict[str, int]:

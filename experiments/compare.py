@@ -40,7 +40,6 @@ def compare(
     treatment: Aggregates,
     control: Aggregates,
     units: Units | Callable[[], Units] | None = None,
-    seed: int = 0,
     confidence: float = 0.95,
 ) -> Effect:
     """Compare a mean or a ratio, adjusted where its columns have a covariate.
@@ -49,7 +48,6 @@ def compare(
         figure, treatment, control: As for `contrast`; sums of strata are post-stratified.
         units: The rows behind treatment and control, shapes (n, k), for randomisation; or what
             fetches them, called only if they are needed.
-        seed: Of the randomisation.
         confidence: Of the interval.
     """
     found = _contrasted(figure, treatment, control)
@@ -61,7 +59,7 @@ def compare(
     found = contrast(figure, _whole(treatment), _whole(control))
     treated, controls = units() if callable(units) else units
     deals = affordable_deals(treated, controls)
-    dealt = randomisation(figure, treated, controls, seed, confidence, deals)
+    dealt = randomisation(figure, treated, controls, confidence, deals)
     if not dealt.holds(confidence):
         return _without(
             found,

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from experiments.effect import Effect
-from experiments.randomisation import placed
+from experiments.randomisation import placed, seed_of
 from experiments.welch import Moments, relative_within
 
 # Units in the smaller variant from which the normal tails are right to .3 %; below, chance deals.
@@ -78,7 +78,6 @@ def compare_quantiles(
     treatment: np.ndarray,
     control: np.ndarray,
     level: float,
-    seed: int,
     confidence: float = 0.95,
     deals: int = DEALS,
 ) -> Effect:
@@ -87,7 +86,6 @@ def compare_quantiles(
     Args:
         treatment, control: One value a unit, shapes (n,) and (m,).
         level: Of the quantile, in (0, 1).
-        seed: Of the randomisation that small variants take.
         confidence: Of the interval.
         deals: How many, where chance deals.
 
@@ -111,7 +109,7 @@ def compare_quantiles(
     lower = -upper
     if smaller < MANY_UNITS or _beyond(smaller, level) < MANY_BEYOND:
         often = min(deals, DEALS if len(pooled) <= _UNITS_DEALT_OFTEN else _FEWER_DEALS)
-        chance = _dealt(pooled, len(up), level, seed, often)
+        chance = _dealt(pooled, len(up), level, often)
         seen = placed(_studentised(a - b, error), chance, confidence)
         if not seen.holds(confidence):
             return Effect(
@@ -181,13 +179,13 @@ def _studentised(difference: float, error: float) -> float:
     return difference / error if error > 0 else math.copysign(math.inf, difference)
 
 
-def _dealt(pooled: np.ndarray, n: int, level: float, seed: int, deals: int) -> np.ndarray:
+def _dealt(pooled: np.ndarray, n: int, level: float, deals: int) -> np.ndarray:
     """Return the studentised difference of each deal of sorted values to variants."""
     first, second = ranks(n, level), ranks(len(pooled) - n, level)
     places = np.array(
         [[first.low, first.at, first.high], [second.low, second.at, second.high]], dtype=np.float64
     )
-    return _deal(pooled, n, places, 2 * _REACH, seed, deals)
+    return _deal(pooled, n, places, 2 * _REACH, seed_of(pooled), deals)
 
 
 @numba.njit(cache=True)

@@ -357,7 +357,7 @@ def test_few_buyers_at_a_lopsided_split_are_refused_without_units_and_dealt_with
     assert refused.difference is None
     assert refused.refused is not None
     assert "too skewed" in refused.refused
-    dealt = compare("mean", *sums, units=(a, b), seed=3)
+    dealt = compare("mean", *sums, units=(a, b))
     assert dealt.method == "randomisation"
     assert dealt.p is not None
     assert dealt.low is not None
@@ -365,7 +365,7 @@ def test_few_buyers_at_a_lopsided_split_are_refused_without_units_and_dealt_with
     assert (dealt.p <= 0.05) == (not dealt.low <= 0 <= dealt.high)
     # Skewed to the right: chance deals low small variants further out, so the bound above is wider.
     assert dealt.high - dealt.difference > dealt.difference - dealt.low
-    assert compare("mean", *sums, units=(a, b), seed=3) == dealt
+    assert compare("mean", *sums, units=(a, b)) == dealt
 
 
 def test_a_handful_of_buyers_is_refused_even_with_units():
@@ -384,7 +384,7 @@ def test_whether_a_comparison_is_refused_does_not_depend_on_which_variant_is_bet
     for _ in range(10):
         dealt = pooled[rng.permutation(500)]
         units = dealt[:100], dealt[100:]
-        effect = compare("mean", *map(Aggregates.from_rows, units), units=units, seed=1)
+        effect = compare("mean", *map(Aggregates.from_rows, units), units=units)
         told.add((effect.method, effect.refused is None))
     assert len(told) == 1
 
@@ -457,11 +457,9 @@ METHODS = {
     "group sequential": lambda t, c: compare_at_look(
         "mean", *map(Aggregates.from_rows, (t, c)), 1, 4, "obrien_fleming"
     ),
-    "randomisation": lambda t, c: compare(
-        "mean", *map(Aggregates.from_rows, (t, c)), units=(t, c), seed=1
-    ),
+    "randomisation": lambda t, c: compare("mean", *map(Aggregates.from_rows, (t, c)), units=(t, c)),
     "score": lambda t, c: compare_proportions((t > 12).sum(), len(t), (c > 12).sum(), len(c)),
-    "order statistics": lambda t, c: compare_quantiles(t[:, 0], c[:, 0], 0.5, 0),
+    "order statistics": lambda t, c: compare_quantiles(t[:, 0], c[:, 0], 0.5),
 }
 
 
@@ -563,9 +561,10 @@ def test_a_ratio_of_before_that_may_be_zero_adjusts_nothing_whatever_judges():
         told = compare("ratio", *map(Aggregates.from_rows, both), tuple(both))
         plain = compare("ratio", *map(Aggregates.from_rows, now), tuple(now))
         assert told.method == plain.method == ("welch" if scale < 1 else "randomisation")
-        assert (told.difference, told.low, told.high) == pytest.approx(
-            (plain.difference, plain.low, plain.high)
-        )
+        assert told.difference == pytest.approx(plain.difference)
+        # Other columns are dealt by another seed.
+        within = 1e-9 if scale < 1 else 0.05
+        assert (told.low, told.high) == pytest.approx((plain.low, plain.high), rel=within)
 
 
 @given(st.integers(0, 2**32 - 1))
