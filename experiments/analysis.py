@@ -28,6 +28,7 @@ from experiments.metrics import Metric, Proportion, Quantile, figure_of, rows
 from experiments.multiplicity import Correction, adjusted
 from experiments.outliers import TopFew, top_few
 from experiments.quantile import compare_quantiles
+from experiments.randomisation import DEALS
 from foundation.errors import RegularsError
 
 CORRECTION: Correction = "holm"
@@ -280,6 +281,7 @@ def effects(
     treatments: Sequence[str],
     confidence: float = 0.95,
     plan: Plan = _ONCE,
+    most_deals: int = DEALS,
 ) -> dict[str, dict[str, Effect]]:
     """Return {metric: {variant: effect}}.
 
@@ -291,10 +293,13 @@ def effects(
         treatments: The others.
         confidence: Of every interval.
         plan: How often, and when, one looks.
+        most_deals: Of a randomisation; with fewer it is as exact, only p is coarser.
     """
     return {
         name: {
-            variant: _effect(units, metric, sums.get(name, {}), variant, control, confidence, plan)
+            variant: _effect(
+                units, metric, sums.get(name, {}), variant, control, confidence, plan, most_deals
+            )
             for variant in treatments
         }
         for name, metric in metrics.items()
@@ -368,12 +373,13 @@ def _effect(
     control: str,
     confidence: float,
     plan: Plan,
+    most_deals: int,
 ) -> Effect:
     def fetched() -> tuple[np.ndarray, np.ndarray]:
         return units.rows(metric, variant), units.rows(metric, control)
 
     if isinstance(metric, Quantile):
-        return _of_quantile(metric, fetched(), confidence, isinstance(plan, Once))
+        return _of_quantile(metric, fetched(), confidence, isinstance(plan, Once), most_deals)
     treated, controls = sums[variant], sums[control]
     figure = figure_of(metric)
     if isinstance(plan, Always):
@@ -407,7 +413,7 @@ def _effect(
             treated, controls = treated.total(), controls.total()
         counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]
         return compare_proportions(counts[0], counts[1], counts[2], counts[3], confidence)
-    return compare(figure, treated, controls, fetched, confidence)
+    return compare(figure, treated, controls, fetched, confidence, most_deals)
 
 
 def _of_quantile(
@@ -415,6 +421,7 @@ def _of_quantile(
     units: tuple[np.ndarray, np.ndarray],
     confidence: float,
     once: bool,
+    most_deals: int,
 ) -> Effect:
     treated, controls = (one[:, 0] for one in units)
     least = min(len(treated), len(controls))
@@ -426,7 +433,7 @@ def _of_quantile(
             f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more"
         )
     if refused is None:
-        return compare_quantiles(treated, controls, metric.level, confidence)
+        return compare_quantiles(treated, controls, metric.level, confidence, most_deals)
     means = (float(np.quantile(values, metric.level)) for values in (treated, controls))
     return Effect(*means, refused=refused, method="order statistics")
 

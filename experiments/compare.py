@@ -25,7 +25,7 @@ from experiments.proportion import (
     proportion_interval,
     proportion_p,
 )
-from experiments.randomisation import affordable_deals, randomisation
+from experiments.randomisation import DEALS, affordable_deals, randomisation
 from experiments.welch import Moments, difference, relative_within
 from foundation.errors import TooLittleData
 
@@ -41,6 +41,7 @@ def compare(
     control: Aggregates,
     units: Units | Callable[[], Units] | None = None,
     confidence: float = 0.95,
+    most_deals: int = DEALS,
 ) -> Effect:
     """Compare a mean or a ratio, adjusted where its columns have a covariate.
 
@@ -49,6 +50,7 @@ def compare(
         units: The rows behind treatment and control, shapes (n, k), for randomisation; or what
             fetches them, called only if they are needed.
         confidence: Of the interval.
+        most_deals: Of the randomisation; with fewer it is as exact, only p is coarser.
     """
     found = _contrasted(figure, treatment, control)
     if isinstance(found, Effect):
@@ -58,7 +60,7 @@ def compare(
     # Chance deals whole variants, whatever the stratum.
     found = contrast(figure, _whole(treatment), _whole(control))
     treated, controls = units() if callable(units) else units
-    deals = affordable_deals(treated, controls)
+    deals = min(affordable_deals(treated, controls), most_deals)
     dealt = randomisation(figure, treated, controls, confidence, deals)
     if not dealt.holds(confidence):
         return _without(
