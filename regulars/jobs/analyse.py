@@ -56,8 +56,12 @@ def analyse_file(
         numbers = [*(one.column for one in asked.values()), *others]
         file.check_columns([variant, *numbers])
         taken = [variant, *numbers, *([] if cluster is None else [cluster])]
-        who = file.unit_column(taken) if unit is None else unit
-        found = file.read(variant, numbers, who, cluster, stratify)
+        who, unsure = file.unit_column(taken) if unit is None else (unit, [])
+        control = file.variant_called(control, variant)
+        if weights is not None:
+            weights = {file.variant_called(one, variant): w for one, w in weights.items()}
+        known = [control, *(weights or ())]
+        found = file.read(variant, numbers, who, cluster, stratify, known)
         named = {name: _metric(file, one, denominator, covariate) for name, one in asked.items()}
         file.check_shares([one.metric() for one in asked.values() if one.kind == "proportion"])
         before: Metric | None = None if covariate is None else Mean(Column(covariate))
@@ -69,14 +73,14 @@ def analyse_file(
             units = file.clusters(every)
             named = {name: of_clusters(metric) for name, metric in named.items()}
             before = None if before is None else of_clusters(before)
-        unchecked = [_UNCHECKED] if who is None and cluster is None else []
+        unchecked = [*unsure, *([_UNCHECKED] if who is None else []), *_repeated(found, who)]
         return analyse_units(
             units,
             named,
             control,
             weights,
             before,
-            _faults(found, cluster),
+            _faults(found),
             warnings=[*unchecked, *_merged(merged)],
             stratum=None if len(set(merged.values())) < 2 else STRATUM,
         )
@@ -97,7 +101,16 @@ def _merged(strata: Mapping[str, str]) -> list[str]:
     return [f"too small by themselves, so one stratum: {', '.join(told)}"] if told else []
 
 
-def _faults(found: Found, cluster: str | None) -> list[str]:
+def _repeated(found: Found, unit: str | None) -> list[str]:
+    if not found.repeated:
+        return []
+    return [
+        f"{found.repeated:,} units of column {unit!r} have several rows inside their clusters, so "
+        "a mean is that of a row, not of a unit; add them up where that is not meant"
+    ]
+
+
+def _faults(found: Found) -> list[str]:
     faults: list[str] = []
     if found.unassigned:
         faults.append(
@@ -105,9 +118,10 @@ def _faults(found: Found, cluster: str | None) -> list[str]:
             "assignment); find out who assigned them, or leave them out and say so"
         )
     if found.torn:
-        what = "units" if cluster is None else "clusters or units"
         faults.append(
-            f"{found.torn:,} {what} are in two variants or more, first {found.first_torn!r}; find "
-            "who assigned them anew, or leave them out and say so"
+            f"{found.torn:,} of column {found.torn_in!r} are in two variants or more, first "
+            f"{found.first_torn!r}; find who assigned them anew, or leave them out and say so; "
+            "where the column does not name who was assigned, name that one with --unit or "
+            "--cluster"
         )
     return faults

@@ -209,14 +209,18 @@ def test_a_variant_of_one_is_refused_on_every_metric(analyse):
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize(
     ("names", "control"),
-    [((0, 1), "0"), ((0.0, np.nan), "0"), ((False, True), "False"), (("a,b", 'q"x'), "a,b")],
+    [
+        ((0, 1), "0"),
+        ((0.0, np.nan), "0"),
+        ((False, True), "False"),
+        ((False, True), "FALSE"),
+        (("a,b", 'q"x'), "a,b"),
+    ],
 )
 def test_variants_may_be_of_any_type(analyse, kind, names, control):
     units = UNITS.assign(
         arm=UNITS["group"].map(dict(zip(("control", "offers"), names, strict=True)))
     )
-    if kind == "parquet" and control == "False":
-        control = "false"
     if names[1] != names[1]:
         with pytest.raises(RegularsError, match=r"every unit is in|control '0' is no variant"):
             analyse(units, variant="arm", control=control, kind=kind)
@@ -287,16 +291,36 @@ class TestHealth:
         assert "'c-0'" in found.health.reason
         assert (found.health.healthy, found.metrics) == (False, {})
 
-    @pytest.mark.parametrize(
-        "name", ["CustomerID", "Customer Id", "USER", "id", "household_id", "unit-id"]
-    )
+    @pytest.mark.parametrize("name", ["CustomerID", "Customer Id", "USER", "user_id", "unit-id"])
     def test_finds_the_units_whatever_case_their_column_is_in(self, analyse, name):
         units = UNITS.rename(columns={"customer_id": name})
         assert not [one for one in analyse(units).health.warnings if "duplicates" in one]
         with pytest.raises(RegularsError, match="4,000 units have more than one row"):
             analyse(pd.concat([units] * 3))
         torn = pd.concat([units, units.iloc[[0]].assign(group="offers")])
+        assert f"of column {name!r}" in analyse(torn).health.reason
         assert "'c-0'" in analyse(torn).health.reason
+
+    @pytest.mark.parametrize("name", ["unit", "ID", "household_id"])
+    def test_takes_a_column_that_may_be_the_units_only_where_its_values_differ(self, analyse, name):
+        units = UNITS.rename(columns={"customer_id": name})
+        torn = pd.concat([units, units.iloc[[0]].assign(group="offers")])
+        assert f"1 of column {name!r} are in two variants" in analyse(torn).health.reason
+        for values in ("EUR", np.arange(N) // 3):
+            found = analyse(units.assign(**{name: values}))
+            assert found.health.healthy
+            assert found.metrics["spend"]["offers"].p is not None
+            assert any(f"column {name!r} has" in one for one in found.health.warnings)
+            assert any("duplicates" in one for one in found.health.warnings)
+
+    def test_counts_units_that_repeat_inside_their_clusters(self, analyse):
+        again = pd.concat([UNITS, UNITS.iloc[:600]])
+        warnings = analyse(again, cluster="store").health.warnings
+        assert any("600 units of column 'customer_id' have several rows" in one for one in warnings)
+        assert not any("several rows" in o for o in analyse(UNITS, cluster="store").health.warnings)
+        nameless = UNITS.drop(columns="customer_id")
+        warnings = analyse(nameless, cluster="store").health.warnings
+        assert any("are not checked" in one for one in warnings)
 
     def test_without_a_column_of_units_says_what_is_not_checked(self, analyse):
         units = UNITS.rename(columns={"customer_id": "klant"})
@@ -305,10 +329,25 @@ class TestHealth:
         with pytest.raises(RegularsError, match="have more than one row"):
             analyse(pd.concat([units] * 2), unit="klant")
 
-    @pytest.mark.parametrize("word", ["nan", "NULL", "NA", "None", "n/a", " "])
+    @pytest.mark.parametrize("word", ["nan", "NULL", "NA", "n/a", " "])
     def test_of_words_for_nothing_is_of_rows_without_variant(self, analyse, word):
         found = analyse(UNITS.assign(group=UNITS["group"].where(UNITS.index > 6, word)))
         assert "7 of 4,000 rows have no variant" in found.health.reason
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    @pytest.mark.parametrize("word", ["none", "None"])
+    def test_of_a_variant_called_none_is_of_a_variant(self, analyse, kind, word):
+        named = UNITS.assign(group=UNITS["group"].replace("control", word))
+        found = analyse(named, control=word, kind=kind)
+        assert found.units == {word: 2_000, "offers": 2_000}
+        named = UNITS.assign(group=UNITS["group"].replace("offers", word))
+        assert analyse(named, kind=kind).metrics["spend"][word].p is not None
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    def test_of_a_word_for_nothing_that_weights_name_is_of_a_variant(self, analyse, kind):
+        named = UNITS.assign(group=UNITS["group"].replace("offers", "NA"))
+        found = analyse(named, kind=kind, weights={"control": 0.5, "NA": 0.5})
+        assert found.metrics["spend"]["NA"].p is not None
 
     def test_of_a_cluster_in_two_variants_names_it(self, analyse):
         found = analyse(UNITS.assign(store="s-1"), cluster="store")
@@ -409,6 +448,32 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path, name, content):
     with pytest.raises(RegularsError) as caught:
         analyse_file(path, "group", ["spend"], "control")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ["control,1", "control,1,c-9,9", "control,1,c-9,8,7"])
+@pytest.mark.parametrize("place", [0, 700, 1_999])
+def test_a_row_too_short_or_too_long_is_told_with_its_line(tmp_path, row, place):
+    rows = UNITS.loc[:1_999, ["group", "spend", "customer_id"]].to_csv(index=False).split("\n")
+    rows[place + 1] = row
+    path = tmp_path / "units.csv"
+    path.write_text("\n".join(rows))
+    with pytest.raises(RegularsError, match=f"line {place + 2} has .* names 3 columns"):
+        analyse_file(path, "group", ["spend"], "control")
+
+
+@pytest.mark.parametrize("every", [1, 10, 2_000])
+def test_lines_that_begin_with_a_hash_are_rows(tmp_path, every):
+    marked = [f"#{n}" if n % every == 0 else f"c{n}" for n in range(N)]
+    path = tmp_path / "units.csv"
+    UNITS.assign(customer_id=marked)[["customer_id", "group", "spend"]].to_csv(path, index=False)
+    assert sum(analyse_file(path, "group", ["spend"], "control").units.values()) == N
+
+
+def test_a_gzipped_file_is_read_as_what_is_in_it(analyse, tmp_path):
+    path = tmp_path / "units.csv.gz"
+    UNITS.to_csv(path, index=False)
+    zipped = analyse_file(path, "group", ["spend"], "control")
+    assert zipped.metrics == analyse(UNITS).metrics
 
 
 def test_a_file_that_does_not_exist_is_told(tmp_path):
