@@ -314,7 +314,9 @@ def judge_figure(
     normal = near_normal(found.skewness, found.treatment_n, found.control_n, found.bend)
     if figure == "ratio":
         normal &= surely_above(arms[0] + arms[1], 1, np.asarray(float(min(given, n - given))))
-    methods = {"welch"} if normal.any() else set[str]()
+    methods = {
+        "welch, adjusted" if adjusted else "welch" for adjusted in found.adjusted[normal].tolist()
+    }
     metric = METRICS[figure, rows.shape[-1]]
     for place in np.flatnonzero(~normal):
         told = judge_one(metric, treatment[place], control[place])

@@ -24,7 +24,7 @@ from experiments.contrast import contrast
 from experiments.effect import Effect, in_words
 from experiments.group_sequential import Spending
 from experiments.health import SAMPLE_RATIO_ALARM, Health, SampleRatio, sample_ratio
-from experiments.metrics import Metric, Proportion, Quantile, figure_of, rows
+from experiments.metrics import Metric, Proportion, Quantile, columns_before, figure_of, rows
 from experiments.multiplicity import Correction, adjusted
 from experiments.outliers import TopFew, top_few
 from experiments.quantile import compare_quantiles
@@ -222,7 +222,7 @@ def analyse_units(
         confidence=confidence,
         units=dict(observed),
         sample_ratio=split,
-        health=_health(found, warnings, split, weights is not None),
+        health=_health(found, [*warnings, *unadjusted(metrics, told)], split, weights is not None),
         metrics=with_adjusted(told),
         posteriors=_posteriors(metrics, sums, told, control, confidence),
     )
@@ -338,6 +338,21 @@ def unbalanced(before: Mapping[str, Mapping[str, Effect]]) -> list[str]:
         for name, by_variant in with_adjusted(before).items()
         for variant, effect in by_variant.items()
         if effect.p_adjusted is not None and effect.p_adjusted < SAMPLE_RATIO_ALARM
+    ]
+
+
+def unadjusted(
+    metrics: Mapping[str, Metric], told: Mapping[str, Mapping[str, Effect]]
+) -> list[str]:
+    """Say of which metrics what was before tells nothing, by {metric: {variant: effect}}."""
+    return [
+        f"{columns_before(metrics[name])[0].name} tells nothing of {name} in {variant}, so it is "
+        "not adjusted: does it vary?"
+        for name, by_variant in told.items()
+        for variant, effect in by_variant.items()
+        if columns_before(metrics[name])
+        and effect.difference is not None
+        and "adjusted" not in effect.method
     ]
 
 

@@ -323,6 +323,8 @@ def _without(found: Contrast, reason: str) -> Effect:
 
 def _shown(found: Contrast, low: float, high: float, p: float, method: str) -> Effect:
     share = relative_within(*moments_of(found), low, high)
+    if bool(found.adjusted):
+        method += ", adjusted"
     return Effect(
         mean=float(found.treatment),
         control_mean=float(found.control),

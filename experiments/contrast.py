@@ -30,6 +30,7 @@ class Contrast:
         skewness: Of one unit's part, both variants taken together.
         bend: The covariance of that part with a ratio's denominator, over the part's standard
             deviation and the denominator's mean; 0 where nothing is divided. See near_normal.py.
+        adjusted: Whether what was before tells anything, so that the figures are adjusted by it.
     """
 
     treatment: np.ndarray
@@ -40,6 +41,7 @@ class Contrast:
     control_n: np.ndarray
     skewness: np.ndarray
     bend: np.ndarray
+    adjusted: np.ndarray
 
     @property
     def difference(self) -> np.ndarray:
@@ -97,6 +99,7 @@ def contrast(
         control_n=control.n,
         skewness=both.skewness(weights),
         bend=np.zeros(both.n.shape) if figure == "mean" else _bend(weights, both),
+        adjusted=slope != 0,
     )
 
 

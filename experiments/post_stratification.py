@@ -68,6 +68,7 @@ def post_stratified(figure: Figure, treatment: Aggregates, control: Aggregates) 
         # Of all units, strata or not: what differs between strata adds to it, so it errs to refuse.
         skewness=whole.skewness,
         bend=whole.bend,
+        adjusted=whole.adjusted,
     )
 
 

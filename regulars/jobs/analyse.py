@@ -81,7 +81,7 @@ def analyse_file(
             weights,
             before,
             _faults(found),
-            warnings=[*unchecked, *_merged(merged)],
+            warnings=[*unchecked, *_merged(merged), *_without_covariate(asked, covariate)],
             stratum=None if len(set(merged.values())) < 2 else STRATUM,
         )
 
@@ -99,6 +99,14 @@ def _merged(strata: Mapping[str, str]) -> list[str]:
     if len(set(strata.values())) < 2:
         return ["there is only one stratum large enough, so nothing is post-stratified"]
     return [f"too small by themselves, so one stratum: {', '.join(told)}"] if told else []
+
+
+def _without_covariate(asked: Mapping[str, Asked], covariate: str | None) -> list[str]:
+    """Say which metrics have no use for a covariate."""
+    told = [name for name, one in asked.items() if one.level is not None]
+    if covariate is None or not told:
+        return []
+    return [f"{covariate} adjusts no quantile, so {', '.join(told)} are as without it"]
 
 
 def _repeated(found: Found, unit: str | None) -> list[str]:

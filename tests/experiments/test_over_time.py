@@ -55,7 +55,7 @@ def test_each_day_is_what_a_report_of_that_day_would_have_said():
         assert (told.effect.difference, told.effect.low, told.effect.high) == pytest.approx(
             (expected.difference, expected.low, expected.high)
         )
-        assert told.effect.method == "always valid"
+        assert told.effect.method == "always valid, adjusted"
 
 
 def test_the_whole_curve_holds_the_truth():

@@ -65,7 +65,31 @@ def test_tea_tasting_agrees_on_a_file(analyse, kind, metric, more, theirs):
         (other.effect_size, other.effect_size_ci_lower, other.effect_size_ci_upper, other.pvalue),
         rel=1e-6,
     )
-    assert effect.method == "welch"
+    assert effect.method == ("welch, adjusted" if "covariate" in more else "welch")
+
+
+def test_a_covariate_that_does_nothing_is_told(analyse):
+    found = analyse(UNITS.assign(before=1.0), "spend", "visits:median", covariate="before")
+    assert found.metrics["spend"]["offers"].method == "welch"
+    told = found.health.warnings
+    assert "before tells nothing of spend in offers, so it is not adjusted: does it vary?" in told
+    assert any("before adjusts no quantile, so visits" in one for one in told)
+    plain = analyse(UNITS, "spend", covariate="before")
+    assert not any("before" in one for one in plain.health.warnings)
+    skewed = UNITS.assign(spend=UNITS["spend"] ** 4, before=UNITS["before"] ** 4)
+    effect = analyse(skewed, covariate="before").metrics["spend"]["offers"]
+    assert effect.method == "randomisation, adjusted"
+
+
+def test_a_large_file_says_the_same_to_the_last_digit_each_time(tmp_path):
+    rng = np.random.default_rng(2)
+    units = pd.DataFrame({"group": rng.choice(["a", "b"], 600_000)})
+    for name in ("spend", "before", "visits"):
+        units[name] = rng.gamma(2, 5, 600_000)
+    path = tmp_path / "units.parquet"
+    units.to_parquet(path)
+    found = [analyse_file(path, "group", ["spend", "visits"], "a", "before") for _ in range(4)]
+    assert all(one == found[0] for one in found)
 
 
 def test_a_ratio_adjusted_by_one_column_is_that_of_its_linearised_values(analyse):
