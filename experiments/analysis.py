@@ -5,6 +5,7 @@ quantiles, and differences too skewed for Student's tails, which chance judges. 
 carry is refused, so that each comparison has an honest interval or a reason.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -176,6 +177,7 @@ def analyse_units(
     confidence: float = 0.95,
     warnings: Sequence[str] = (),
     stratum: str | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> Analysis:
     """Compare every other variant with the control on every metric, if health allows.
 
@@ -190,6 +192,7 @@ def analyse_units(
         confidence: Of every interval.
         warnings: What to bear in mind with the effects.
         stratum: The column of strata to post-stratify by, none too small.
+        missing: Why a metric cannot be measured, by its name: it is refused.
 
     Raises:
         InvalidAnalysis: The control is no variant, or there is nothing to compare it with.
@@ -217,6 +220,8 @@ def analyse_units(
         plain = {name: whole(sums[name]) for name in before}
         found += unbalanced(effects(units, plain, before, control, treatments, confidence))
     told = {} if found else effects(units, sums, metrics, control, treatments, confidence)
+    if not found:
+        told |= unmeasured(missing or {}, treatments)
     return Analysis(
         control=control,
         confidence=confidence,
@@ -238,7 +243,7 @@ def _posteriors(
     """Return the chance to win of every proportion that has an effect."""
     found: dict[str, dict[str, Posterior]] = {}
     for name, by_variant in told.items():
-        if not isinstance(metrics[name], Proportion):
+        if not isinstance(metrics.get(name), Proportion):
             continue
         arms = {variant: _counts(arm) for variant, arm in whole(sums[name]).items()}
         base = arms[control]
@@ -306,6 +311,21 @@ def effects(
     }
 
 
+def unmeasured(
+    missing: Mapping[str, str], treatments: Sequence[str]
+) -> dict[str, dict[str, Effect]]:
+    """Return a refusal for each metric that cannot be measured, and each variant.
+
+    Args:
+        missing: Why not, by the metric's name.
+        treatments: The variants.
+    """
+    return {
+        name: dict.fromkeys(treatments, Effect(math.nan, math.nan, refused=reason))
+        for name, reason in missing.items()
+    }
+
+
 def with_adjusted(
     found: Mapping[str, Mapping[str, Effect]], correction: Correction = CORRECTION
 ) -> dict[str, dict[str, Effect]]:
@@ -350,8 +370,8 @@ def unadjusted(
         "not adjusted: does it vary?"
         for name, by_variant in told.items()
         for variant, effect in by_variant.items()
-        if columns_before(metrics[name])
-        and effect.difference is not None
+        if effect.difference is not None
+        and columns_before(metrics[name])
         and "adjusted" not in effect.method
     ]
 

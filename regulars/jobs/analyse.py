@@ -6,7 +6,8 @@ from pathlib import Path
 from adapters.unit_file import STRATUM, Found, UnitFile
 from experiments.analysis import Analysis, analyse_units
 from experiments.metric_words import Asked, read_metrics
-from experiments.metrics import Column, Mean, Metric, of_clusters
+from experiments.metrics import Column, InvalidMetric, Mean, Metric, columns, of_clusters
+from experiments.outliers import outlier_warnings
 from experiments.post_stratification import REST
 from foundation.errors import RegularsError
 
@@ -14,6 +15,7 @@ _UNCHECKED = (
     "no column names the units, so duplicates and units in two variants are not checked: name it "
     "with --unit"
 )
+_CAP = "see what it is, or cap it in the next plan, as --metric COLUMN:winsorised99 does"
 
 
 def analyse_file(
@@ -65,14 +67,20 @@ def analyse_file(
         named = {name: _metric(file, one, denominator, covariate) for name, one in asked.items()}
         file.check_shares([one.metric() for one in asked.values() if one.kind == "proportion"])
         before: Metric | None = None if covariate is None else Mean(Column(covariate))
+        missing: dict[str, str] = {}
         merged = {} if stratify is None else file.merge_strata()
         if cluster is None:
             units = file.units(stratify is not None)
         else:
-            every = [*named.values(), *([] if before is None else [before])]
-            units = file.clusters(every)
-            named = {name: of_clusters(metric) for name, metric in named.items()}
+            units = file.clusters([*named.values(), *([] if before is None else [before])])
+            named, missing = _of_clusters(named)
             before = None if before is None else of_clusters(before)
+        few = [
+            told
+            for name, one in asked.items()
+            if one.kind == "mean" and name in named
+            for told in outlier_warnings(units.top_few(columns(named[name])[0].name), _CAP)
+        ]
         unchecked = [*unsure, *([_UNCHECKED] if who is None else []), *_repeated(found, who)]
         return analyse_units(
             units,
@@ -81,14 +89,27 @@ def analyse_file(
             weights,
             before,
             _faults(found),
-            warnings=[*unchecked, *_merged(merged), *_without_covariate(asked, covariate)],
+            warnings=[*unchecked, *_merged(merged), *_without_covariate(asked, covariate), *few],
             stratum=None if len(set(merged.values())) < 2 else STRATUM,
+            missing=missing,
         )
 
 
 def _metric(file: UnitFile, asked: Asked, denominator: str | None, covariate: str | None) -> Metric:
     cap = None if asked.cap is None else file.cap(asked.column, asked.cap)
     return asked.metric(cap, denominator, covariate)
+
+
+def _of_clusters(named: Mapping[str, Metric]) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Return the metrics of clusters, and why the others have none."""
+    found: dict[str, Metric] = {}
+    refused: dict[str, str] = {}
+    for name, metric in named.items():
+        try:
+            found[name] = of_clusters(metric)
+        except InvalidMetric as refusal:
+            refused[name] = str(refusal)
+    return found, refused
 
 
 def _merged(strata: Mapping[str, str]) -> list[str]:

@@ -170,6 +170,29 @@ def test_clusters_are_judged_by_their_sums(analyse):
     assert len(by_hand) == 200
 
 
+def test_a_quantile_of_clusters_is_refused_alone(analyse):
+    found = analyse(UNITS, "spend", "visits:median", "bought:proportion", cluster="store").metrics
+    assert found["spend"]["offers"].p is not None
+    assert "where whole clusters were assigned" in found["visits"]["offers"].refused
+    alone = analyse(UNITS, "spend:median", cluster="store").metrics["spend"]["offers"]
+    assert (alone.p, alone.difference) == (None, None)
+    assert "whole clusters" in alone.refused
+
+
+def test_one_customer_who_holds_much_of_the_total_is_told(analyse):
+    # She has a third of her variant's total: 10,000 of some 2,000 * 9 + 10,000.
+    whale = UNITS.assign(spend=UNITS["spend"].where(UNITS.index > 0, 10_000))
+    for more in ({}, {"cluster": "store"}):
+        warnings = analyse(whale, **more).health.warnings
+        assert sum("one unit holds" in one for one in warnings) == 1
+        (told,) = [one for one in warnings if "one unit holds" in one]
+        assert "of all spend in control" in told
+        assert "winsorised99" in told
+    assert not any("holds" in one for one in analyse(UNITS).health.warnings)
+    capped = analyse(whale, "spend:winsorised99").health.warnings
+    assert not any("holds" in one for one in capped)
+
+
 def test_few_clusters_are_judged_by_chance_alone(analyse):
     few = UNITS.assign(store=UNITS["store"] // 2 % 10 * 2 + UNITS["store"] % 2)
     effect = analyse(few, "spend", cluster="store").metrics["spend"]["offers"]
@@ -420,7 +443,10 @@ class TestHealth:
             {"cluster": "store"},
             ["names no cluster in 3 rows"],
         ),
-        (lambda u: u, {"metrics": ["spend:median"], "cluster": "store"}, ["whole clusters"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e110), {}, ["too large", "scale them"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e160), {}, ["too large", "scale them"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e-120), {}, ["too small", "scale them"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e-170), {}, ["too small", "scale them"]),
         (
             lambda u: u.assign(group=u["group"].where(u.index > 2, "offers ")),
             {},
