@@ -619,3 +619,39 @@ def test_a_share_has_its_chance_to_win_beside_the_test(analyse):
     assert (round(told.lift, 5), round(told.chance_to_win, 5)) == (0.04082, 0.60918)
     assert any("with a chance of 60.9%" in line for line in analysis_lines(found))
     assert analyse(UNITS).posteriors == {}
+
+
+@pytest.mark.slow
+def test_files_without_an_effect_are_rejected_in_5_of_100(tmp_path):
+    # Simulation without effect, each experiment a file: 150 of many small strata of strong levels
+    # and 150 of ratios to sparse visits; 5 % within 3 standard errors.
+    rng = np.random.default_rng(13)
+    path = tmp_path / "units.parquet"
+    strata, ratios = [], []
+    for _ in range(150):
+        month = rng.integers(0, 15, 800)
+        units = pd.DataFrame(
+            {
+                "group": rng.permutation(["a", "b"] * 400),
+                "month": month,
+                "spend": rng.normal(20, 1, 800) + month,
+            }
+        )
+        units.to_parquet(path)
+        found = analyse_file(path, "group", ["spend"], "a", stratify="month")
+        strata.append(found.metrics["spend"]["b"])
+        units = pd.DataFrame(
+            {
+                "group": rng.permutation(["b"] * 100 + ["a"] * 900),
+                "margin": rng.gamma(2, 5, 1_000),
+                "visits": rng.poisson(0.6, 1_000),
+            }
+        )
+        units.to_parquet(path)
+        found = analyse_file(path, "group", ["margin"], "a", denominator="visits")
+        ratios.append(found.metrics["margin"]["b"])
+    for effects in (strata, ratios):
+        answered = [one for one in effects if one.p is not None]
+        assert len(answered) > 130
+        rejected = np.mean([one.p <= 0.05 for one in answered])
+        assert rejected == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / len(answered)))
