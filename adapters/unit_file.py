@@ -1,9 +1,11 @@
-"""A CSV or Parquet file of an experiment's units, from wherever it comes, read by DuckDB.
+"""A CSV (also gzipped) or Parquet file of an experiment's units, read by DuckDB.
 
 Every value of a CSV file is read as text and made a number here, so that what is none is told with
 the value and nothing is guessed. Only the columns that are asked for are read.
 """
 
+import csv
+import gzip
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,10 @@ from foundation.errors import RegularsError
 
 # How files write that there is no value; an empty one is none anyway.
 _NONE = "('', 'na', 'n/a', 'nan', 'null', 'none')"
+# That there is no variant; "none" may well be one, of those who got nothing.
+_NO_VARIANT = "('', 'na', 'n/a', 'nan', 'null')"
+_SEPARATORS = ",;\t|"
+_LINE_AT_FAULT = re.compile(r"Line: (\d+).*Expected Number of Columns: (\d+) Found: (\d+)")
 # What is blank so far has no header.
 _GLANCE = 4096
 # Whole names, since INTERVAL begins like INTEGER.
@@ -26,20 +32,28 @@ _NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|DOUBLE|FLOAT|DECIMA
 MOST_VARIANTS = 50
 # A column of strata that has more is another column.
 MOST_STRATA = 200
-# What the column that says who a row is may be called, in any case and with any blanks; the
-# finest come first.
-_UNIT_NAMES = ("unitid", "unit", "customerid", "customer", "userid", "user", "householdid", "id")
+# What the column that says who a row is may be called, in any case and with any blanks.
+_UNIT_NAMES = ("unitid", "customerid", "customer", "userid", "user")
+# The same, where nearly all values differ: else they are of something else, as a currency or a key.
+_PERHAPS_UNIT_NAMES = ("unit", "id", "householdid")
+_NEARLY_ALL = 0.9
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What is wrong with the assignment in a file: rows without variant, units in two of them."""
+    """What is wrong with the assignment in a file: rows without variant, units in two of them.
+
+    `torn_in` is the column of those in two. `repeated` are units of several rows where that is
+    allowed, in clusters.
+    """
 
     rows: int
     unassigned: int
     torn: int
     first_torn: str | None
+    torn_in: str | None
+    repeated: int
 
 
 class UnitFile:
@@ -54,15 +68,18 @@ class UnitFile:
         self.path = path
         if not path.is_file():
             raise RegularsError(f"data {path} is no file; name a CSV or Parquet file")
-        with path.open("rb") as opened:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as opened:
             if not opened.read(_GLANCE).strip():
                 raise RegularsError(f"data {path} is empty; write a header and one row a unit")
         self._connection = duckdb.connect()
-        readers = {".csv": self._csv, ".parquet": self._connection.read_parquet}
-        if path.suffix.lower() not in readers:
-            raise RegularsError(f"data {path} ends in {path.suffix!r}; analyse .csv or .parquet")
+        name = path.name.lower()
+        if not name.endswith((".csv", ".csv.gz", ".parquet")):
+            raise RegularsError(
+                f"data {path} ends in {path.suffix!r}; analyse .csv, .csv.gz or .parquet"
+            )
+        read = self._connection.read_parquet if name.endswith(".parquet") else self._csv
         try:
-            self._source = readers[path.suffix.lower()](str(path))
+            self._source = read(str(path))
         except duckdb.Error as error:
             raise self._unreadable(error) from error
         self.columns: list[str] = list(self._source.columns)
@@ -90,18 +107,58 @@ class UnitFile:
                     f"{', '.join(self.columns)}"
                 )
 
-    def unit_column(self, others: Collection[str]) -> str | None:
+    def unit_column(self, others: Collection[str]) -> tuple[str | None, list[str]]:
         """Return the column that says who a row is by its usual names, None where there is none.
 
         Args:
             others: Columns that say something else.
+
+        Returns:
+            The column, and warnings of columns that only look like it.
         """
         plain = {
             _BETWEEN_WORDS.sub("", name).lower(): name
             for name in reversed(self.columns)
             if name not in others
         }
-        return next((plain[name] for name in _UNIT_NAMES if name in plain), None)
+        for usual in _UNIT_NAMES:
+            if usual in plain:
+                return plain[usual], []
+        told: list[str] = []
+        for usual in _PERHAPS_UNIT_NAMES:
+            if usual not in plain:
+                continue
+            name = plain[usual]
+            different, rows = self._different(name)
+            if different >= _NEARLY_ALL * rows:
+                return name, told
+            told.append(
+                f"column {name!r} has {different:,} values in {rows:,} rows, so it is not taken "
+                "for the units'; name it with --unit where it is, with --cluster where it was "
+                "assigned as a whole"
+            )
+        return None, told
+
+    def variant_called(self, name: str, variant: str) -> str:
+        """Return a variant as the file spells it: True and False may be in any case.
+
+        Args:
+            name: As somebody wrote it.
+            variant: The column.
+        """
+        if name.lower() not in ("true", "false"):
+            return name
+        if self._types[variant] == "BOOLEAN":
+            return name.lower()
+        text = f"trim(CAST({quoted(variant)} AS VARCHAR))"
+        spelled = [
+            str(row[0])
+            for row in self._source.filter(f"lower({text}) = '{name.lower()}'")
+            .aggregate(f"{text}")
+            .limit(2)
+            .fetchall()
+        ]
+        return spelled[0] if len(spelled) == 1 else name
 
     def read(
         self,
@@ -110,6 +167,7 @@ class UnitFile:
         unit: str | None = None,
         cluster: str | None = None,
         stratum: str | None = None,
+        variants: Collection[str] = (),
     ) -> Found:
         """Read the columns and judge the rows; `cap`, `units` and `clusters` then work on them.
 
@@ -119,6 +177,7 @@ class UnitFile:
             unit: Who a row is; one row each, unless clusters are given.
             cluster: What was assigned as a whole.
             stratum: A group known before the experiment; an empty one is a group of its own.
+            variants: Those that are known, so that even NULL may be called one.
 
         Raises:
             InvalidMetric: A number is missing, infinite or none.
@@ -127,7 +186,7 @@ class UnitFile:
         named = [variant, *numbers, *(one for one in (unit, cluster, stratum) if one is not None)]
         self.check_columns(named)
         wanted = dict.fromkeys(numbers)
-        parts = [f"{self._text(variant)} AS variant"]
+        parts = [f"{self._text(variant, _NO_VARIANT, variants)} AS variant"]
         parts += [f"{self._number(name)} AS {_column(name)}" for name in wanted]
         parts.append(f"CAST({quoted(variant)} AS VARCHAR) AS spelled")
         parts += [
@@ -146,6 +205,8 @@ class UnitFile:
             )
         except duckdb.Error as error:
             raise self._unreadable(error) from error
+        # Threads add up in another order each time: sums would differ in their last digits.
+        self._connection.execute("SET threads = 1")
         for name in written:
             self._refuse_words(name)
         total = self._one("SELECT count(*) FROM units")
@@ -229,7 +290,51 @@ class UnitFile:
         return UnitTable(self._connection, "clusters", _VARIANT)
 
     def _csv(self, path: str) -> duckdb.DuckDBPyRelation:
-        return self._connection.read_csv(path, header=True, all_varchar=True)
+        # Left to itself the reader may take a line for a comment, because it begins with #.
+        found = self._connection.read_csv(path, header=True, all_varchar=True, comment="")
+        skipped, header = self._header()
+        separator = max(_SEPARATORS, key=header.count)
+        names = next(csv.reader([header], delimiter=separator), [""])
+        if len(found.columns) > 1 and found.columns[0].strip() == names[0].strip():
+            return found
+        if separator not in header:
+            return found
+        # Rows of different lengths make it see one column, or another header: read strictly, it
+        # names the line.
+        strict = self._connection.read_csv(
+            path, header=True, auto_detect=False, delimiter=separator, quotechar='"',
+            escapechar='"', skiprows=skipped, columns=dict.fromkeys(names, "VARCHAR"),
+        )  # fmt: skip
+        try:
+            strict.aggregate(f"count({quoted(names[-1])})").fetchone()
+        except duckdb.Error as error:
+            at_fault = _LINE_AT_FAULT.search(" ".join(str(error).split()))
+            if at_fault is None:
+                raise
+            line, expected, many = at_fault.groups()
+            more = " or more" if int(many) > int(expected) else ""
+            raise RegularsError(
+                f"data {self.path}: line {line} has {many} value(s){more}, where the header names "
+                f"{expected} columns; write one value a column"
+            ) from error
+        return strict
+
+    def _header(self) -> tuple[int, str]:
+        """Return the first line that has columns, and how many lines come before it."""
+        opened = gzip.open if self.path.suffix.lower() == ".gz" else open
+        with opened(self.path, "rt", encoding="utf-8-sig", errors="replace") as lines:
+            for number, line in enumerate(lines):
+                if any(separator in line for separator in _SEPARATORS):
+                    return number, line.strip("\r\n")
+        return 0, ""
+
+    def _different(self, name: str) -> tuple[int, int]:
+        """Return how many values a column has, and rows."""
+        try:
+            found = self._source.aggregate(f"count(DISTINCT {quoted(name)}), count(*)").fetchone()
+        except duckdb.Error as error:
+            raise self._unreadable(error) from error
+        return (int(found[0]), int(found[1])) if found else (0, 0)
 
     def _numbers(self) -> str:
         described = self._connection.execute("DESCRIBE units").fetchall()
@@ -238,7 +343,8 @@ class UnitFile:
             f", {quoted(name)} AS {quoted(name.removeprefix(_NUMBER))}" for name in names
         )
 
-    def _text(self, name: str) -> str:
+    def _text(self, name: str, none: str = _NONE, but: Collection[str] = ()) -> str:
+        """Return a column as text, NULL where it is one of the words of `none` and not of `but`."""
         column = quoted(name)
         if self._types[name] in ("DOUBLE", "FLOAT"):
             # Whole numbers beside a gap become floats in many tools; they are still 0 and 1.
@@ -248,7 +354,8 @@ class UnitFile:
                 f"ELSE CAST({column} AS VARCHAR) END"
             )
         text = f"trim(CAST({column} AS VARCHAR))"
-        return f"CASE WHEN lower({text}) IN {_NONE} THEN NULL ELSE {text} END"
+        kept = "".join(f" AND {text} <> {_literal(one)}" for one in but)
+        return f"CASE WHEN lower({text}) IN {none}{kept} THEN NULL ELSE {text} END"
 
     def _number(self, name: str) -> str:
         column, kind = quoted(name), self._types[name]
@@ -317,18 +424,25 @@ class UnitFile:
 
     def _assigned(self, total: int, unit: str | None, cluster: str | None) -> Found:
         unassigned = self._one("SELECT count(*) FROM units WHERE variant IS NULL")
-        torn, first = 0, None
-        for role in [one for one, name in (("cluster", cluster), ("unit", unit)) if name]:
+        torn, first, torn_in = 0, None, None
+        for role, name in (("cluster", cluster), ("unit", unit)):
+            if name is None:
+                continue
             found = self._connection.execute(
                 f"SELECT count(*), min({role}) FROM (SELECT {role} FROM units "  # noqa: S608
                 f"GROUP BY 1 HAVING count(DISTINCT variant) > 1)"
             ).fetchone()
             if found and found[0]:
-                torn, first = int(found[0]), str(found[1])
+                torn, first, torn_in = int(found[0]), str(found[1]), name
                 break
-        if unit is not None and cluster is None and not torn:
+        repeated = 0
+        if unit is not None and cluster is not None:
+            repeated = self._one(
+                "SELECT count(*) FROM (SELECT unit FROM units GROUP BY 1 HAVING count(*) > 1)"
+            )
+        elif unit is not None and not torn:
             self._refuse_repeated(unit)
-        return Found(total, unassigned, torn, first)
+        return Found(total, unassigned, torn, first, torn_in, repeated)
 
     def _refuse_repeated(self, unit: str) -> None:
         found = self._connection.execute(
@@ -368,3 +482,7 @@ def _written(name: str) -> str:
 def _capped(column: Column) -> str:
     named = _column(column.name)
     return named if column.cap is None else f"least({named}, {float(column.cap)!r}::DOUBLE)"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -16,6 +16,7 @@ from experiments.metrics import (
     columns,
     products,
 )
+from experiments.outliers import TOP, TopFew, held_by_few
 
 # Rows whose median is taken off all values, so that squares and cubes keep their digits.
 _SAMPLE = 1_000
@@ -60,6 +61,20 @@ class UnitTable:
 
         return [
             {variant: of(metric, strata) for variant, strata in found.items()} for metric in metrics
+        ]
+
+    def top_few(self, column: str) -> list[TopFew]:
+        """Return what the largest units of each variant hold."""
+        size = f"abs({_expression(Column(column))})"
+        fetched = self._connection.execute(
+            f"SELECT {self._variant}, count(*), sum({size}), list_sum(max({size}, {TOP})), "  # noqa: S608
+            f"max({size}) FROM {self._table} WHERE {self._variant} IS NOT NULL GROUP BY 1 "
+            "ORDER BY 1"
+        ).fetchall()
+        return [
+            few
+            for name, units, total, top, largest in fetched
+            for few in held_by_few(column, str(name), int(units), total, top, largest)
         ]
 
     def rows(self, metric: Metric, variant: str) -> np.ndarray:

@@ -1,13 +1,14 @@
 """Does every method keep its promise of 5 %, in both tails, where nothing was changed?
 
-Experiments without effect are simulated over a grid of metrics, sizes and splits and judged by the
-functions that judge real ones. A cell must reject 5 % of the experiments it answers, or refuse
-before looking at which variant is better. Then always-valid sequences are read on 28 days.
+Experiments without effect are simulated over a grid of metrics, sizes and splits. A cell must
+reject 5 % of those it answers, or refuse before looking at which variant is better. Each experiment
+is judged by `analysis.effects`, as a file or a plan is, with fewer deals of chance: as exact,
+only p is coarser. Two kinds are judged many at once, by the same functions on arrays: shares, and
+means and ratios that are near normal. Then always-valid sequences are read on 28 days, and once.
 """
 
 import argparse
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +18,14 @@ import numpy as np
 
 from benchmarks.run import Bar
 from experiments.aggregates import Aggregates
-from experiments.compare import compare, compare_always, compare_at_look
+from experiments.analysis import Always, AtLook, Once, Plan, effects, summed
 from experiments.confidence_sequence import always_valid_p
-from experiments.contrast import Figure, contrast
+from experiments.contrast import Figure, contrast, surely_above
 from experiments.effect import Effect
-from experiments.metrics import Column, Mean, clustered
+from experiments.metrics import Column, Mean, Metric, Quantile, Ratio, clustered
 from experiments.near_normal import near_normal
 from experiments.post_stratification import merged_strata
 from experiments.proportion import enough_responders, proportion_p
-from experiments.quantile import compare_quantiles
-from experiments.randomisation import randomisation
 from experiments.welch import satterthwaite, student_p
 
 EXPERIMENTS = 10_000
@@ -39,8 +38,9 @@ SPLITS = (0.5, 0.2, 0.05)
 MUST_ANSWER, ANSWERED_LEAST = 2_000, 0.95
 # Where refusing is right at any split: too few units for that tail.
 MAY_REFUSE = ("quantile_99",)
-# Read once, what is right at every look rejects less than it may.
-CAUTIOUS = ("always",)
+# A cell that refuses some goes on until it has answered as many as were asked for; one that would
+# need more than this many times as many is short of answers, and its bar fails.
+MOST_DRAWN = 40
 # 10 deals in each tail: the randomisation test is as exact as with more, only its p is coarser.
 DEALS = 399
 VALUES_AT_ONCE = 4_000_000
@@ -50,9 +50,19 @@ WORKERS = 2
 DAYS, PER_DAY, DRIFT = 28, 100, 2.0137
 HISTORIES = 40_000
 
-SPEND = Mean(Column("spend"))
+# What a simulated row of columns is called, and its metric: by the figure, and how many there are.
+_NAMED = [Column(name) for name in ("spend", "visits", "spend before", "visits before")]
+SPEND = Mean(_NAMED[0])
+METRICS: dict[tuple[Figure, int], Metric] = {
+    ("mean", 1): SPEND,
+    ("mean", 2): Mean(_NAMED[0], _NAMED[2]),
+    ("ratio", 2): Ratio(_NAMED[0], _NAMED[1]),
+    ("ratio", 4): Ratio(_NAMED[0], _NAMED[1], (_NAMED[2], _NAMED[3])),
+}
 # Quarters, nearly, of what was spent before in strata.
-STRATA = (15.7, 20.0, 24.3)
+QUARTERS = (15.7, 20.0, 24.3)
+MANY_STRATA = 20
+_ONCE = Once()
 
 # One row of columns a unit, for so many experiments of so many units.
 Draw = Callable[[np.random.Generator, int, int], np.ndarray]
@@ -89,10 +99,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the rejections of every cell, and of 28 looks."""
     cells = list(grid(options.seed, options.experiments))
+    once = Cell("always", 2_000, 0.5, options.seed, options.experiments)
     with ProcessPoolExecutor(WORKERS) as pool:
-        found = list(pool.map(judge_cell, cells))
+        *found, read_once = pool.map(judge_cell, [*cells, once])
     histories = HISTORIES * options.experiments // EXPERIMENTS
-    return {"cells": found, "sequential": sequential(options.seed, histories)}
+    looks = sequential(options.seed, histories)
+    return {"cells": found, "sequential": {**looks, "read_once": read_once}}
 
 
 def bars(figures: dict[str, Any]) -> list[Bar]:
@@ -111,21 +123,27 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
             )
         if cell["rejection"] is None:
             continue
-        within, most = bands(cell["answered"])
         tail = max(cell["lower_tail"], cell["upper_tail"])
-        away = cell["rejection"] - ALPHA
-        away = max(away, 0.0) if cell["metric"] in CAUTIOUS else abs(away)
+        away = abs(cell["rejection"] - ALPHA)
+        asked = min(cell["asked"], EXPERIMENTS)
         found += [
+            Bar(
+                f"{name} experiments answered",
+                cell["answered"],
+                f"at least {asked:,}",
+                cell["answered"] >= asked,
+            ),
             Bar(
                 f"{name} rejection from 5 %",
                 away,
-                f"at most {within:.4f}",
-                away <= within,
+                f"at most {REJECTION_WITHIN}",
+                away <= REJECTION_WITHIN,
             ),
-            Bar(f"{name} larger tail", tail, f"at most {most:.4f}", tail <= most),
+            Bar(f"{name} larger tail", tail, f"at most {TAIL_MOST}", tail <= TAIL_MOST),
         ]
     looks = figures["sequential"]
     rejects, detects = looks["ever_rejects"], looks["ever_detects"]
+    once = looks["read_once"]["rejection"]
     return [
         *found,
         Bar(
@@ -133,6 +151,12 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
             rejects,
             f"at most {EVER_REJECTS_MOST}",
             rejects <= EVER_REJECTS_MOST,
+        ),
+        Bar(
+            "rejects read once",
+            once,
+            f"at most {EVER_REJECTS_MOST}",
+            once <= EVER_REJECTS_MOST,
         ),
         Bar(
             "ever detects where the test at the end has 52 % power",
@@ -156,12 +180,15 @@ def grid(seed: int, experiments: int) -> Iterator[Cell]:
         # The extreme quantiles, where order statistics are few.
         "quantile_99": (20_000, 40_000),
         "cuped_spend": (500, 2_000),
-        "always": (2_000,),
         "looks": (2_000,),
         "household": (500, 2_000),
         "store": (20, 60),
         # Last, so that the cells above keep their seeds.
         "strata": (2_000,),
+        # Strong levels in groups of which some are too small to stand alone.
+        "many_strata": (800, 8_000),
+        # One customer in ten visits at all.
+        "sparse_ratio": (2_000, 8_000),
     }
     places = [
         (metric, n, split)
@@ -176,16 +203,6 @@ def grid(seed: int, experiments: int) -> Iterator[Cell]:
         yield Cell(metric, n, split, int(own), experiments)
 
 
-def bands(answered: int) -> tuple[float, float]:
-    """Return how far a rejection may be from 5 %, and the largest tail, of so many experiments.
-
-    What refused in part is counted on fewer than were drawn, and its band is wider by as much:
-    three standard errors, as the band of 10,000 is.
-    """
-    wider = max(math.sqrt(EXPERIMENTS / answered), 1.0)
-    return REJECTION_WITHIN * wider, ALPHA / 2 + (TAIL_MOST - ALPHA / 2) * wider
-
-
 def must_answer(metric: str, n: int, split: float) -> bool:
     """Whether refusing this cell would be refusing to work."""
     if metric == "store":
@@ -194,16 +211,20 @@ def must_answer(metric: str, n: int, split: float) -> bool:
 
 
 def judge_cell(cell: Cell) -> dict[str, Any]:
-    """Simulate a cell's experiments, no more and no fewer, and count its rejections."""
+    """Simulate a cell's experiments until so many are answered, and count its rejections."""
     rng = np.random.default_rng(cell.seed)
     parts: list[Judged] = []
-    drawn = 0
-    while drawn < cell.experiments:
-        most = max(VALUES_AT_ONCE // (cell.n * WIDTH.get(cell.metric, 1)), 1)
-        count = min(most, cell.experiments - drawn)
-        parts.append(JUDGES[cell.metric](rng, count, cell.n, max(round(cell.n * cell.split), 1)))
-        drawn += count
-    answered = sum(int(np.isfinite(part.p).sum()) for part in parts)
+    drawn = answered = 0
+    most = max(VALUES_AT_ONCE // (cell.n * WIDTH.get(cell.metric, 1)), 1)
+    given = max(round(cell.n * cell.split), 1)
+    while answered < cell.experiments and drawn < MOST_DRAWN * cell.experiments:
+        # When to stop follows from what was refused, which does not look at who is better.
+        if drawn == cell.experiments and not answered:
+            break
+        due = cell.experiments - (answered if drawn >= cell.experiments else drawn)
+        parts.append(JUDGES[cell.metric](rng, min(most, due), cell.n, given))
+        drawn += len(parts[-1].p)
+        answered += int(np.isfinite(parts[-1].p).sum())
     rates = _rates(parts)
     return {
         "metric": cell.metric,
@@ -211,6 +232,8 @@ def judge_cell(cell: Cell) -> dict[str, Any]:
         "n": cell.n,
         "split": cell.split,
         "skew": float(np.nanmean([part.skewness for part in parts])),
+        "asked": cell.experiments,
+        "drawn": drawn,
         "answered": answered,
         "rejection": sum(rates) if rates else None,
         "lower_tail": rates[0] if rates else None,
@@ -230,53 +253,115 @@ def _rates(parts: list[Judged]) -> tuple[float, float] | None:
     return float((rejected & ~up)[kept].mean()), float((rejected & up)[kept].mean())
 
 
+class Drawn:
+    """One simulated experiment as units of `analysis.effects`."""
+
+    def __init__(self, treatment: np.ndarray, control: np.ndarray) -> None:
+        self._arms = {"treatment": treatment, "control": control}
+
+    def observed(self) -> dict[str, int]:
+        return {name: len(arm) for name, arm in self._arms.items()}
+
+    def aggregates(
+        self,
+        metrics: Sequence[Metric],
+        stratum: str | None = None,  # noqa: ARG002
+    ) -> list[dict[str, Aggregates]]:
+        return [
+            {name: Aggregates.from_rows(arm) for name, arm in self._arms.items()} for _ in metrics
+        ]
+
+    def rows(self, metric: Metric, variant: str) -> np.ndarray:  # noqa: ARG002
+        return self._arms[variant]
+
+
+def judge_one(
+    metric: Metric,
+    treatment: np.ndarray,
+    control: np.ndarray,
+    plan: Plan = _ONCE,
+    sums: Mapping[str, Aggregates] | None = None,
+) -> Effect:
+    """Return the effect in one experiment, as `analysis.effects` tells it.
+
+    Args:
+        metric: Whose columns the rows are, shapes (n, k).
+        treatment, control: One row a unit.
+        plan: When one looks.
+        sums: Of the variants, where they are not plain sums of the rows.
+    """
+    units = Drawn(treatment, control)
+    summed_up = summed(units, {"it": metric}) if sums is None else {"it": sums}
+    found = effects(
+        units, summed_up, {"it": metric}, "control", ["treatment"], 1 - ALPHA, plan, DEALS
+    )
+    return found["it"]["treatment"]
+
+
 def judge_figure(
     draw: Draw, figure: Figure, rng: np.random.Generator, count: int, n: int, given: int
 ) -> Judged:
-    """Judge a mean or a ratio as `compare` does, with all near-normal experiments at once."""
+    """Judge a mean or a ratio: all near-normal experiments at once, the others one by one."""
     rows = draw(rng, count, n)
     treatment, control = rows[:, :given], rows[:, given:]
-    found = contrast(figure, Aggregates.from_rows(treatment), Aggregates.from_rows(control))
+    arms = Aggregates.from_rows(treatment), Aggregates.from_rows(control)
+    found = contrast(figure, *arms)
     error, df = satterthwaite(
         found.treatment_variance, found.treatment_n, found.control_variance, found.control_n
     )
     p = student_p(found.difference, error, df)
-    normal = near_normal(found.skewness, found.treatment_n, found.control_n)
-    methods = {"welch"} if normal.any() else set[str]()
+    difference = found.difference.copy()
+    normal = near_normal(found.skewness, found.treatment_n, found.control_n, found.bend)
+    if figure == "ratio":
+        normal &= surely_above(arms[0] + arms[1], 1, np.asarray(float(min(given, n - given))))
+    methods = {
+        "welch, adjusted" if adjusted else "welch" for adjusted in found.adjusted[normal].tolist()
+    }
+    metric = METRICS[figure, rows.shape[-1]]
     for place in np.flatnonzero(~normal):
-        seed = int(rng.integers(2**31))
-        dealt = randomisation(figure, treatment[place], control[place], seed, deals=DEALS)
-        holds = dealt.holds(1 - ALPHA)
-        p[place] = dealt.p if holds else np.nan
-        methods.add("randomisation" if holds else "refused")
-    return Judged(p, found.difference, float(np.nanmean(np.abs(found.skewness))), methods)
+        told = judge_one(metric, treatment[place], control[place])
+        p[place] = np.nan if told.p is None else told.p
+        difference[place] = told.mean - told.control_mean
+        methods.add("refused" if told.p is None else told.method)
+    return Judged(p, difference, float(np.nanmean(np.abs(found.skewness))), methods)
 
 
 def judge_strata(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
     """Compare inside four strata of who spends how much, as a plan that post-stratifies does."""
     level = rng.normal(20.0, 5.0, (count, n))
     now, before = (level + rng.normal(0.0, 4.0, (count, n)) for _ in range(2))
-    rows, stratum = now[..., None], np.digitize(before, STRATA)
+    return _inside(now, np.digitize(before, QUARTERS), given)
+
+
+def judge_many_strata(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
+    """Compare inside many strata, each with a level of its own."""
+    stratum = rng.integers(0, MANY_STRATA, (count, n))
+    return _inside(stratum + rng.normal(0.0, 1.0, (count, n)), stratum, given)
+
+
+def _inside(spend: np.ndarray, stratum: np.ndarray, given: int) -> Judged:
+    """Judge spend inside strata, merged where they are small, shapes (count, n)."""
+    names = range(int(stratum.max()) + 1)
+    arms = {"treatment": slice(None, given), "control": slice(given, None)}
     found: list[list[Effect]] = []
-    for spend, of in zip(rows, stratum, strict=True):
-        arms = {"treatment": slice(None, given), "control": slice(given, None)}
+    for one, of in zip(spend[..., None], stratum, strict=True):
         counts = {
-            str(one): {name: int((of[arm] == one).sum()) for name, arm in arms.items()}
-            for one in range(len(STRATA) + 1)
+            str(name): {arm: int((of[part] == name).sum()) for arm, part in arms.items()}
+            for name in names
         }
         merged = merged_strata(counts, list(arms))
-        called = np.array([merged[str(one)] for one in range(len(STRATA) + 1)])[of]
-        sums = [
-            Aggregates.stacked(
+        called = np.array([merged[str(name)] for name in names])[of]
+        sums = {
+            arm: Aggregates.stacked(
                 [
-                    Aggregates.from_rows(spend[arm][called[arm] == one])
-                    for one in dict.fromkeys(merged.values())
+                    Aggregates.from_rows(one[part][called[part] == name])
+                    for name in dict.fromkeys(merged.values())
                 ]
             )
-            for arm in arms.values()
-        ]
-        found.append([compare("mean", sums[0], sums[1])])
-    return _judged_one_by_one(rows, found)
+            for arm, part in arms.items()
+        }
+        found.append([judge_one(SPEND, one[:given], one[given:], sums=sums)])
+    return _judged_one_by_one(spend[..., None], found)
 
 
 def judge_proportion(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
@@ -290,16 +375,9 @@ def judge_proportion(rng: np.random.Generator, count: int, n: int, given: int) -
 def judge_always(rng: np.random.Generator, count: int, n: int, given: int) -> Judged:
     """Read an always-valid sequence once, at its planned end."""
     rows = draw_capped(rng, count, n)
+    plan = Always(n)
     return _judged_one_by_one(
-        rows,
-        [
-            [
-                compare_always(
-                    "mean", Aggregates.from_rows(one[:given]), Aggregates.from_rows(one[given:]), n
-                )
-            ]
-            for one in rows
-        ],
+        rows, [[judge_one(SPEND, one[:given], one[given:], plan)] for one in rows]
     )
 
 
@@ -312,13 +390,10 @@ def judge_looks(rng: np.random.Generator, count: int, n: int, given: int) -> Jud
         halves = [(treatment[: given // 2], control[: (n - given) // 2]), (treatment, control)]
         found.append(
             [
-                compare_at_look(
-                    "mean", Aggregates.from_rows(up), Aggregates.from_rows(down), look, 2,
-                    "obrien_fleming",
-                )
+                judge_one(SPEND, up, down, AtLook(look, 2, "obrien_fleming"))
                 for look, (up, down) in enumerate(halves, start=1)
             ]
-        )  # fmt: skip
+        )
     return _judged_one_by_one(rows, found)
 
 
@@ -334,16 +409,9 @@ def _judged_one_by_one(rows: np.ndarray, found: Sequence[Sequence[Effect]]) -> J
 def judge_quantile(
     level: float, rng: np.random.Generator, count: int, n: int, given: int
 ) -> Judged:
-    values = rng.lognormal(3.0, 1.0, (count, n))
-    seeds = rng.integers(2**31, size=count)
-    found = [
-        compare_quantiles(each[:given], each[given:], level, int(seed), deals=DEALS)
-        for each, seed in zip(values, seeds, strict=True)
-    ]
-    p = np.array([np.nan if one.p is None else one.p for one in found])
-    difference = np.array([one.mean - one.control_mean for one in found])
-    methods = {"refused" if one.refused else one.method for one in found}
-    return Judged(p, difference, _skewness(values), methods)
+    rows = rng.lognormal(3.0, 1.0, (count, n, 1))
+    metric = Quantile(_NAMED[0], level)
+    return _judged_one_by_one(rows, [[judge_one(metric, one[:given], one[given:])] for one in rows])
 
 
 def draw_spend(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
@@ -363,6 +431,12 @@ def draw_ratio(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
     """Spend a visit: visits of geometric number, each customer with a level of her own."""
     visits = rng.geometric(0.3, (count, n)).astype(np.float64)
     return np.stack([visits * rng.lognormal(2.0, 0.7, (count, n)), visits], axis=-1)
+
+
+def draw_sparse_ratio(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
+    """Margin a visit where one in ten visits at all, and margin does not go with visits."""
+    visits = rng.geometric(0.3, (count, n)) * (rng.random((count, n)) < 0.1)
+    return np.stack([rng.normal(10.0, 1.0, (count, n)), visits.astype(np.float64)], axis=-1)
 
 
 def draw_cuped(rng: np.random.Generator, count: int, n: int) -> np.ndarray:
@@ -458,17 +532,27 @@ def _skewness(values: np.ndarray) -> float:
 
 
 # Columns a unit where it has more than one.
-WIDTH = {"ratio": 2, "cuped": 2, "cuped_spend": 2, "cuped_ratio": 4, "household": 6, "store": 40}
+WIDTH = {
+    "ratio": 2,
+    "sparse_ratio": 2,
+    "cuped": 2,
+    "cuped_spend": 2,
+    "cuped_ratio": 4,
+    "household": 6,
+    "store": 40,
+}
 
 JUDGES: dict[str, Callable[[np.random.Generator, int, int, int], Judged]] = {
     "spend": partial(judge_figure, draw_spend, "mean"),
     "capped_spend": partial(judge_figure, draw_capped, "mean"),
     "proportion": judge_proportion,
     "ratio": partial(judge_figure, draw_ratio, "ratio"),
+    "sparse_ratio": partial(judge_figure, draw_sparse_ratio, "ratio"),
     "cuped": partial(judge_figure, draw_cuped, "mean"),
     "cuped_ratio": partial(judge_figure, draw_cuped_ratio, "ratio"),
     "cuped_spend": partial(judge_figure, draw_cuped_spend, "mean"),
     "strata": judge_strata,
+    "many_strata": judge_many_strata,
     "quantile": partial(judge_quantile, 0.5),
     "quantile_99": partial(judge_quantile, 0.99),
     "always": judge_always,

@@ -22,6 +22,8 @@ from foundation.errors import RegularsError
 Product = tuple[str, ...]
 
 
+# Beyond these sizes of values their squares and cubes are no doubles any more.
+_SMALLEST, _LARGEST = 1e-100, 1e100
 # A spread below this share of the squares is what rounding leaves of none.
 _NOISE = 1e-13
 
@@ -79,6 +81,8 @@ class Aggregates:
         def of(*names: str) -> float:
             product = tuple(sorted(names))
             value = sums.get(product)
+            if len(product) > 1 and value is not None and not np.isfinite(value):
+                raise _out_of_range(names, "large")
             if value is None or not np.isfinite(value):
                 raise InvalidAggregates(
                     f"the sum of {' * '.join(product) or 'units'} is {value}; look for gaps in "
@@ -88,6 +92,10 @@ class Aggregates:
 
         if of() < 1:
             raise InvalidAggregates("a variant has no unit; wait for the first one")
+        for one in columns:
+            size = max(abs(of(one)) / of(), (of(one, one) / of()) ** 0.5)
+            if size > _LARGEST or 0 < size < _SMALLEST:
+                raise _out_of_range([one], "large" if size > _LARGEST else "small")
         return cls(
             n=np.asarray(of()),
             first=np.array([of(a) for a in columns]),
@@ -185,7 +193,9 @@ class Aggregates:
     def covariance(self) -> np.ndarray:
         """Covariances with n - 1, shape (..., k, k); NaN for a single unit."""
         outer = self.first[..., :, None] * self._shifted[..., None, :]
-        square = np.sqrt(np.einsum("...ii->...i", self.second))
+        # What is left of sums taken off may be a hair below 0: it is all noise, and has no root.
+        with np.errstate(invalid="ignore"):
+            square = np.sqrt(np.einsum("...ii->...i", self.second))
         spread = self.second - outer
         # Equal values leave rounding noise, which would pass for information.
         noise = _NOISE * square[..., :, None] * square[..., None, :]
@@ -220,3 +230,10 @@ class Aggregates:
         third = cube / self.n - 3 * mean * square + 2 * mean**3
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(variance > 1e-12 * square, third / variance**1.5, np.nan)
+
+
+def _out_of_range(columns: Sequence[str], size: str) -> InvalidAggregates:
+    return InvalidAggregates(
+        f"values of {' and '.join(dict.fromkeys(columns))} are too {size} to square and cube; "
+        "scale them, for example to other units of money"
+    )

@@ -5,6 +5,7 @@ quantiles, and differences too skewed for Student's tails, which chance judges. 
 carry is refused, so that each comparison has an honest interval or a reason.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -24,14 +25,13 @@ from experiments.contrast import contrast
 from experiments.effect import Effect, in_words
 from experiments.group_sequential import Spending
 from experiments.health import SAMPLE_RATIO_ALARM, Health, SampleRatio, sample_ratio
-from experiments.metrics import Metric, Proportion, Quantile, figure_of, rows
+from experiments.metrics import Metric, Proportion, Quantile, columns_before, figure_of, rows
 from experiments.multiplicity import Correction, adjusted
 from experiments.outliers import TopFew, top_few
 from experiments.quantile import compare_quantiles
+from experiments.randomisation import DEALS
 from foundation.errors import RegularsError
 
-# Chance deals the same in every run, so that a report can be made again.
-SEED = 0
 CORRECTION: Correction = "holm"
 # No column has an empty name.
 _COVARIATE = ""
@@ -177,6 +177,7 @@ def analyse_units(
     confidence: float = 0.95,
     warnings: Sequence[str] = (),
     stratum: str | None = None,
+    missing: Mapping[str, str] | None = None,
 ) -> Analysis:
     """Compare every other variant with the control on every metric, if health allows.
 
@@ -191,6 +192,7 @@ def analyse_units(
         confidence: Of every interval.
         warnings: What to bear in mind with the effects.
         stratum: The column of strata to post-stratify by, none too small.
+        missing: Why a metric cannot be measured, by its name: it is refused.
 
     Raises:
         InvalidAnalysis: The control is no variant, or there is nothing to compare it with.
@@ -218,12 +220,14 @@ def analyse_units(
         plain = {name: whole(sums[name]) for name in before}
         found += unbalanced(effects(units, plain, before, control, treatments, confidence))
     told = {} if found else effects(units, sums, metrics, control, treatments, confidence)
+    if not found:
+        told |= unmeasured(missing or {}, treatments)
     return Analysis(
         control=control,
         confidence=confidence,
         units=dict(observed),
         sample_ratio=split,
-        health=_health(found, warnings, split, weights is not None),
+        health=_health(found, [*warnings, *unadjusted(metrics, told)], split, weights is not None),
         metrics=with_adjusted(told),
         posteriors=_posteriors(metrics, sums, told, control, confidence),
     )
@@ -239,7 +243,7 @@ def _posteriors(
     """Return the chance to win of every proportion that has an effect."""
     found: dict[str, dict[str, Posterior]] = {}
     for name, by_variant in told.items():
-        if not isinstance(metrics[name], Proportion):
+        if not isinstance(metrics.get(name), Proportion):
             continue
         arms = {variant: _counts(arm) for variant, arm in whole(sums[name]).items()}
         base = arms[control]
@@ -282,6 +286,7 @@ def effects(
     treatments: Sequence[str],
     confidence: float = 0.95,
     plan: Plan = _ONCE,
+    most_deals: int = DEALS,
 ) -> dict[str, dict[str, Effect]]:
     """Return {metric: {variant: effect}}.
 
@@ -293,13 +298,31 @@ def effects(
         treatments: The others.
         confidence: Of every interval.
         plan: How often, and when, one looks.
+        most_deals: Of a randomisation; with fewer it is as exact, only p is coarser.
     """
     return {
         name: {
-            variant: _effect(units, metric, sums.get(name, {}), variant, control, confidence, plan)
+            variant: _effect(
+                units, metric, sums.get(name, {}), variant, control, confidence, plan, most_deals
+            )
             for variant in treatments
         }
         for name, metric in metrics.items()
+    }
+
+
+def unmeasured(
+    missing: Mapping[str, str], treatments: Sequence[str]
+) -> dict[str, dict[str, Effect]]:
+    """Return a refusal for each metric that cannot be measured, and each variant.
+
+    Args:
+        missing: Why not, by the metric's name.
+        treatments: The variants.
+    """
+    return {
+        name: dict.fromkeys(treatments, Effect(math.nan, math.nan, refused=reason))
+        for name, reason in missing.items()
     }
 
 
@@ -338,6 +361,21 @@ def unbalanced(before: Mapping[str, Mapping[str, Effect]]) -> list[str]:
     ]
 
 
+def unadjusted(
+    metrics: Mapping[str, Metric], told: Mapping[str, Mapping[str, Effect]]
+) -> list[str]:
+    """Say of which metrics what was before tells nothing, by {metric: {variant: effect}}."""
+    return [
+        f"{columns_before(metrics[name])[0].name} tells nothing of {name} in {variant}, so it is "
+        "not adjusted: does it vary?"
+        for name, by_variant in told.items()
+        for variant, effect in by_variant.items()
+        if effect.difference is not None
+        and columns_before(metrics[name])
+        and "adjusted" not in effect.method
+    ]
+
+
 def analysis_lines(analysis: Analysis) -> list[str]:
     """Return the analysis as people read it, a line a statement."""
     counted = ", ".join(f"{count:,} in {name}" for name, count in analysis.units.items())
@@ -370,12 +408,13 @@ def _effect(
     control: str,
     confidence: float,
     plan: Plan,
+    most_deals: int,
 ) -> Effect:
     def fetched() -> tuple[np.ndarray, np.ndarray]:
-        return _ordered(units.rows(metric, variant)), _ordered(units.rows(metric, control))
+        return units.rows(metric, variant), units.rows(metric, control)
 
     if isinstance(metric, Quantile):
-        return _of_quantile(metric, fetched(), confidence, isinstance(plan, Once))
+        return _of_quantile(metric, fetched(), confidence, isinstance(plan, Once), most_deals)
     treated, controls = sums[variant], sums[control]
     figure = figure_of(metric)
     if isinstance(plan, Always):
@@ -403,13 +442,13 @@ def _effect(
         )
     if isinstance(metric, Proportion):
         if treated.strata:
-            found = compare(figure, treated, controls, None, SEED, confidence)
+            found = compare(figure, treated, controls, None, confidence)
             if found.refused is None:
                 return found
             treated, controls = treated.total(), controls.total()
         counts = [float(x) for arm in (treated, controls) for x in (arm.first[0], arm.n)]
         return compare_proportions(counts[0], counts[1], counts[2], counts[3], confidence)
-    return compare(figure, treated, controls, fetched, SEED, confidence)
+    return compare(figure, treated, controls, fetched, confidence, most_deals)
 
 
 def _of_quantile(
@@ -417,6 +456,7 @@ def _of_quantile(
     units: tuple[np.ndarray, np.ndarray],
     confidence: float,
     once: bool,
+    most_deals: int,
 ) -> Effect:
     treated, controls = (one[:, 0] for one in units)
     least = min(len(treated), len(controls))
@@ -428,14 +468,9 @@ def _of_quantile(
             f"the smaller variant has {least} unit(s), an interval needs at least 2; wait for more"
         )
     if refused is None:
-        return compare_quantiles(treated, controls, metric.level, SEED, confidence)
+        return compare_quantiles(treated, controls, metric.level, confidence, most_deals)
     means = (float(np.quantile(values, metric.level)) for values in (treated, controls))
     return Effect(*means, refused=refused, method="order statistics")
-
-
-def _ordered(units: np.ndarray) -> np.ndarray:
-    """Return the rows in an order of their own: chance must deal the same however a file lies."""
-    return units[np.lexsort(units.T[::-1])]
 
 
 def _observed(units: Units, sums: Mapping[str, Mapping[str, Aggregates]]) -> dict[str, int]:

@@ -14,10 +14,10 @@ from scipy import optimize
 
 from experiments.aggregates import Aggregates
 from experiments.confidence_sequence import always_valid_p, critical_value
-from experiments.contrast import Contrast, Figure, contrast, surely_above
+from experiments.contrast import Contrast, Figure, contrast, error_among, surely_above
 from experiments.effect import Effect
 from experiments.group_sequential import Spending, boundaries
-from experiments.near_normal import LEAST_UNITS, near_normal
+from experiments.near_normal import LEAST_UNITS, larger_skewness, near_normal
 from experiments.post_stratification import post_stratified
 from experiments.proportion import (
     LEAST_EXPECTED,
@@ -25,7 +25,7 @@ from experiments.proportion import (
     proportion_interval,
     proportion_p,
 )
-from experiments.randomisation import affordable_deals, randomisation
+from experiments.randomisation import DEALS, affordable_deals, randomisation
 from experiments.welch import Moments, difference, relative_within
 from foundation.errors import TooLittleData
 
@@ -40,8 +40,8 @@ def compare(
     treatment: Aggregates,
     control: Aggregates,
     units: Units | Callable[[], Units] | None = None,
-    seed: int = 0,
     confidence: float = 0.95,
+    most_deals: int = DEALS,
 ) -> Effect:
     """Compare a mean or a ratio, adjusted where its columns have a covariate.
 
@@ -49,20 +49,19 @@ def compare(
         figure, treatment, control: As for `contrast`; sums of strata are post-stratified.
         units: The rows behind treatment and control, shapes (n, k), for randomisation; or what
             fetches them, called only if they are needed.
-        seed: Of the randomisation.
         confidence: Of the interval.
+        most_deals: Of the randomisation; with fewer it is as exact, only p is coarser.
     """
     found = _contrasted(figure, treatment, control)
     if isinstance(found, Effect):
         return found
-    normal = bool(near_normal(found.skewness, found.treatment_n, found.control_n))
-    if units is None or normal or _refused(found, confidence):
+    if units is None or _is_normal(found) or _refused(found, confidence):
         return _named(compare_contrast(found, confidence), treatment)
     # Chance deals whole variants, whatever the stratum.
     found = contrast(figure, _whole(treatment), _whole(control))
     treated, controls = units() if callable(units) else units
-    deals = affordable_deals(treated, controls)
-    dealt = randomisation(figure, treated, controls, seed, confidence, deals)
+    deals = min(affordable_deals(treated, controls), most_deals)
+    dealt = randomisation(figure, treated, controls, confidence, deals)
     if not dealt.holds(confidence):
         return _without(
             found,
@@ -84,7 +83,7 @@ def compare_contrast(found: Contrast, confidence: float = 0.95) -> Effect:
     refused = _refused(found, confidence)
     if refused:
         return refused
-    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+    if not _is_normal(found):
         return _without(found, _told(found, "compare single units, which randomisation can judge"))
     absolute = difference(*moments_of(found), confidence)
     return _shown(found, absolute.low, absolute.high, absolute.p, "welch")
@@ -162,6 +161,10 @@ def compare_at_look(
     return _named(told, treatment)
 
 
+def _is_normal(found: Contrast) -> bool:
+    return bool(near_normal(found.skewness, found.treatment_n, found.control_n, found.bend))
+
+
 def _near_normal(
     figure: Figure, treatment: Aggregates, control: Aggregates, confidence: float
 ) -> Contrast | Effect:
@@ -172,7 +175,7 @@ def _near_normal(
     refused = _refused(found, confidence)
     if refused:
         return refused
-    if not bool(near_normal(found.skewness, found.treatment_n, found.control_n)):
+    if not _is_normal(found):
         return _without(found, _told(found, "wait for more units, or cap the metric in a new plan"))
     return found
 
@@ -260,19 +263,24 @@ def _named(effect: Effect, arm: Aggregates) -> Effect:
 def _unsure_denominator(
     figure: Figure, found: Contrast, treatment: Aggregates, control: Aggregates
 ) -> Effect | None:
-    """Refuse a ratio to something that may be zero, around which any ratio is possible."""
-    if figure == "mean" or not (np.isfinite(found.treatment) and np.isfinite(found.control)):
+    """Refuse a ratio to something that may be zero, around which any ratio is possible.
+
+    Judged of both variants together among the units of the smaller: asked of each by itself, a
+    variant would be answered just where its denominator came out high.
+    """
+    n = min(float(treatment.n), float(control.n))
+    if figure == "mean" or n < 2 or not np.isfinite([found.treatment, found.control]).all():
         return None
-    for name, arm in (("treatment", treatment), ("control", control)):
-        if not bool(surely_above(arm, 1)):
-            mean = float(arm.mean[1])
-            error = math.sqrt(float(arm.covariance[1, 1]) / float(arm.n)) if arm.n > 1 else 0.0
-            return _without(
-                found,
-                f"the denominator's mean is {mean:.4g} in {name}, not surely above 0 (its standard "
-                f"error is {error:.3g}); divide by something that is never negative, or wait",
-            )
-    return None
+    both, among = treatment + control, np.asarray(n)
+    if bool(surely_above(both, 1, among)):
+        return None
+    return _without(
+        found,
+        f"the denominator's mean is {float(both.mean[1]):.4g}, not surely above 0 (its standard "
+        f"error among the {n:,.0f} units of the smaller variant is "
+        f"{float(error_among(both, 1, among)):.3g}); divide by something that is never negative, "
+        "or wait",
+    )
 
 
 def _refused(found: Contrast, confidence: float) -> Effect | None:
@@ -302,8 +310,9 @@ def _told(found: Contrast, way_out: str) -> str:
             f"{smaller:,.0f} units in the smaller variant are too few for Welch's test, "
             f"which needs {LEAST_UNITS}; {way_out}"
         )
+    skewness = float(larger_skewness(found.skewness, found.bend))
     return (
-        f"values are too skewed (skewness {float(found.skewness):.3g}) for {smaller:,.0f} units in "
+        f"values are too skewed (skewness {skewness:.3g}) for {smaller:,.0f} units in "
         f"the smaller variant of {float(found.treatment_n + found.control_n):,.0f}; {way_out}"
     )
 
@@ -314,6 +323,8 @@ def _without(found: Contrast, reason: str) -> Effect:
 
 def _shown(found: Contrast, low: float, high: float, p: float, method: str) -> Effect:
     share = relative_within(*moments_of(found), low, high)
+    if bool(found.adjusted):
+        method += ", adjusted"
     return Effect(
         mean=float(found.treatment),
         control_mean=float(found.control),

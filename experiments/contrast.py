@@ -28,6 +28,9 @@ class Contrast:
             is the figure's.
         treatment_n, control_n: Units.
         skewness: Of one unit's part, both variants taken together.
+        bend: The covariance of that part with a ratio's denominator, over the part's standard
+            deviation and the denominator's mean; 0 where nothing is divided. See near_normal.py.
+        adjusted: Whether what was before tells anything, so that the figures are adjusted by it.
     """
 
     treatment: np.ndarray
@@ -37,6 +40,8 @@ class Contrast:
     treatment_n: np.ndarray
     control_n: np.ndarray
     skewness: np.ndarray
+    bend: np.ndarray
+    adjusted: np.ndarray
 
     @property
     def difference(self) -> np.ndarray:
@@ -84,6 +89,7 @@ def contrast(
             weights = np.concatenate([weights, before], axis=-1)
         arms.append((value, quadratic(weights, arm.covariance)))
     (up, up_variance), (down, down_variance) = arms
+    weights = _weights(figure, covariate, both, width, slope)
     return Contrast(
         treatment=up,
         control=down,
@@ -91,15 +97,21 @@ def contrast(
         control_variance=down_variance,
         treatment_n=treatment.n,
         control_n=control.n,
-        skewness=_skewness(figure, covariate, both, width, slope),
+        skewness=both.skewness(weights),
+        bend=np.zeros(both.n.shape) if figure == "mean" else _bend(weights, both),
+        adjusted=slope != 0,
     )
 
 
-def surely_above(arm: Aggregates, column: int) -> np.ndarray:
-    """Say whether a column's mean lies SURELY_ABOVE of its standard errors above 0, shape (...)."""
-    mean = arm.mean[..., column]
+def error_among(both: Aggregates, column: int, n: np.ndarray) -> np.ndarray:
+    """Return the standard error that a column's mean has among n of these units, shape (...)."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = np.sqrt(arm.covariance[..., column, column] / arm.n)
+        return np.sqrt(both.covariance[..., column, column] / n)
+
+
+def surely_above(both: Aggregates, column: int, n: np.ndarray) -> np.ndarray:
+    """Say whether a column's mean lies SURELY_ABOVE of its errors among n units above 0."""
+    mean, error = both.mean[..., column], error_among(both, column, n)
     # A single unit has no error; of none at all there is nothing.
     return (mean > 0) & (mean > SURELY_ABOVE * np.where(np.isnan(error), 0.0, error))
 
@@ -141,19 +153,27 @@ def slope_of(figure: Figure, covariate: Figure, both: Aggregates, width: int) ->
     told = own > 0
     if covariate == "ratio":
         # Around a zero any ratio is possible.
-        told &= surely_above(both, width + 1)
+        told &= surely_above(both, width + 1, both.n)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(told, shared / own, 0.0)
 
 
-def _skewness(
+def _weights(
     figure: Figure, covariate: Figure, both: Aggregates, width: int, slope: np.ndarray
 ) -> np.ndarray:
+    """Return how much each column counts in one unit's part of the figure, shape (..., k)."""
     weights = gradient_of(figure, both.mean[..., :width])
     if both.first.shape[-1] > width:
         before = _times(-slope[..., None], gradient_of(covariate, both.mean[..., width:]))
         weights = np.concatenate([weights, before], axis=-1)
-    return both.skewness(weights)
+    return weights
+
+
+def _bend(weights: np.ndarray, both: Aggregates) -> np.ndarray:
+    covariance = both.covariance
+    shared = np.einsum("...i,...i->...", weights, covariance[..., 1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return shared / np.sqrt(quadratic(weights, covariance)) / both.mean[..., 1]
 
 
 def quadratic(weights: np.ndarray, matrix: np.ndarray) -> np.ndarray:

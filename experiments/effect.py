@@ -9,7 +9,8 @@ class Effect(msgspec.Struct, frozen=True):
     """One metric in one variant beside the control, a figure per unit each.
 
     The difference is what to decide on; `method` says how its interval and p-value were made:
-    welch, randomisation, score, order statistics, always valid, group sequential. Where the data
+    welch, randomisation, score, order statistics, always valid, group sequential; adjusted, by what
+    was before (CUPED); post-stratified. Where the data
     cannot carry them there is none, and `refused` says why; before a plan judges there is an
     interval without p. `standard_error` is the difference's own; an interval that holds at many
     looks, or by randomisation, is not 1.96 of them wide. Among several comparisons judge by

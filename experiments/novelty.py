@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.aggregates import Aggregates
-from experiments.analysis import SEED, Always, Early, Once, with_adjusted
+from experiments.analysis import Always, Early, Once, with_adjusted
 from experiments.compare import compare, compare_always
 from experiments.effect import Effect
 
@@ -147,10 +147,9 @@ def _trends(
 def _compared(
     treated: np.ndarray, controls: np.ndarray, confidence: float, plan: Once | Always
 ) -> Effect:
-    # Chance must deal the same however the units lie.
-    rows = (np.sort(treated)[:, None], np.sort(controls)[:, None])
+    rows = (treated[:, None], controls[:, None])
     sums = (Aggregates.from_rows(rows[0]), Aggregates.from_rows(rows[1]))
     if isinstance(plan, Once):
-        return compare("mean", *sums, rows, SEED, confidence)
+        return compare("mean", *sums, rows, confidence)
     found = compare_always("mean", *sums, plan.planned_n, confidence)
     return msgspec.structs.replace(found, p=None) if isinstance(plan, Early) else found

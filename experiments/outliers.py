@@ -52,14 +52,13 @@ def held_by_few(
     return [TopFew(metric, variant, units, min(TOP, units), top / total, largest / total)]
 
 
-def outlier_warnings(found: list[TopFew], capped: bool) -> list[str]:
+def outlier_warnings(found: list[TopFew], way_out: str) -> list[str]:
     """Return a line for each variant in which one unit holds too much of the total.
 
     Args:
         found: As `top_few` returned it.
-        capped: Whether the plan caps large values already.
+        way_out: What to do about it.
     """
-    way_out = "the plan's outlier_cap limits it" if capped else "plan an outlier_cap next time"
     return [
         f"one unit holds {one.largest:.0%} of all {one.metric} in {one.variant}; {way_out}"
         for one in found

@@ -16,6 +16,7 @@ from experiments.aggregates import Aggregates
 from experiments.compare import compare_always
 from experiments.effect import Effect
 from experiments.metrics import Mean, Metric, Quantile, columns, figure_of
+from experiments.post_stratification import merged_strata
 
 # A picture shows no more.
 MOST_POINTS = 60
@@ -52,6 +53,7 @@ def over_time(
     planned_n: float,
     cap: float | None = None,
     confidence: float = 0.95,
+    stratum: str | None = None,
 ) -> OverTime:
     """Return the effect as of each day, on the units assigned by then; at most MOST_POINTS days.
 
@@ -66,6 +68,7 @@ def over_time(
         cap: The quantile of all units' values that larger ones of a mean count as; None caps
             nothing.
         confidence: That the whole curve holds the truth.
+        stratum: The column of strata to post-stratify by; those too small on a day are merged.
     """
     if units.empty or isinstance(metric, Quantile):
         return OverTime(name)
@@ -81,6 +84,7 @@ def over_time(
             for place, column in enumerate(named)
         ]
     )
+    strata = None if stratum is None else units[stratum].to_numpy(dtype=object)
     comparing = _Comparing(metric, control, treatments, planned_n, cap, confidence)
     shown = _shown(first, last)
     days: list[Day] = []
@@ -91,7 +95,9 @@ def over_time(
                 np.add.at(values[:, place], rows, amounts[:, number])
         if day in shown:
             inside = joined <= day
-            effects = comparing.as_of(values[inside], variants[inside])
+            effects = comparing.as_of(
+                values[inside], variants[inside], None if strata is None else strata[inside]
+            )
             told = (_EPOCH + day * _DAY).date().isoformat()
             days += [Day(told, one, n, effect) for one, (n, effect) in effects.items()]
     return OverTime(name, days)
@@ -106,14 +112,29 @@ class _Comparing:
     cap: float | None
     confidence: float
 
-    def as_of(self, rows: np.ndarray, variants: np.ndarray) -> dict[str, tuple[int, Effect]]:
+    def as_of(
+        self, rows: np.ndarray, variants: np.ndarray, strata: np.ndarray | None
+    ) -> dict[str, tuple[int, Effect]]:
         """Return each variant's units, with the control's, and its effect."""
         if self.cap is not None and isinstance(self.metric, Mean):
             rows = rows.copy()
             rows[:, 0] = np.minimum(rows[:, 0], np.quantile(rows[:, 0], self.cap))
         origin = np.median(rows, axis=0)
-        arms = {name: rows[variants == name] for name in (self.control, *self.treatments)}
-        sums = {name: Aggregates.from_rows(arm, origin) for name, arm in arms.items() if len(arm)}
+        names = (self.control, *self.treatments)
+        arms = {name: rows[variants == name] for name in names}
+        groups = None if strata is None else _merged(strata, variants, names)
+        sums = {
+            name: Aggregates.from_rows(arm, origin)
+            if groups is None
+            else Aggregates.stacked(
+                [
+                    Aggregates.from_rows(arm[groups[variants == name] == one], origin)
+                    for one in dict.fromkeys(groups)
+                ]
+            )
+            for name, arm in arms.items()
+            if len(arm)
+        }
         figure = figure_of(self.metric)
         return {
             name: (
@@ -125,6 +146,16 @@ class _Comparing:
             for name in self.treatments
             if name in sums and self.control in sums
         }
+
+
+def _merged(strata: np.ndarray, variants: np.ndarray, names: Sequence[str]) -> np.ndarray | None:
+    """Return each unit's stratum, small ones merged; None where only one is left."""
+    counts = pd.crosstab(strata, variants).to_dict("index")
+    sizes = {str(one): {str(v): int(n) for v, n in by.items()} for one, by in counts.items()}
+    merged = merged_strata(sizes, names)
+    if len(set(merged.values())) < 2:
+        return None
+    return np.array([merged[str(one)] for one in strata], dtype=object)
 
 
 def _changes(

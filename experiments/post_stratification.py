@@ -20,7 +20,8 @@ from experiments.contrast import (
 )
 from foundation.errors import TooLittleData
 
-# Units of a stratum in its smaller variant, below which its variance is too rough to add up.
+# Units a stratum should have in its smaller variant, by its size and the split of all units, below
+# which its variance is too rough to add up.
 LEAST_IN_STRATUM = 20
 # What strata too small by themselves are merged into.
 REST = "rest"
@@ -66,6 +67,8 @@ def post_stratified(figure: Figure, treatment: Aggregates, control: Aggregates) 
         control_n=m,
         # Of all units, strata or not: what differs between strata adds to it, so it errs to refuse.
         skewness=whole.skewness,
+        bend=whole.bend,
+        adjusted=whole.adjusted,
     )
 
 
@@ -97,21 +100,20 @@ def merged_strata(
 ) -> dict[str, str]:
     """Return for each stratum what it is called, those that are too small in one, REST.
 
-    Chosen by sizes alone, before any outcome is looked at.
+    Chosen by the size of each and the split of all units. How a stratum itself was split must not
+    count: REST would take in those that chance split worst, and reject too often.
 
     Args:
         counts: Units of each stratum by variant.
         variants: All of them.
     """
-
-    def least(inside: Mapping[str, int]) -> int:
-        return min(inside.get(variant, 0) for variant in variants)
-
-    ordered = sorted(counts, key=lambda one: (-least(counts[one]), one))
-    large = [one for one in ordered if least(counts[one]) >= LEAST_IN_STRATUM]
-    small = [one for one in ordered if one not in large]
-    together = {variant: sum(counts[one].get(variant, 0) for one in small) for variant in variants}
+    sizes = {one: sum(inside.values()) for one, inside in counts.items()}
+    of = {name: sum(inside.get(name, 0) for inside in counts.values()) for name in variants}
+    needed = LEAST_IN_STRATUM * sum(sizes.values()) / max(min(of.values()), 1)
+    ordered = sorted(sizes, key=lambda one: (-sizes[one], one))
+    large = [one for one in ordered if sizes[one] >= needed]
+    small = [one for one in ordered if sizes[one] < needed]
     # Where the rest is too small as well, the smallest of the large ones takes it in.
-    if small and large and least(together) < LEAST_IN_STRATUM:
+    if small and large and sum(sizes[one] for one in small) < needed:
         small.append(large.pop())
     return {one: one for one in large} | dict.fromkeys(small, REST)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import stats
 
 from experiments.effect import Effect
-from experiments.randomisation import placed
+from experiments.randomisation import placed, seed_of
 from experiments.welch import Moments, relative_within
 
 # Units in the smaller variant from which the normal tails are right to .3 %; below, chance deals.
@@ -78,7 +78,6 @@ def compare_quantiles(
     treatment: np.ndarray,
     control: np.ndarray,
     level: float,
-    seed: int,
     confidence: float = 0.95,
     deals: int = DEALS,
 ) -> Effect:
@@ -87,7 +86,6 @@ def compare_quantiles(
     Args:
         treatment, control: One value a unit, shapes (n,) and (m,).
         level: Of the quantile, in (0, 1).
-        seed: Of the randomisation that small variants take.
         confidence: Of the interval.
         deals: How many, where chance deals.
 
@@ -111,7 +109,7 @@ def compare_quantiles(
     lower = -upper
     if smaller < MANY_UNITS or _beyond(smaller, level) < MANY_BEYOND:
         often = min(deals, DEALS if len(pooled) <= _UNITS_DEALT_OFTEN else _FEWER_DEALS)
-        chance = _dealt(pooled, len(up), level, seed, often)
+        chance = _dealt(pooled, len(up), level, often)
         seen = placed(_studentised(a - b, error), chance, confidence)
         if not seen.holds(confidence):
             return Effect(
@@ -181,40 +179,40 @@ def _studentised(difference: float, error: float) -> float:
     return difference / error if error > 0 else math.copysign(math.inf, difference)
 
 
-def _dealt(pooled: np.ndarray, n: int, level: float, seed: int, deals: int) -> np.ndarray:
+def _dealt(pooled: np.ndarray, n: int, level: float, deals: int) -> np.ndarray:
     """Return the studentised difference of each deal of sorted values to variants."""
-    first, second = ranks(n, level), ranks(len(pooled) - n, level)
-    places = np.array(
-        [[first.low, first.at, first.high], [second.low, second.at, second.high]], dtype=np.float64
-    )
-    return _deal(pooled, n, places, 2 * _REACH, seed, deals)
+    seed = seed_of(pooled)
+    if level > 0.5:
+        # The same from the other end, which is nearer.
+        return -_deal(-pooled[::-1], n, _places(pooled, n, 1 - level), 2 * _REACH, seed, deals)
+    return _deal(pooled, n, _places(pooled, n, level), 2 * _REACH, seed, deals)
+
+
+def _places(pooled: np.ndarray, n: int, level: float) -> np.ndarray:
+    both = ranks(n, level), ranks(len(pooled) - n, level)
+    return np.array([[one.low, one.at, one.high] for one in both], dtype=np.float64)
 
 
 @numba.njit(cache=True)
 def _deal(
     pooled: np.ndarray, n: int, places: np.ndarray, width: float, seed: int, deals: int
 ) -> np.ndarray:  # pragma: no cover
-    """Deal sorted values to two variants; read three order statistics of each as they come."""
+    """Deal sorted values to two variants; read three order statistics of each as they come.
+
+    Source: selection sampling, algorithm S of Knuth, The Art of Computer Programming 3.4.2.
+    """
     np.random.seed(seed)
     total = len(pooled)
-    smaller = min(n, total - n)
-    order = np.arange(total)
     answer = np.empty(deals)
-    member = np.zeros(total, dtype=np.bool_)
     found = np.empty((2, 3))
     last = np.empty(2)
     seen = np.empty(2, dtype=np.int64)
     wanted = np.empty(2, dtype=np.int64)
     for deal in range(deals):
-        for place in range(smaller):
-            other = place + int(np.random.random() * (total - place))
-            order[place], order[other] = order[other], order[place]
-            member[order[place]] = True
         seen[:] = 0
         wanted[:] = 0
         for index in range(total):
-            # The smaller variant was dealt; which of the two it is follows from n.
-            arm = 0 if member[index] == (n <= total - n) else 1
+            arm = 0 if np.random.random() * (total - index) < n - seen[0] else 1
             value = pooled[index]
             while wanted[arm] < 3 and places[arm, wanted[arm]] <= seen[arm]:
                 # Between two places a value is read as np.interp would.
@@ -228,8 +226,6 @@ def _deal(
             seen[arm] += 1
             if wanted[0] == 3 and wanted[1] == 3:
                 break
-        for place in range(smaller):
-            member[order[place]] = False
         difference = found[0, 1] - found[1, 1]
         variance = 0.0
         for arm in range(2):

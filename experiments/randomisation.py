@@ -6,6 +6,7 @@ nobody, the answer is exact for any spend, however skewed, and any split. Becaus
 studentised, it also holds in large samples where offers change the spread and not the mean.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 import numba
@@ -35,7 +36,8 @@ class Dealt:
     """Where the observed studentised difference stands among those that chance deals.
 
     Attributes:
-        p: Twice the smaller tail, at most 1; deals equal to the observed one count half.
+        p: Twice the smaller tail, at most 1; a tail is one more than the deals beyond the observed
+            value, over one more than all deals; those equal to it count half.
         lower, upper: The studentised difference is rejected below and above.
         lower_tail, upper_tail: The chance of that if the offer changes nobody. It follows from
             both variants taken together, whichever is better.
@@ -58,7 +60,6 @@ def randomisation(
     figure: Figure,
     treatment: np.ndarray,
     control: np.ndarray,
-    seed: int,
     confidence: float = 0.95,
     deals: int = DEALS,
 ) -> Dealt:
@@ -67,7 +68,6 @@ def randomisation(
     Args:
         figure: As for `contrast`.
         treatment, control: One row of columns a unit (a cluster: its sums), shapes (n, k).
-        seed: Of the deals, so that the report can be made again.
         confidence: Of the interval that `lower` and `upper` are for.
         deals: How many; alpha / 2 times one more than it should be a whole number.
 
@@ -86,7 +86,10 @@ def randomisation(
         # Means move along; squares of large values keep their digits, and idle customers stay 0.
         middle = np.median(np.concatenate([treatment, control]), axis=0)
         treatment, control = treatment - middle, control - middle
-    pooled = np.concatenate([treatment, control])
+    # However a file lies, and whoever was treated, chance deals the same.
+    treatment, control = _ordered(treatment), _ordered(control)
+    pooled = _ordered(np.concatenate([treatment, control]))
+    seed = seed_of(pooled)
     both = Aggregates.from_rows(pooled)
     # The smaller variant is the quicker one to deal; the other gets the rest.
     if len(treatment) <= len(control):
@@ -99,6 +102,17 @@ def randomisation(
     return placed(
         float(studentised(contrast(figure, *arms, both))), studentised(chance), confidence
     )
+
+
+def seed_of(pooled: np.ndarray) -> int:
+    """Return the seed for dealing these values, sorted, of both variants together.
+
+    The same values are dealt the same in every run; other values otherwise: with one seed for all,
+    every analysis of a size would share the luck of one set of deals. Who was treated has no part.
+    """
+    # Adding 0 turns -0 into 0.
+    told = np.ascontiguousarray(pooled + 0.0).tobytes()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")
 
 
 def affordable_deals(treatment: np.ndarray, control: np.ndarray) -> int:
@@ -134,9 +148,12 @@ def placed(seen: float, dealt: np.ndarray, confidence: float = 0.95) -> Dealt:
     # Cut points between distinct values, and the share of deals above each value, half of its own.
     values, counts = np.unique(ordered, return_counts=True)
     upto = np.cumsum(counts)
-    above = (len(ordered) - upto + counts / 2) / len(ordered)
-    below = (upto - counts / 2) / len(ordered)
-    # A hair of slack: (250 - 1/2) / 10,000 is a fraction a double does not hold.
+    # The observed value is any of those equal to it; where there are none, a tail is exactly one
+    # more than the deals beyond it, over one more than all.
+    half = (counts + 1) / 2
+    above = (len(ordered) - upto + half) / len(ordered)
+    below = (upto - counts + half) / len(ordered)
+    # A hair of slack: 250 / 10,000 is a fraction a double does not hold.
     high = above <= alpha / 2 + 1e-12
     low = below <= alpha / 2 + 1e-12
     place = int(np.searchsorted(values, seen))
@@ -179,6 +196,10 @@ def dealt_sums(rows: np.ndarray, size: int, seed: int, deals: int = DEALS) -> Ag
         second[:, i, j] = second[:, j, i] = sums[:, k + place]
     third = np.zeros((deals, k, k, k))
     return Aggregates(np.full(deals, float(size)), sums[:, :k], second, third)
+
+
+def _ordered(units: np.ndarray) -> np.ndarray:
+    return units[np.lexsort(units.T[::-1])]
 
 
 @numba.njit(cache=True)

@@ -5,8 +5,7 @@ treat). An unhealthy report says why and shows no effect: a figure from a broken
 read all the same. A comparison with too little data says so in `refused` and has no figures.
 """
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import msgspec
 import pandas as pd
@@ -22,6 +21,7 @@ from experiments.analysis import (
     effects,
     summed,
     unbalanced,
+    unmeasured,
     whole,
     with_adjusted,
 )
@@ -155,7 +155,12 @@ def analyse(
     )
     primary = metrics.get(experiment.primary_metric)
     largest = units.top_few(primary.column.name) if isinstance(primary, Mean) else []
-    outliers = outlier_warnings(largest, experiment.outlier_cap is not None)
+    outliers = outlier_warnings(
+        largest,
+        "plan an outlier_cap next time"
+        if experiment.outlier_cap is None
+        else "the plan's outlier_cap limits it",
+    )
     found = [*faults, *unbalanced(comparing.before())]
     health = health_of(split, found, [*warnings, *outliers])
     report = Report(
@@ -384,22 +389,15 @@ class _Comparing:
         primary = {name: one for name, one in found.items() if name == deciding}
         others = {name: one for name, one in found.items() if name not in primary}
         told = with_adjusted(primary, "holm") | with_adjusted(others, "benjamini_hochberg")
-        told |= self._unmeasured(self._missing)
+        told |= unmeasured(self._missing, self.treatments)
         return {name: told[name] for name in self._order}
 
     def guardrails(self, confidence: float) -> dict[str, dict[str, Effect]]:
         planned = [one.metric for one in self._experiment.guardrails]
         measured = {name: one for name, one in self._metrics.items() if name in planned}
-        unmeasured = [name for name in self._missing if name in planned]
-        return self._effects(measured, confidence) | self._unmeasured(unmeasured)
-
-    def _unmeasured(self, names: Iterable[str]) -> dict[str, dict[str, Effect]]:
-        return {
-            name: dict.fromkeys(
-                self.treatments, Effect(math.nan, math.nan, refused=self._missing[name])
-            )
-            for name in names
-        }
+        left_out = [name for name in self._missing if name in planned]
+        refused = unmeasured({name: self._missing[name] for name in left_out}, self.treatments)
+        return self._effects(measured, confidence) | refused
 
     def _effects(
         self, metrics: Mapping[str, Metric], confidence: float

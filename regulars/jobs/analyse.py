@@ -6,7 +6,8 @@ from pathlib import Path
 from adapters.unit_file import STRATUM, Found, UnitFile
 from experiments.analysis import Analysis, analyse_units
 from experiments.metric_words import Asked, read_metrics
-from experiments.metrics import Column, Mean, Metric, of_clusters
+from experiments.metrics import Column, InvalidMetric, Mean, Metric, columns, of_clusters
+from experiments.outliers import outlier_warnings
 from experiments.post_stratification import REST
 from foundation.errors import RegularsError
 
@@ -14,6 +15,7 @@ _UNCHECKED = (
     "no column names the units, so duplicates and units in two variants are not checked: name it "
     "with --unit"
 )
+_CAP = "see what it is, or cap it in the next plan, as --metric COLUMN:winsorised99 does"
 
 
 def analyse_file(
@@ -56,35 +58,58 @@ def analyse_file(
         numbers = [*(one.column for one in asked.values()), *others]
         file.check_columns([variant, *numbers])
         taken = [variant, *numbers, *([] if cluster is None else [cluster])]
-        who = file.unit_column(taken) if unit is None else unit
-        found = file.read(variant, numbers, who, cluster, stratify)
+        who, unsure = file.unit_column(taken) if unit is None else (unit, [])
+        control = file.variant_called(control, variant)
+        if weights is not None:
+            weights = {file.variant_called(one, variant): w for one, w in weights.items()}
+        known = [control, *(weights or ())]
+        found = file.read(variant, numbers, who, cluster, stratify, known)
         named = {name: _metric(file, one, denominator, covariate) for name, one in asked.items()}
         file.check_shares([one.metric() for one in asked.values() if one.kind == "proportion"])
         before: Metric | None = None if covariate is None else Mean(Column(covariate))
+        missing: dict[str, str] = {}
         merged = {} if stratify is None else file.merge_strata()
         if cluster is None:
             units = file.units(stratify is not None)
         else:
-            every = [*named.values(), *([] if before is None else [before])]
-            units = file.clusters(every)
-            named = {name: of_clusters(metric) for name, metric in named.items()}
+            units = file.clusters([*named.values(), *([] if before is None else [before])])
+            named, missing = _of_clusters(named)
             before = None if before is None else of_clusters(before)
-        unchecked = [_UNCHECKED] if who is None and cluster is None else []
+        few = [
+            told
+            for name, one in asked.items()
+            if one.kind == "mean" and name in named
+            for told in outlier_warnings(units.top_few(columns(named[name])[0].name), _CAP)
+        ]
+        unchecked = [*unsure, *([_UNCHECKED] if who is None else []), *_repeated(found, who)]
         return analyse_units(
             units,
             named,
             control,
             weights,
             before,
-            _faults(found, cluster),
-            warnings=[*unchecked, *_merged(merged)],
+            _faults(found),
+            warnings=[*unchecked, *_merged(merged), *_without_covariate(asked, covariate), *few],
             stratum=None if len(set(merged.values())) < 2 else STRATUM,
+            missing=missing,
         )
 
 
 def _metric(file: UnitFile, asked: Asked, denominator: str | None, covariate: str | None) -> Metric:
     cap = None if asked.cap is None else file.cap(asked.column, asked.cap)
     return asked.metric(cap, denominator, covariate)
+
+
+def _of_clusters(named: Mapping[str, Metric]) -> tuple[dict[str, Metric], dict[str, str]]:
+    """Return the metrics of clusters, and why the others have none."""
+    found: dict[str, Metric] = {}
+    refused: dict[str, str] = {}
+    for name, metric in named.items():
+        try:
+            found[name] = of_clusters(metric)
+        except InvalidMetric as refusal:
+            refused[name] = str(refusal)
+    return found, refused
 
 
 def _merged(strata: Mapping[str, str]) -> list[str]:
@@ -97,7 +122,24 @@ def _merged(strata: Mapping[str, str]) -> list[str]:
     return [f"too small by themselves, so one stratum: {', '.join(told)}"] if told else []
 
 
-def _faults(found: Found, cluster: str | None) -> list[str]:
+def _without_covariate(asked: Mapping[str, Asked], covariate: str | None) -> list[str]:
+    """Say which metrics have no use for a covariate."""
+    told = [name for name, one in asked.items() if one.level is not None]
+    if covariate is None or not told:
+        return []
+    return [f"{covariate} adjusts no quantile, so {', '.join(told)} are as without it"]
+
+
+def _repeated(found: Found, unit: str | None) -> list[str]:
+    if not found.repeated:
+        return []
+    return [
+        f"{found.repeated:,} units of column {unit!r} have several rows inside their clusters, so "
+        "a mean is that of a row, not of a unit; add them up where that is not meant"
+    ]
+
+
+def _faults(found: Found) -> list[str]:
     faults: list[str] = []
     if found.unassigned:
         faults.append(
@@ -105,9 +147,10 @@ def _faults(found: Found, cluster: str | None) -> list[str]:
             "assignment); find out who assigned them, or leave them out and say so"
         )
     if found.torn:
-        what = "units" if cluster is None else "clusters or units"
         faults.append(
-            f"{found.torn:,} {what} are in two variants or more, first {found.first_torn!r}; find "
-            "who assigned them anew, or leave them out and say so"
+            f"{found.torn:,} of column {found.torn_in!r} are in two variants or more, first "
+            f"{found.first_torn!r}; find who assigned them anew, or leave them out and say so; "
+            "where the column does not name who was assigned, name that one with --unit or "
+            "--cluster"
         )
     return faults

@@ -401,6 +401,7 @@ def _told(lake: Lake, design: Experiment, known: _Known, more: More | None) -> R
             sequence_units(design),
             cap,
             report.confidence,
+            STRATUM if STRATUM in table.columns else None,
         ),
         novelty=novelty(
             TOLD,

@@ -21,6 +21,9 @@ def test_a_small_run_measures_what_the_bars_ask() -> None:
     # Speed is for a quiet machine to judge.
     assert all(bar.holds for bar in bars(figures) if bar.name != "per_second")
     assert figures["pairs"] == 66
+    # One of twelve on all customers, the others on a chunk, which here is all of them as well.
+    assert figures["moved_among"] == 12 * 20_000
+    assert "ready ids" in figures["per_second_of"]
 
 
 def test_p_values_are_those_of_a_chi_square_test_and_find_a_dependence() -> None:

@@ -116,6 +116,6 @@ def test_the_largest_few_and_a_single_one_that_decides_are_told():
     # By hand: 10 of 100 equal ones; 990 and nine 10s of 1,980.
     assert (off.share, off.largest) == pytest.approx((0.1, 0.01))
     assert (on.share, on.largest) == pytest.approx((1_080 / 1_980, 0.5))
-    (line,) = outlier_warnings([off, on], capped=False)
+    (line,) = outlier_warnings([off, on], "plan an outlier_cap next time")
     assert "50% of all margin in on" in line
     assert "plan an outlier_cap" in line

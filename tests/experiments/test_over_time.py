@@ -55,7 +55,34 @@ def test_each_day_is_what_a_report_of_that_day_would_have_said():
         assert (told.effect.difference, told.effect.low, told.effect.high) == pytest.approx(
             (expected.difference, expected.low, expected.high)
         )
-        assert told.effect.method == "always valid"
+        assert told.effect.method == "always valid, adjusted"
+
+
+def test_a_plan_with_strata_has_a_curve_inside_them():
+    units, daily = world()
+    units["stratum"] = np.where(units["before"] > 100, "high", "low")
+    units.loc[:2, "stratum"] = "rare"
+    until = START + 9.9 * DAY
+    curve = over_time("margin", SPENT, units, daily, until, "off", ["on"], 400, stratum="stratum")
+    spent = daily.groupby("unit_id")["value"].sum()
+    rows = np.column_stack([units["unit_id"].map(spent), units["before"]])
+    # Too few are rare, even together with nobody: the smaller of the others takes them in.
+    smaller = units["stratum"].value_counts().drop("rare").idxmin()
+    group = units["stratum"].replace("rare", smaller)
+    arms = [
+        Aggregates.stacked(
+            [
+                Aggregates.from_rows(rows[((units["variant"] == v) & (group == one)).to_numpy()])
+                for one in ("high", "low")
+            ]
+        )
+        for v in ("on", "off")
+    ]
+    expected, told = compare_always("mean", *arms, 400), curve.days[-1].effect
+    assert told.method == "always valid, adjusted, post-stratified"
+    assert (told.difference, told.low, told.high) == pytest.approx(
+        (expected.difference, expected.low, expected.high)
+    )
 
 
 def test_the_whole_curve_holds_the_truth():

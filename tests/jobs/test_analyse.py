@@ -65,7 +65,31 @@ def test_tea_tasting_agrees_on_a_file(analyse, kind, metric, more, theirs):
         (other.effect_size, other.effect_size_ci_lower, other.effect_size_ci_upper, other.pvalue),
         rel=1e-6,
     )
-    assert effect.method == "welch"
+    assert effect.method == ("welch, adjusted" if "covariate" in more else "welch")
+
+
+def test_a_covariate_that_does_nothing_is_told(analyse):
+    found = analyse(UNITS.assign(before=1.0), "spend", "visits:median", covariate="before")
+    assert found.metrics["spend"]["offers"].method == "welch"
+    told = found.health.warnings
+    assert "before tells nothing of spend in offers, so it is not adjusted: does it vary?" in told
+    assert any("before adjusts no quantile, so visits" in one for one in told)
+    plain = analyse(UNITS, "spend", covariate="before")
+    assert not any("before" in one for one in plain.health.warnings)
+    skewed = UNITS.assign(spend=UNITS["spend"] ** 4, before=UNITS["before"] ** 4)
+    effect = analyse(skewed, covariate="before").metrics["spend"]["offers"]
+    assert effect.method == "randomisation, adjusted"
+
+
+def test_a_large_file_says_the_same_to_the_last_digit_each_time(tmp_path):
+    rng = np.random.default_rng(2)
+    units = pd.DataFrame({"group": rng.choice(["a", "b"], 600_000)})
+    for name in ("spend", "before", "visits"):
+        units[name] = rng.gamma(2, 5, 600_000)
+    path = tmp_path / "units.parquet"
+    units.to_parquet(path)
+    found = [analyse_file(path, "group", ["spend", "visits"], "a", "before") for _ in range(4)]
+    assert all(one == found[0] for one in found)
 
 
 def test_a_ratio_adjusted_by_one_column_is_that_of_its_linearised_values(analyse):
@@ -146,6 +170,29 @@ def test_clusters_are_judged_by_their_sums(analyse):
     assert len(by_hand) == 200
 
 
+def test_a_quantile_of_clusters_is_refused_alone(analyse):
+    found = analyse(UNITS, "spend", "visits:median", "bought:proportion", cluster="store").metrics
+    assert found["spend"]["offers"].p is not None
+    assert "where whole clusters were assigned" in found["visits"]["offers"].refused
+    alone = analyse(UNITS, "spend:median", cluster="store").metrics["spend"]["offers"]
+    assert (alone.p, alone.difference) == (None, None)
+    assert "whole clusters" in alone.refused
+
+
+def test_one_customer_who_holds_much_of_the_total_is_told(analyse):
+    # She has a third of her variant's total: 10,000 of some 2,000 * 9 + 10,000.
+    whale = UNITS.assign(spend=UNITS["spend"].where(UNITS.index > 0, 10_000))
+    for more in ({}, {"cluster": "store"}):
+        warnings = analyse(whale, **more).health.warnings
+        assert sum("one unit holds" in one for one in warnings) == 1
+        (told,) = [one for one in warnings if "one unit holds" in one]
+        assert "of all spend in control" in told
+        assert "winsorised99" in told
+    assert not any("holds" in one for one in analyse(UNITS).health.warnings)
+    capped = analyse(whale, "spend:winsorised99").health.warnings
+    assert not any("holds" in one for one in capped)
+
+
 def test_few_clusters_are_judged_by_chance_alone(analyse):
     few = UNITS.assign(store=UNITS["store"] // 2 % 10 * 2 + UNITS["store"] % 2)
     effect = analyse(few, "spend", cluster="store").metrics["spend"]["offers"]
@@ -209,14 +256,18 @@ def test_a_variant_of_one_is_refused_on_every_metric(analyse):
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 @pytest.mark.parametrize(
     ("names", "control"),
-    [((0, 1), "0"), ((0.0, np.nan), "0"), ((False, True), "False"), (("a,b", 'q"x'), "a,b")],
+    [
+        ((0, 1), "0"),
+        ((0.0, np.nan), "0"),
+        ((False, True), "False"),
+        ((False, True), "FALSE"),
+        (("a,b", 'q"x'), "a,b"),
+    ],
 )
 def test_variants_may_be_of_any_type(analyse, kind, names, control):
     units = UNITS.assign(
         arm=UNITS["group"].map(dict(zip(("control", "offers"), names, strict=True)))
     )
-    if kind == "parquet" and control == "False":
-        control = "false"
     if names[1] != names[1]:
         with pytest.raises(RegularsError, match=r"every unit is in|control '0' is no variant"):
             analyse(units, variant="arm", control=control, kind=kind)
@@ -287,16 +338,36 @@ class TestHealth:
         assert "'c-0'" in found.health.reason
         assert (found.health.healthy, found.metrics) == (False, {})
 
-    @pytest.mark.parametrize(
-        "name", ["CustomerID", "Customer Id", "USER", "id", "household_id", "unit-id"]
-    )
+    @pytest.mark.parametrize("name", ["CustomerID", "Customer Id", "USER", "user_id", "unit-id"])
     def test_finds_the_units_whatever_case_their_column_is_in(self, analyse, name):
         units = UNITS.rename(columns={"customer_id": name})
         assert not [one for one in analyse(units).health.warnings if "duplicates" in one]
         with pytest.raises(RegularsError, match="4,000 units have more than one row"):
             analyse(pd.concat([units] * 3))
         torn = pd.concat([units, units.iloc[[0]].assign(group="offers")])
+        assert f"of column {name!r}" in analyse(torn).health.reason
         assert "'c-0'" in analyse(torn).health.reason
+
+    @pytest.mark.parametrize("name", ["unit", "ID", "household_id"])
+    def test_takes_a_column_that_may_be_the_units_only_where_its_values_differ(self, analyse, name):
+        units = UNITS.rename(columns={"customer_id": name})
+        torn = pd.concat([units, units.iloc[[0]].assign(group="offers")])
+        assert f"1 of column {name!r} are in two variants" in analyse(torn).health.reason
+        for values in ("EUR", np.arange(N) // 3):
+            found = analyse(units.assign(**{name: values}))
+            assert found.health.healthy
+            assert found.metrics["spend"]["offers"].p is not None
+            assert any(f"column {name!r} has" in one for one in found.health.warnings)
+            assert any("duplicates" in one for one in found.health.warnings)
+
+    def test_counts_units_that_repeat_inside_their_clusters(self, analyse):
+        again = pd.concat([UNITS, UNITS.iloc[:600]])
+        warnings = analyse(again, cluster="store").health.warnings
+        assert any("600 units of column 'customer_id' have several rows" in one for one in warnings)
+        assert not any("several rows" in o for o in analyse(UNITS, cluster="store").health.warnings)
+        nameless = UNITS.drop(columns="customer_id")
+        warnings = analyse(nameless, cluster="store").health.warnings
+        assert any("are not checked" in one for one in warnings)
 
     def test_without_a_column_of_units_says_what_is_not_checked(self, analyse):
         units = UNITS.rename(columns={"customer_id": "klant"})
@@ -305,10 +376,25 @@ class TestHealth:
         with pytest.raises(RegularsError, match="have more than one row"):
             analyse(pd.concat([units] * 2), unit="klant")
 
-    @pytest.mark.parametrize("word", ["nan", "NULL", "NA", "None", "n/a", " "])
+    @pytest.mark.parametrize("word", ["nan", "NULL", "NA", "n/a", " "])
     def test_of_words_for_nothing_is_of_rows_without_variant(self, analyse, word):
         found = analyse(UNITS.assign(group=UNITS["group"].where(UNITS.index > 6, word)))
         assert "7 of 4,000 rows have no variant" in found.health.reason
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    @pytest.mark.parametrize("word", ["none", "None"])
+    def test_of_a_variant_called_none_is_of_a_variant(self, analyse, kind, word):
+        named = UNITS.assign(group=UNITS["group"].replace("control", word))
+        found = analyse(named, control=word, kind=kind)
+        assert found.units == {word: 2_000, "offers": 2_000}
+        named = UNITS.assign(group=UNITS["group"].replace("offers", word))
+        assert analyse(named, kind=kind).metrics["spend"][word].p is not None
+
+    @pytest.mark.parametrize("kind", ["csv", "parquet"])
+    def test_of_a_word_for_nothing_that_weights_name_is_of_a_variant(self, analyse, kind):
+        named = UNITS.assign(group=UNITS["group"].replace("offers", "NA"))
+        found = analyse(named, kind=kind, weights={"control": 0.5, "NA": 0.5})
+        assert found.metrics["spend"]["NA"].p is not None
 
     def test_of_a_cluster_in_two_variants_names_it(self, analyse):
         found = analyse(UNITS.assign(store="s-1"), cluster="store")
@@ -357,7 +443,10 @@ class TestHealth:
             {"cluster": "store"},
             ["names no cluster in 3 rows"],
         ),
-        (lambda u: u, {"metrics": ["spend:median"], "cluster": "store"}, ["whole clusters"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e110), {}, ["too large", "scale them"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e160), {}, ["too large", "scale them"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e-120), {}, ["too small", "scale them"]),
+        (lambda u: u.assign(spend=u["spend"] * 1e-170), {}, ["too small", "scale them"]),
         (
             lambda u: u.assign(group=u["group"].where(u.index > 2, "offers ")),
             {},
@@ -409,6 +498,32 @@ def test_a_file_that_is_none_is_told_in_one_line(tmp_path, name, content):
     with pytest.raises(RegularsError) as caught:
         analyse_file(path, "group", ["spend"], "control")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ["control,1", "control,1,c-9,9", "control,1,c-9,8,7"])
+@pytest.mark.parametrize("place", [0, 700, 1_999])
+def test_a_row_too_short_or_too_long_is_told_with_its_line(tmp_path, row, place):
+    rows = UNITS.loc[:1_999, ["group", "spend", "customer_id"]].to_csv(index=False).split("\n")
+    rows[place + 1] = row
+    path = tmp_path / "units.csv"
+    path.write_text("\n".join(rows))
+    with pytest.raises(RegularsError, match=f"line {place + 2} has .* names 3 columns"):
+        analyse_file(path, "group", ["spend"], "control")
+
+
+@pytest.mark.parametrize("every", [1, 10, 2_000])
+def test_lines_that_begin_with_a_hash_are_rows(tmp_path, every):
+    marked = [f"#{n}" if n % every == 0 else f"c{n}" for n in range(N)]
+    path = tmp_path / "units.csv"
+    UNITS.assign(customer_id=marked)[["customer_id", "group", "spend"]].to_csv(path, index=False)
+    assert sum(analyse_file(path, "group", ["spend"], "control").units.values()) == N
+
+
+def test_a_gzipped_file_is_read_as_what_is_in_it(analyse, tmp_path):
+    path = tmp_path / "units.csv.gz"
+    UNITS.to_csv(path, index=False)
+    zipped = analyse_file(path, "group", ["spend"], "control")
+    assert zipped.metrics == analyse(UNITS).metrics
 
 
 def test_a_file_that_does_not_exist_is_told(tmp_path):
@@ -504,3 +619,39 @@ def test_a_share_has_its_chance_to_win_beside_the_test(analyse):
     assert (round(told.lift, 5), round(told.chance_to_win, 5)) == (0.04082, 0.60918)
     assert any("with a chance of 60.9%" in line for line in analysis_lines(found))
     assert analyse(UNITS).posteriors == {}
+
+
+@pytest.mark.slow
+def test_files_without_an_effect_are_rejected_in_5_of_100(tmp_path):
+    # Simulation without effect, each experiment a file: 100 of many small strata of strong levels
+    # and 100 of ratios to sparse visits; 5 % within 3 standard errors.
+    rng = np.random.default_rng(13)
+    path = tmp_path / "units.parquet"
+    strata, ratios = [], []
+    for _ in range(100):
+        month = rng.integers(0, 15, 800)
+        units = pd.DataFrame(
+            {
+                "group": rng.permutation(["a", "b"] * 400),
+                "month": month,
+                "spend": rng.normal(20, 1, 800) + month,
+            }
+        )
+        units.to_parquet(path)
+        found = analyse_file(path, "group", ["spend"], "a", stratify="month")
+        strata.append(found.metrics["spend"]["b"])
+        units = pd.DataFrame(
+            {
+                "group": rng.permutation(["b"] * 100 + ["a"] * 900),
+                "margin": rng.gamma(2, 5, 1_000),
+                "visits": rng.poisson(0.6, 1_000),
+            }
+        )
+        units.to_parquet(path)
+        found = analyse_file(path, "group", ["margin"], "a", denominator="visits")
+        ratios.append(found.metrics["margin"]["b"])
+    for effects in (strata, ratios):
+        answered = [one for one in effects if one.p is not None]
+        assert len(answered) > 85
+        rejected = np.mean([one.p <= 0.05 for one in answered])
+        assert rejected == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / len(answered)))
