@@ -24,6 +24,7 @@ from recommender.uplift import fit_uplift
 from recommender.uplift_evaluation import FITS, cross_fit
 from recommender.uplift_registry import UPLIFT, UpliftRegistry, UpliftReport
 from regulars.assumptions import statements
+from regulars.contacts import contact_statement, contacts_of
 from regulars.jobs.customers import SEED, registry
 from regulars.jobs.randomised_decisions import (
     NO_OFFER,
@@ -122,8 +123,8 @@ def train_uplift(
         rows = found.trial()
         step.show(f"{len(found.rows):,} decisions, {len(found.offers)} offers: cross-fitting")
         step.expect(FITS)
-        # The outcome is money already, net of what offers cost.
-        evaluation = cross_fit(rows, Price(), SEED, fitted=step.advance)
+        price = found.price(contacts_of(settings))
+        evaluation = cross_fit(rows, price, SEED, fitted=step.advance)
         fitted = fit_uplift(rows, SEED)
         model = OfferUplift(
             fitted,
@@ -136,7 +137,7 @@ def train_uplift(
         report = UpliftReport(
             model=model,
             evaluation=evaluation,
-            drawn=_drawn(found),
+            drawn=_drawn(found, price),
             drawn_by=found.policies,
             rows=len(found.rows),
             customers=found.shown,
@@ -149,7 +150,9 @@ def train_uplift(
         version = models.register(report, lake.digest(TRAINED_ON))
         alias = _named(models, version) if report.pays else None
         step.show(report.verdict())
-    return TrainedUplift(report, version, alias, statements(lake))
+    channels = sorted(found.rows["channel"].value_counts().items())
+    contact = [contact_statement(settings, str(channel), int(n)) for channel, n in channels]
+    return TrainedUplift(report, version, alias, [*statements(lake), *contact])
 
 
 def _named(models: UpliftRegistry, version: int) -> Alias:
@@ -160,11 +163,12 @@ def _named(models: UpliftRegistry, version: int) -> Alias:
     return "challenger"
 
 
-def _drawn(found: RandomisedDecisions) -> Interval:
+def _drawn(found: RandomisedDecisions, price: Price) -> Interval:
     """Return what the policy that drew earned a decision: its own variant's mean."""
-    own = found.rows[found.rows["drawn"]]
-    unit = np.unique(own["unit"].to_numpy(dtype=object), return_inverse=True)[1]
-    return mean_interval(own["outcome"].to_numpy(dtype=np.float64), unit)
+    earned = found.rows["outcome"] - np.where(found.rows["offer_id"].notna(), price.cost, 0.0)
+    own = found.rows["drawn"]
+    unit = np.unique(found.rows["unit"][own].to_numpy(dtype=object), return_inverse=True)[1]
+    return mean_interval(earned[own].to_numpy(dtype=np.float64), unit)
 
 
 def _shown(one: Interval | None, currency: Currency) -> str:

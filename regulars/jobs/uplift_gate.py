@@ -15,6 +15,7 @@ from recommender.affinity import response_hash
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift_gate import Told, judge_uplift
 from recommender.uplift_registry import TOLD_UNTIL, UpliftRegistry
+from regulars.contacts import contacts_of
 from regulars.jobs.customers import customer_features, registry
 from regulars.jobs.lifecycle import lifecycle
 from regulars.jobs.randomised_decisions import RandomisedDecisions, randomised_decisions
@@ -109,11 +110,12 @@ def _judged(
         _told(challenger, found),
         _told(champion, found),
         _segments(lake, settings, found.rows["customer_id"], since),
+        found.price(contacts_of(settings)),
     )
 
 
 def _told(model: OfferUplift, found: RandomisedDecisions) -> Told:
-    """Return a model's values of the offers there were; 0, as served, for those unknown to it."""
+    """Return a model's effects of the offers there were; 0, as served, for those unknown to it."""
     values = model.values(found.matrix)
     places = [_place(model, offer_id) for offer_id in found.offers]
     nothing = np.zeros(len(values))
