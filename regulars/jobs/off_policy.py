@@ -2,8 +2,8 @@
 
 Each slate is weighed twice from its record: the probability under the policy that drew it and
 under the target. An offer earns when a redemption credited to the decision (see
-recommender/credit.py) lies inside the attribution window; decisions whose window is not over are
-left out and counted.
+recommender/credit.py) lies inside the attribution window and is not taken back in it; decisions
+whose window is not over are left out and counted.
 """
 
 import json
@@ -21,7 +21,7 @@ from foundation.decision import DecisionRecord, Policy, Slate, decode_record, en
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from recommender.beliefs import FirstShown
-from recommender.credit import credited, shown_offers
+from recommender.credit import credited, responded, shown_offers
 from recommender.decision_log import decision_records
 from recommender.forecasts import direct_by_offer
 from recommender.off_policy import Direct, Logged, OffPolicyValue, off_policy_value
@@ -131,11 +131,10 @@ class _Log:
         self.positions = max(limits, default=1)
         made_at = {record.decision_id: record.at for record in self.over}
         outcomes = credited(lake, shown_offers(lake), "redeem")
-        self.earned = {
-            (which, offer_id)
-            for which, offer_id, at in outcomes.itertuples(index=False)
-            if which in made_at and made_at[which] <= at < made_at[which] + self.window
-        }
+        made = pd.to_datetime(outcomes["decision_id"].map(made_at), utc=True)
+        inside = (made <= outcomes["at"]) & (outcomes["at"] < made + self.window)
+        stayed = responded(outcomes[inside], ["decision_id", "offer_id"])
+        self.earned = set(stayed.itertuples(index=False, name=None))
 
     def weighed(
         self, policy: Policy, rankings: Sequence[Scores | None], *, chance_only: bool

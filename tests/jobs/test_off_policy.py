@@ -166,6 +166,20 @@ def test_an_outcome_without_a_decision_is_the_latest_ones_that_showed_the_offer(
     assert found.slate.ips.value == pytest.approx(earned)
 
 
+def test_a_redemption_taken_back_inside_the_window_earns_nothing(log: DuckDbLake) -> None:
+    back = [
+        row | {"event_id": f"{row['event_id']}-reverse", "kind": "reverse", "at": at}
+        for n, at in ((n, START + (2 if n % 4 else 40) * DAY) for n in range(0, 1_500, 2))
+        for row in answers(n)
+    ]
+    put(log, "interactions", back)
+    # Of even decisions those of a multiple of four were taken back only after their window.
+    earned = sum(len(answers(n)) for n in range(1_500) if n % 2 or n % 4 == 0) / 1_500
+    found = value(log, LOGGING)
+    assert found.slate.ips is not None
+    assert found.slate.ips.value == pytest.approx(earned)
+
+
 def test_decisions_among_which_a_policy_learned_anew_are_refused(lake: DuckDbLake) -> None:
     put(lake, "offers", [offer(eligible) for eligible in ELIGIBLE])
 
