@@ -2,7 +2,8 @@
 
 One row an exposure, exposures without history kept. The outcome is a redemption inside the
 offer's own attribution window, not taken back in it; an exposure whose window is not over is left
-out and counted. This file reads loaded history; recommender/recorded_exposures.py reads our own decisions.
+out and counted. This file reads loaded history; recommender/recorded_exposures.py reads our own
+decisions.
 """
 
 from collections.abc import Sequence

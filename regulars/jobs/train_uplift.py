@@ -32,6 +32,7 @@ from regulars.jobs.randomised_decisions import (
     RandomisedDecisions,
     randomised_decisions,
 )
+from regulars.jobs.simulated import RealShoppers
 from regulars.jobs.train import TRAINED_ON, told_until
 from regulars.progress import Progress
 
@@ -117,7 +118,7 @@ def train_uplift(
         step.show("decisions drawn by chance")
         until = told_until(lake)
         if until is None:
-            raise NothingToDo(f"the lake holds no decisions; {WAY_OUT}")
+            raise NothingToDo(f"{_none_decided(lake)}; {WAY_OUT}")
         features = registry(lake)
         found = randomised_decisions(lake, features, experiments, until, settings.time_zone)
         rows = found.trial()
@@ -143,7 +144,7 @@ def train_uplift(
             customers=found.shown,
             response_rates=_response_rates(found),
             again=found.again,
-            left_out=found.left_out,
+            left_out=found.left_out | _simulated(lake),
             told_until=until,
         )
         step.show("tracking in MLflow")
@@ -153,6 +154,21 @@ def train_uplift(
     channels = sorted(found.rows["channel"].value_counts().items())
     contact = [contact_statement(settings, str(channel), int(n)) for channel, n in channels]
     return TrainedUplift(report, version, alias, [*statements(lake), *contact])
+
+
+def _simulated(lake: Lake) -> dict[str, int]:
+    """Return how many decisions are of simulated shoppers and left out, by that reason."""
+    n = lake.left_out("decisions") if isinstance(lake, RealShoppers) else 0
+    return {"of simulated shoppers": n} if n else {}
+
+
+def _none_decided(lake: Lake) -> str:
+    if simulated := sum(_simulated(lake).values()):
+        return (
+            f"all {simulated:,} decisions in the lake are of simulated shoppers, whose effects "
+            "were planted"
+        )
+    return "the lake holds no decisions"
 
 
 def _named(models: UpliftRegistry, version: int) -> Alias:

@@ -21,6 +21,7 @@ from adapters.postgres_admin import PostgresAdmin
 from foundation.access import SCOPES
 from foundation.clock import SystemClock
 from foundation.contracts import TABLES
+from foundation.outcome import SIMULATED
 from foundation.profile import Profile
 from foundation.settings import load_settings
 from regulars import cli
@@ -84,10 +85,30 @@ def administered(house: House) -> Iterator[PostgresAdmin]:
         yield admin
 
 
-def come(house: House, n: int, seed: int) -> None:
+def come(house: House, n: int, seed: int, *, simulated: bool = False) -> None:
     """Let n more customers come, in weeks of their own."""
     lake = DuckDbLake(house.settings.lake_folder)
-    opened(n, lake, design(), seed=seed, start=START + 20 * (seed - 3) * DAY)
+    shop = opened(n, lake, design(), seed=seed, start=START + 20 * (seed - 3) * DAY)
+    if simulated:
+        told = [
+            {
+                "event_id": f"made-up-{record.decision_id}", "customer_id": record.customer_id,
+                "at": record.at, "channel": "app", "kind": "purchase", "text": SIMULATED,
+                "decision_id": record.decision_id, "order_id": record.decision_id,
+            }
+            for record in shop.records
+        ]  # fmt: skip
+        with lake.write() as write:
+            write.merge("interactions", TABLES["interactions"].from_rows(told))
+
+
+def test_simulated_shoppers_teach_no_uplift_and_are_counted(house: House, run: Run) -> None:
+    with administered(house) as admin:
+        admin.start_experiment(design(), START)
+    come(house, 120, seed=3, simulated=True)
+    code, said = run("train", "uplift")
+    assert code == 2
+    assert "all 121 decisions in the lake are of simulated shoppers" in said
 
 
 @pytest.mark.slow
@@ -101,9 +122,17 @@ def test_a_second_model_is_judged_on_decisions_neither_saw_and_serves_once_promo
     assert (code, "uplift@1 serves" in said) == (0, True), said
 
     come(house, 1_500, seed=4)
-    assert "uplift@2 is the challenger" in run("train", "uplift")[1]
+    come(house, 60, seed=7, simulated=True)
+    said = run("train", "uplift")[1]
+    assert "uplift@2 is the challenger" in said
+    assert "left out: 61 decisions of simulated shoppers" in said
     code, said = run("promote", "uplift")
     # Nobody has come since.
+    assert code == 2
+    assert "'uplift@2' is not promoted: it cannot be judged" in said
+    come(house, 200, seed=6, simulated=True)
+    code, said = run("promote", "uplift")
+    # Nobody real has.
     assert code == 2
     assert "'uplift@2' is not promoted: it cannot be judged" in said
 
