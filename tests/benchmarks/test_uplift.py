@@ -97,6 +97,30 @@ def test_logged_propensities_are_used(tmp_path: Path, capsys: pytest.CaptureFixt
         run("uplift", asked(path, *test, "--propensity", "chance", control="none"))
 
 
+def test_a_column_of_lists_is_left_out_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = table()
+    lists = [[n % 5, 1] if n % 7 else None for n in range(len(rows))]
+    rows.assign(bought=lists, where=[{"x": n % 3} for n in range(len(rows))]).to_parquet(path)
+
+    left_out = figures_of(capsys, asked(path))["left_out"]
+
+    why = "holds lists or records, no single value a row"
+    assert (left_out["bought"], left_out["where"]) == (why, why)
+
+
+def test_lists_that_name_what_was_drawn_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = table()
+    homes = np.arange(len(rows)) // 3
+    by_home = rows.assign(arm=rows["arm"].to_numpy()[homes], home=[[one] for one in homes])
+    by_home.to_parquet(path)
+    with pytest.raises(RegularsError, match="column 'home': rows of the same value got the same"):
+        run("uplift", asked(path))
+
+
 def test_treatments_of_different_texts_are_never_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
