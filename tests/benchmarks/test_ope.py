@@ -1,6 +1,7 @@
 """The benchmark of off-policy values counts what it refuses and says what it did not measure."""
 
 import argparse
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -113,6 +114,29 @@ def test_the_bandit_is_read_from_its_folder(tmp_path: Path) -> None:
     assert bandit["ess"] == pytest.approx(4.5**2 / 6.25)
     assert bandit["on_policy"] == 0.5
     assert "learned from these very decisions" in bandit["refusal"]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (b"item,click\n1,0\n", "no column is called 'item_id'"),
+        (b"item_id,click,propensity_score\n1,yes,0.5\n", "column 'click' holds what is no number"),
+        (b"item_id,click,propensity_score\n", "holds what is no number|has no rows"),
+        (b"", "No columns to parse"),
+        (None, "[Nn]ot a gzipped file"),
+    ],
+)
+def test_other_files_than_the_bandits_are_refused_before_any_log_is_made(
+    written: bytes | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bts", "random"):
+        (tmp_path / name).mkdir()
+        told = b"plain" if written is None else gzip.compress(written)
+        (tmp_path / name / "men.csv.gz").write_bytes(told)
+    monkeypatch.setattr("benchmarks.ope.grid", lambda: pytest.fail("a log was made"))
+    with pytest.raises(RegularsError, match=says) as refused:
+        measure(argparse.Namespace(data=tmp_path, logs=1, seed=1))
+    assert "\n" not in str(refused.value)
 
 
 def test_no_logs_are_refused() -> None:

@@ -361,6 +361,19 @@ def test_what_cannot_be_judged_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("nowhere/x.png", "there is no folder .*nowhere"), ("x.html", "ends with .png")],
+)
+def test_a_picture_that_could_not_be_written_is_refused_before_the_work(
+    name: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RegularsError, match=says):
+        run(
+            "uplift", asked(tmp_path / "not-even-looked-for.csv", "--picture", str(tmp_path / name))
+        )
+
+
 def test_no_file_is_refused_too(tmp_path: Path) -> None:
     with pytest.raises(RegularsError, match=r"no-such\.csv"):
         run("uplift", asked(tmp_path / "no-such.csv"))
