@@ -190,7 +190,7 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         found = figures["bandit"][name]
         if found is None:
             wanted = f"not measured: {figures['data']} has no bts/men.csv.gz; give it by --data"
-            held.append(Bar(f"bandit.{name}", 0.0, wanted, False))
+            held.append(Bar(f"bandit.{name}", None, wanted, False))
             continue
         near = abs(found - published) <= within
         held.append(Bar(f"bandit.{name}", found, f"{published} +- {within}", near))
@@ -199,7 +199,7 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         *held,
         Bar(
             "coverage_min",
-            0.0 if lowest is None else lowest,
+            lowest,
             f"at least {SMALLEST_COVERAGE} in each cell, or refusal; none where all refuse",
             lowest is not None and lowest >= SMALLEST_COVERAGE,
         ),

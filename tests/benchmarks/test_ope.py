@@ -60,6 +60,7 @@ def test_without_the_bandit_its_figures_are_null_and_its_bars_say_so(tmp_path: P
     held = {bar.name: bar for bar in bars(figures)}
     for name in BANDIT:
         assert not held[f"bandit.{name}"].holds
+        assert held[f"bandit.{name}"].value is None
         assert held[f"bandit.{name}"].bar.startswith("not measured")
 
 
@@ -81,7 +82,13 @@ FINE = {
     ],
 )
 def test_every_figure_is_held_to_its_bar(change: dict[str, Any], fails: list[str]) -> None:
-    assert [bar.name for bar in bars(FINE | change) if not bar.holds] == fails
+    held = bars(FINE | change)
+    assert [bar.name for bar in held if not bar.holds] == fails
+    # A figure that there is none of stays none.
+    assert (
+        next(bar.value for bar in held if bar.name == "coverage_min")
+        == (FINE | change)["coverage_min"]
+    )
 
 
 def test_cells_tell_of_all_estimators_and_some_are_easy(tmp_path: Path) -> None:
