@@ -213,6 +213,11 @@ def numbers(table: pd.DataFrame, name: str) -> np.ndarray:
         InvalidTrial: Some are none, or missing.
     """
     values = table[name]
+    if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
+        raise InvalidTrial(
+            f"column {name!r} holds dates or times ({values.dtype}), which are no amounts; name "
+            "another column, or write the days (or hours) as a number"
+        )
     if values.dtype == object or pd.api.types.is_string_dtype(values):
         told = values.dropna().astype("str").str.strip().str.casefold()
         for happened, did_not in PAIRS:

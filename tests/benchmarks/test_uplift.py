@@ -335,6 +335,17 @@ def test_an_outcome_of_a_known_pair_is_1_and_0(pair: tuple[Any, Any]) -> None:
         numbers(pd.DataFrame({"y": ["Yes", "f"]}), "y")
 
 
+@pytest.mark.parametrize("unit", ["ns", "us", "s"])
+def test_dates_are_no_amounts(unit: str) -> None:
+    days = pd.to_datetime(["2026-01-01", "2026-01-02"]).as_unit(unit)  # pyright: ignore
+    for dates in (days, days.tz_localize("UTC"), days - days[0]):
+        with pytest.raises(RegularsError, match="column 'y' holds dates or times"):
+            numbers(pd.DataFrame({"y": dates}), "y")
+    objects = pd.DataFrame({"y": pd.Series([one.date() for one in days], dtype="object")})
+    with pytest.raises(RegularsError, match="which is no number"):
+        numbers(objects, "y")
+
+
 @pytest.mark.parametrize(
     ("change", "more", "says"),
     [
