@@ -178,6 +178,11 @@ def choose(values: Values) -> Choice:
             f"targeting beats the best single treatment by {_told(targeted)} a row, but not none "
             f"({_told(any_policy)})"
         )
+    elif targeted.high < 0:
+        why = (
+            f"targeting loses: it earns {_told(targeted)} a row over the best single treatment for "
+            "everyone"
+        )
     else:
         why = (
             f"targeting does not pay: it earns {_told(targeted)} a row over the best single "

@@ -31,7 +31,8 @@ def test_a_row_gets_what_gains_most_and_nothing_where_nothing_gains() -> None:
         (UNSURE, SURE, SURE, "best_single", "targeting does not pay"),
         (UNSURE, UNSURE, UNSURE, "none", "nor does one treatment for everyone pay"),
         (SURE, UNSURE, LOSS, "none", "but not none"),
-        (LOSS, SURE, SURE, "best_single", "targeting does not pay"),
+        (LOSS, SURE, SURE, "best_single", "targeting loses: it earns -2"),
+        (Interval(-1, -2, 0), SURE, SURE, "best_single", "does not exclude no gain"),
     ],
 )
 def test_the_plainest_rule_that_is_not_beaten_is_chosen(
