@@ -385,6 +385,14 @@ def test_a_picture_that_could_not_be_written_is_refused_before_the_work(
         )
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_named_so(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(("\ufeff" + table(60).to_csv(index=False)).encode(encoding))
+    with pytest.raises(RegularsError, match=r"is written in UTF-16.* save it as UTF-8"):
+        run("uplift", asked(path))
+
+
 def test_no_file_is_refused_too(tmp_path: Path) -> None:
     with pytest.raises(RegularsError, match=r"no-such\.csv"):
         run("uplift", asked(tmp_path / "no-such.csv"))
