@@ -14,6 +14,7 @@ from adapters.postgres_admin import StoredExperiment
 from experiments.design import Experiment, Variant
 from experiments.holdout import holdout_design
 from foundation.context import context_features
+from foundation.contracts import TABLES
 from foundation.decision import DecisionRecord, Policy
 from foundation.errors import TooLittleData
 from recommender.value import Contact, Contacts
@@ -29,6 +30,7 @@ from tests.jobs.uplift_shop import (
     Shop,
     design,
     draw_vectors,
+    offer_row,
     opened,
     stored,
 )
@@ -125,6 +127,16 @@ def test_showing_any_offer_is_priced_as_the_service_does_by_the_channel_of_the_d
     # By hand: 30 of postage, and a tenth of what is declared that she brings yet.
     odd = got.rows["customer_id"].str.slice(2).astype(int) % 2 == 1
     np.testing.assert_array_equal(got.price(contacts).cost, np.where(odd, 80.0, 0.0))
+
+
+def test_offers_are_compared_over_the_longest_of_their_windows(lake: DuckDbLake) -> None:
+    opened(60, lake, design())
+    # What c's own window holds must not be cut off because those of a and b are shorter.
+    shorter = [offer_row("a", attribution_days=3), offer_row("b", attribution_days=5)]
+    with lake.write() as write:
+        write.merge("offers", TABLES["offers"].from_rows(shorter))
+
+    assert found(lake, stored(design())).days == DAYS
 
 
 def test_only_the_first_decision_counts_and_later_ones_are_told(lake: DuckDbLake) -> None:
