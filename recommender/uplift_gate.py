@@ -2,7 +2,8 @@
 
 Both policies are valued on the same decisions, drawn by chance after both were trained, so that
 what they agree on cancels. The challenger must surely earn no less than a margin below the
-champion, foretell effects that fit those seen, and surely harm no segment beyond a stated margin.
+champion, surely more than the best single offer for everyone, foretell effects that fit those seen,
+and surely harm no segment beyond a stated margin.
 Margins are parts of what the champion earns over none on these decisions.
 
 Sources: values, see `policy_value`; slope, the best linear predictor of Chernozhukov et al. 2018
@@ -32,9 +33,15 @@ SEGMENT_MARGIN = 0.25
 
 @dataclass(frozen=True)
 class Told:
-    """What a model tells of rows: money that each treatment causes, shape (n, k)."""
+    """What a model tells of rows.
+
+    Attributes:
+        effects: Money that each treatment causes, shape (n, k).
+        single: The best single treatment for everyone by what it learned, a code from 1.
+    """
 
     effects: np.ndarray
+    single: int
 
     def policy(self, price: Price) -> np.ndarray:
         return treat_by(price.gains(self.effects))
@@ -66,7 +73,8 @@ def judge_uplift(
     """
     evidence = arm_evidence(rows)
     policy, reigns = challenger.policy(price), champion.policy(price)
-    for rule in (np.zeros_like(rows.treatment), policy, reigns):
+    single = np.full_like(rows.treatment, challenger.single)
+    for rule in (np.zeros_like(rows.treatment), policy, reigns, single):
         if (fault := evidence.fault(rule)) is not None:
             raise TooLittleData(fault)
     scores = doubly_robust_scores(rows, expected)
@@ -78,6 +86,7 @@ def judge_uplift(
     gain = mean_interval(ours - money[:, 0], rows.unit)
     parts = [
         _no_worse(mean_interval(ours - theirs, rows.unit), worth),
+        _beats(mean_interval(ours - money[place, single], rows.unit), rows.called[single[0]]),
         *_calibrated(rows, scores, challenger, gain, price),
         *_unharmed(rows, ours - theirs, segments, worth),
     ]
@@ -110,6 +119,11 @@ def _no_worse(gain: Interval, worth: float) -> Part:
         f"({LOSS_MARGIN:.0%} of what it earns over none)"
     )
     return Part("value", gain.low >= least, told, gain)
+
+
+def _beats(gain: Interval, single: str) -> Part:
+    told = f"{_told(gain)} over {single} for everyone; surely more than nothing is asked"
+    return Part("over the best single offer", gain.low > 0, told, gain)
 
 
 def _calibrated(
