@@ -87,7 +87,7 @@ def judge_uplift(
     parts = [
         _no_worse(mean_interval(ours - theirs, rows.unit), worth),
         _beats(mean_interval(ours - money[place, single], rows.unit), rows.called[single[0]]),
-        *_calibrated(rows, scores, challenger, gain, price),
+        *calibrated(rows, scores, challenger, gain, price),
         *_unharmed(rows, ours - theirs, segments, worth),
     ]
     words = {True: "holds", False: "FAILS", None: "not judged"}
@@ -126,9 +126,15 @@ def _beats(gain: Interval, single: str) -> Part:
     return Part("over the best single offer", gain.low > 0, told, gain)
 
 
-def _calibrated(
+def calibrated(
     rows: Trial, scores: np.ndarray, ours: Told, gain: Interval, price: Price
 ) -> list[Part]:
+    """Judge whether effects fit those seen: by slope, and by observed over expected gain.
+
+    Args:
+        scores: Doubly robust, of the outcome under each treatment, shape (n, k + 1).
+        gain: What the model's policy earned over none.
+    """
     # Of effects alone: a price that differs from row to row would foretell itself.
     effect = scores[:, 1:] - scores[:, :1]
     slope, error = effect_slope(

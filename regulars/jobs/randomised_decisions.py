@@ -221,7 +221,9 @@ def randomised_decisions(
             f"{first:%Y-%m-%d}{told(left_out)}; ingest later outcomes, then train again"
         )
     zones = time_zones(lake)
-    matrix = np.array([_inputs(row["record"], zones, time_zone, len(features)) for row in over])
+    matrix = np.array(
+        [recorded_inputs(row["record"], zones, time_zone, len(features)) for row in over]
+    )
     frame = pd.DataFrame(over)
     kinds = sorted({row["record"].policy.kind for row in over if row["drawn"]})
     frame = _followed(lake, frame.drop(columns="record"), days)
@@ -456,9 +458,10 @@ def _followed(lake: Lake, rows: pd.DataFrame, days: int) -> pd.DataFrame:
     )
 
 
-def _inputs(
+def recorded_inputs(
     record: DecisionRecord, zones: dict[str, str | None], time_zone: str, width: int
 ) -> np.ndarray:
+    """Return a decision's inputs: her features as recorded, then the moment's; NaN if unknown."""
     vector = record.vector if record.vector is not None else [None] * width
     basket = record.context.basket
     amounts = None if basket is None else [line.amount for line in basket]

@@ -23,6 +23,7 @@ from recommender.policy_value import Price, mean_interval
 from recommender.uplift import fit_uplift
 from recommender.uplift_evaluation import FITS, cross_fit
 from recommender.uplift_registry import UPLIFT, UpliftRegistry, UpliftReport
+from recommender.uplift_watch import uplift_reference
 from regulars.assumptions import statements
 from regulars.contacts import contact_statement, contacts_of
 from regulars.jobs.customers import SEED, registry
@@ -146,6 +147,9 @@ def train_uplift(
             again=found.again,
             left_out=found.left_out | _simulated(lake),
             told_until=until,
+            reference=uplift_reference(
+                model, found.matrix, found.rows["customer_id"].tolist(), until
+            ),
         )
         step.show("tracking in MLflow")
         version = models.register(report, lake.digest(TRAINED_ON))

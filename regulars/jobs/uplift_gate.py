@@ -60,7 +60,7 @@ def judge_uplift_challenger(
         since = max(_told_until(challenger), _told_until(champion))
         step.show(f"decisions drawn by chance after {since:%Y-%m-%d %H:%M}")
         try:
-            found = _decisions(lake, experiments, settings, since)
+            found = later_decisions(lake, experiments, settings, since)
             judgement = _judged(
                 lake, settings, found, models.load(challenger.number),
                 models.load(champion.number), since,
@@ -81,9 +81,14 @@ def _told_until(version: Version) -> datetime:
     return version.trained_at if told is None else datetime.fromisoformat(told)
 
 
-def _decisions(
+def later_decisions(
     lake: Lake, experiments: Sequence[StoredExperiment], settings: Settings, since: datetime
 ) -> RandomisedDecisions:
+    """Return the decisions drawn by chance after an instant.
+
+    Raises:
+        TooLittleData: There are none whose window is over.
+    """
     until = told_until(lake)
     if until is None or until <= since:
         raise TooLittleData("there are none; ingest later ones")
@@ -100,21 +105,25 @@ def _judged(
     champion: OfferUplift,
     since: datetime,
 ) -> Judgement:
-    responses = challenger.model.responses(found.matrix)
-    # An offer it never learned: what she brings without any is a forecast as good as another.
-    places = [_place(challenger, offer_id) for offer_id in found.offers]
-    expected = responses[:, [0, *(0 if place is None else place + 1 for place in places)]]
     return judge_uplift(
         found.judged(),
-        expected,
-        _told(challenger, found),
-        _told(champion, found),
+        expected_by(challenger, found),
+        told_by(challenger, found),
+        told_by(champion, found),
         _segments(lake, settings, found.rows["customer_id"], since),
         found.price(contacts_of(settings)),
     )
 
 
-def _told(model: OfferUplift, found: RandomisedDecisions) -> Told:
+def expected_by(model: OfferUplift, found: RandomisedDecisions) -> np.ndarray:
+    """Return a model's outcomes under each treatment there was, control first."""
+    responses = model.model.responses(found.matrix)
+    # An offer it never learned: what she brings without any is a forecast as good as another.
+    places = [_place(model, offer_id) for offer_id in found.offers]
+    return responses[:, [0, *(0 if place is None else place + 1 for place in places)]]
+
+
+def told_by(model: OfferUplift, found: RandomisedDecisions) -> Told:
     """Return a model's effects of the offers there were; 0, as served, for those unknown to it."""
     values = model.values(found.matrix)
     places = [_place(model, offer_id) for offer_id in found.offers]
