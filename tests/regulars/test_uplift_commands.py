@@ -260,9 +260,11 @@ def test_a_challenger_that_earns_more_on_later_decisions_is_promoted_without_for
     assert first["observed"]["low"] < LOVED < first["observed"]["high"]
     assert first["predicted"] == pytest.approx(LOVED, abs=20)
     assert last["observed"]["value"] < first["observed"]["low"]
-    # Customers are drawn as those it learned from were: nothing moved.
-    assert {one["level"] for one in watched["moved"]} == {"steady"}
-    assert watched["advice"] == ["nothing to do"]
+    # Customers are drawn as those it learned from were, but came on another day of the week.
+    moved = {one["name"] for one in watched["moved"] if one["level"] != "steady"}
+    assert moved
+    assert moved <= set(CONTEXT_NAMES)
+    assert "moved far" in watched["advice"][0]
 
 
 @pytest.mark.slow
