@@ -16,11 +16,13 @@ from foundation.errors import RegularsError
 from foundation.model_life import FAULT
 from foundation.scores import Interval
 from recommender.offer_uplift import OfferUplift
+from recommender.reference import Reference, reference_of
 from recommender.uplift_card import uplift_card
 from recommender.uplift_pictures import tenths_picture
 from recommender.uplift_registry import TOLD_UNTIL, UPLIFT, UpliftReport
 
 EXPERIMENT = "uplift"
+REFERENCE = "reference.json"
 MODEL_FILE = "model/uplift_model.json"
 ALIAS = "champion"
 
@@ -71,6 +73,7 @@ class MlflowUplift:
             mlflow.log_figure(tenths_picture(found.tenths, report.verdict()), "tenths.png")
             mlflow.log_text(report.verdict(), "verdict.txt")
             mlflow.log_text(uplift_card(report, data_digest), CARD)
+            mlflow.log_text(report.reference.to_text(), REFERENCE)
             mlflow.log_text(model.to_text(), MODEL_FILE)
             source = mlflow.get_artifact_uri("model")
         return self._home.register(UPLIFT, source, run.info.run_id)
@@ -87,6 +90,12 @@ class MlflowUplift:
     def champion_version(self) -> int | None:
         found = self._home.version(UPLIFT, ALIAS)
         return None if found is None else int(found.version)
+
+    @answering()
+    def reference(self, version: int) -> Reference | None:
+        found: Any = self._home.client.get_model_version(UPLIFT, str(version))
+        text = self._home.artifact(str(found.run_id), REFERENCE)
+        return None if text is None else reference_of(text)
 
     @answering()
     def load(self, version: int) -> OfferUplift:

@@ -10,6 +10,7 @@ Thompson sampling logged.
 """
 
 import argparse
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
@@ -160,15 +161,16 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the bandit's figures, and how the intervals held in each cell.
 
     Raises:
-        RegularsError: There are no logs to make.
+        RegularsError: There are no logs to make, or files of the bandit are not as published.
     """
     if options.logs < 1:
         raise RegularsError(f"--logs {options.logs}: at least one log is needed")
+    bandit = _bandit(options.data)
     draw = np.random.default_rng(options.seed)
     cells = [_cell(cell, options.logs, draw) for cell in grid()]
     answering = [cell for cell in cells if cell["refusal_rate"] <= 1 - FEWEST_ANSWERED]
     return {
-        "bandit": _bandit(options.data),
+        "bandit": bandit,
         "cells": cells,
         "coverage_min": min((cell["coverage"] for cell in answering), default=None),
         "refusal_rate": float(np.mean([cell["refusal_rate"] for cell in cells])),
@@ -188,7 +190,7 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         found = figures["bandit"][name]
         if found is None:
             wanted = f"not measured: {figures['data']} has no bts/men.csv.gz; give it by --data"
-            held.append(Bar(f"bandit.{name}", 0.0, wanted, False))
+            held.append(Bar(f"bandit.{name}", None, wanted, False))
             continue
         near = abs(found - published) <= within
         held.append(Bar(f"bandit.{name}", found, f"{published} +- {within}", near))
@@ -197,7 +199,7 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         *held,
         Bar(
             "coverage_min",
-            0.0 if lowest is None else lowest,
+            lowest,
             f"at least {SMALLEST_COVERAGE} in each cell, or refusal; none where all refuse",
             lowest is not None and lowest >= SMALLEST_COVERAGE,
         ),
@@ -252,8 +254,8 @@ def _bandit(folder: Path) -> dict[str, Any]:
     files = {name: folder / name / "men.csv.gz" for name in ("bts", "random")}
     if not all(path.is_file() for path in files.values()):
         return {"ips": None, "snips": None, "ess": None, "on_policy": None, "refusal": None}
-    rows = pd.read_csv(files["bts"], usecols=["item_id", "click", "propensity_score"])
-    uniform = pd.read_csv(files["random"], usecols=["click"])
+    rows = _read(files["bts"], ["item_id", "click", "propensity_score"])
+    uniform = _read(files["random"], ["click"])
     reward = rows["click"].to_numpy(dtype=float)
     propensity = rows["propensity_score"].to_numpy(dtype=float)
     target = np.full(len(rows), 1 / rows["item_id"].nunique())
@@ -267,3 +269,25 @@ def _bandit(folder: Path) -> dict[str, Any]:
         "on_policy": float(uniform["click"].mean()),
         "refusal": off_policy_value(log).refusal,
     }
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        rows = pd.read_csv(path, usecols=lambda name: name in columns)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise RegularsError(
+            f"file {path}: {str(error).splitlines()[0]}; give Open Bandit's own by --data"
+        ) from error
+    for name in columns:
+        if name not in rows.columns:
+            raise RegularsError(
+                f"file {path}: no column is called {name!r}; give Open Bandit's own by --data"
+            )
+        if not pd.api.types.is_numeric_dtype(rows[name]) or rows[name].isna().any():
+            raise RegularsError(
+                f"file {path}: column {name!r} holds what is no number; give Open Bandit's own by "
+                "--data"
+            )
+    if rows.empty:
+        raise RegularsError(f"file {path}: has no rows; give Open Bandit's own by --data")
+    return rows

@@ -106,7 +106,7 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         # Where no small campaign earns anything there was nothing to compare.
         Bar(
             "gap_small",
-            1.0 if gap is None else gap,
+            gap,
             f"at most {GAP}" if gap is not None else "not measured: no small campaign earns any",
             gap is not None and gap <= GAP,
         ),

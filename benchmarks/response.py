@@ -201,7 +201,7 @@ def bars(figures: dict[str, Any]) -> list[Bar]:
         if value is None:
             folder = figures["starbucks_data"]
             missing = f"not measured: there is no folder {folder}; name it by --starbucks"
-            found.append(Bar(name, 0.0, missing, False))
+            found.append(Bar(name, None, missing, False))
         else:
             found.append(Bar(name, value, f"at least {least}", value >= least))
     return found

@@ -13,6 +13,9 @@ from typing import Any, cast
 import benchmarks
 from foundation.errors import RegularsError
 
+# Of LightGBM, the narrowest of those that are seeded.
+LARGEST_SEED = 2**31 - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -51,6 +54,7 @@ def run(name: str, options: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     module.add_options(parser)
     chosen = parser.parse_args(list(options))
+    _check_seed(getattr(chosen, "seed", 0))
     figures: dict[str, Any] = module.measure(chosen)
     bars: list[Bar] = module.bars(figures)
     if chosen.json:
@@ -68,6 +72,11 @@ def run(name: str, options: Sequence[str]) -> int:
             value = "not measured" if bar.value is None else f"{bar.value:.4g}"
             print(f"{'holds' if bar.holds else 'FAILS'}: {bar.name} {value}, bar {bar.bar}")
     return 0 if all(bar.holds for bar in bars) else 1
+
+
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed <= LARGEST_SEED:
+        raise RegularsError(f"--seed {seed}: give a whole number from 0 to {LARGEST_SEED}")
 
 
 def _lines(name: str, value: Any) -> Iterator[str]:

@@ -65,6 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return learners' figures, the policy's value and the choice."""
+    _check_place(options.picture)
     table, columns, price = _asked(options)
     names = treatments(table, columns)
     progress = Progress()
@@ -83,7 +84,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             found, _ = on_test(rows, judged, price, options.seed)
         step.show(found.choice.because)
     if options.picture is not None:
-        tenths_picture(found.tenths, found.choice.because).savefig(options.picture)
+        _draw(found, options.picture)
     return {
         **_figures(found, names, price),
         "by": "cross-fitting" if options.test is None else "test file",
@@ -92,6 +93,31 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "features": learned.encoding.names(),
         "left_out": learned.encoding.left_out,
     }
+
+
+def _check_place(picture: Path | None) -> None:
+    """Refuse a picture that could not be written, before all the work.
+
+    Raises:
+        RegularsError: It is no PNG, or there is no such folder.
+    """
+    if picture is None:
+        return
+    if picture.suffix.lower() != ".png":
+        raise RegularsError(f"--picture {picture}: write it to a file whose name ends with .png")
+    if not picture.parent.is_dir():
+        raise RegularsError(
+            f"--picture {picture}: there is no folder {picture.parent}; make it, or name another"
+        )
+
+
+def _draw(found: Evaluation, picture: Path) -> None:
+    try:
+        tenths_picture(found.tenths, found.choice.because).savefig(picture)
+    except OSError as error:
+        raise RegularsError(
+            f"--picture {picture}: {error.strerror or error}; name a file that can be written"
+        ) from error
 
 
 def bars(figures: dict[str, Any]) -> list[Bar]:

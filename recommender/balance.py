@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from recommender.table_features import is_nested
 from recommender.trial import Trial
 
 # A clean file loses a column in one of a hundred cases, and says so.
@@ -80,11 +81,14 @@ def drawn_for(values: pd.Series, treatment: np.ndarray, unit: np.ndarray) -> int
     """Return for how many values that repeat the treatment was drawn once, 0 where for each row.
 
     Args:
-        values: Shape (n,).
+        values: Shape (n,); what is no single value (see table_features) is compared as text.
         treatment: Codes, shape (n,).
         unit: Whose row it is, shape (n,): a unit counts once.
     """
     first = np.unique(unit, return_index=True)[1]
+    if is_nested(values):
+        # Arrays of any length are written whole as lists.
+        values = values.map(lambda one: str(one.tolist() if isinstance(one, np.ndarray) else one))
     frame = pd.DataFrame({"value": values.to_numpy()[first], "code": treatment[first]}).dropna()
     if frame["value"].is_unique:
         return 0

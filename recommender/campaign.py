@@ -90,6 +90,12 @@ class Campaign:
             yield slice(start, min(start + BLOCK, self.customers))
 
     def _check_shapes(self) -> None:
+        for name, amounts in (("values", self.values), ("costs", self.costs), ("uses", self.uses)):
+            if not (isinstance(amounts, np.ndarray) or (amounts is None and name == "uses")):
+                raise InvalidCampaign(
+                    f"{name} is a {type(amounts).__name__}, which has no shape: give an array of "
+                    "numpy, a row a customer and a column an offer"
+                )
         if self.values.ndim != 2 or self.values.shape[1] != len(self.offers) or not self.offers:
             raise InvalidCampaign(
                 f"values of shape {self.values.shape} for {len(self.offers)} offers: a row a "

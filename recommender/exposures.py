@@ -1,8 +1,9 @@
 """The training frame: who was shown which offer, what was known then, and whether she answered.
 
 One row an exposure, exposures without history kept. The outcome is a redemption inside the
-offer's own attribution window; an exposure whose window is not over is left out and counted.
-This file reads loaded history; recommender/recorded_exposures.py reads our own decisions.
+offer's own attribution window, not taken back in it; an exposure whose window is not over is left
+out and counted. This file reads loaded history; recommender/recorded_exposures.py reads our own
+decisions.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from foundation.features import Feature, features_as_of
 from foundation.lake import Lake
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import affinities
+from recommender.credit import TAKEN_BACK
 from recommender.offer_features import is_offer_feature, offer_feature_names, offer_features
 
 Source = Literal["history", "decision"]
@@ -200,7 +202,8 @@ def _shown(lake: Lake) -> pd.DataFrame:
 
 
 def _followed(lake: Lake, rows: pd.DataFrame, kind: str) -> np.ndarray:
-    """Return whether an event of a kind, hers and of that offer, lies inside each window."""
+    """Return whether an event of a kind, hers and of that offer, lies inside each window and was
+    not taken back in it."""
     keys = arrow.table(
         {
             "row": np.arange(len(rows)),
@@ -210,11 +213,14 @@ def _followed(lake: Lake, rows: pd.DataFrame, kind: str) -> np.ndarray:
             "ends": arrow.array(rows["ends"], type=arrow.timestamp("us", tz="UTC")),
         }
     )
-    events = lake.table("interactions").filter(lambda t: t.kind == kind)
-    events = events.select("customer_id", "offer_id", "at")
+    back = TAKEN_BACK.get(kind)
+    events = lake.table("interactions").filter(lambda t: t.kind.isin((kind, back or kind)))
+    use = (events.kind == kind).ifelse(1, -1)
+    events = events.select("customer_id", "offer_id", "at", use=use)
     inside: Any = lake.memory(keys).join(events, ["customer_id", "offer_id"])
     inside = inside.filter((inside["at"] >= inside.shown_at) & (inside["at"] < inside.ends))
-    found = lake.fetch(inside.select("row").distinct())["row"].to_numpy()
+    uses = inside.group_by("row").aggregate(uses=inside.use.sum())
+    found = lake.fetch(uses.filter(uses.uses > 0).select("row"))["row"].to_numpy()
     followed = np.zeros(len(rows), dtype=np.int64)
     followed[found] = 1
     return followed

@@ -101,13 +101,13 @@ def off_policy_value(
         direct: Forecasts for the doubly robust value; without them it is None.
 
     Raises:
-        RegularsError: A probability, a reward or the clip is none, or shapes differ.
+        RegularsError: A probability, a reward, a forecast or the clip is none, or shapes differ.
 
     Source: Dudik, Langford and Li 2011 (doubly robust); see `skewed_interval` and `evidence`.
     """
     if clip is not None and not clip > 0:
         raise RegularsError(f"clip {clip} must be above 0; leave it out to clip nothing")
-    kept = usable(logged)
+    kept = usable(logged, direct)
     unclipped = logged.target[kept] / logged.propensity[kept]
     codes = np.unique(logged.customer[kept], return_inverse=True)[1]
     reward = logged.reward[kept].astype(np.float64)
@@ -135,34 +135,39 @@ def off_policy_value(
     )
 
 
-def usable(logged: Logged) -> np.ndarray:
+def usable(logged: Logged, direct: Direct | None = None) -> np.ndarray:
     """Return which rows are evaluated, booleans of shape (n,).
 
     Raises:
-        RegularsError: A probability or a reward is none, or shapes differ.
+        RegularsError: A probability, a reward or a forecast is none, or shapes differ.
     """
     n = len(logged.reward)
     kept = np.ones(n, dtype=bool) if logged.valid is None else logged.valid.astype(bool)
+    told: dict[str, np.ndarray] = {}
+    if direct is not None:
+        told = {"forecast shown": direct.shown, "forecast target": direct.target}
     for name, values in (
         ("customer", logged.customer),
         ("propensity", logged.propensity),
         ("target", logged.target),
         ("valid", kept),
+        *told.items(),
     ):
         if values.shape != (n,):
             raise RegularsError(f"{name} has shape {values.shape}, rewards have ({n},); align them")
     # Written so that NaN is wrong too.
-    for name, wrong, rule in (
-        ("propensity", ~((logged.propensity > 0) & (logged.propensity <= 1)), "above 0, at most 1"),
-        ("target", ~((logged.target >= 0) & (logged.target <= 1)), "0 to 1"),
-        ("reward", ~np.isfinite(logged.reward), "a number"),
+    chance, target = logged.propensity, logged.target
+    for name, values, wrong, rule in (
+        ("propensity", chance, ~((chance > 0) & (chance <= 1)), "above 0, at most 1"),
+        ("target", target, ~((target >= 0) & (target <= 1)), "0 to 1"),
+        ("reward", logged.reward, ~np.isfinite(logged.reward), "a number"),
+        *((name, one, ~np.isfinite(one), "a number") for name, one in told.items()),
     ):
         rows = np.flatnonzero(wrong & kept)
         if len(rows):
-            found = getattr(logged, name)[rows[0]]
             raise RegularsError(
-                f"{name} {found} in row {rows[0]} (of {len(rows)} such) must be {rule}; correct it "
-                "or mark the row as not valid"
+                f"{name} {values[rows[0]]} in row {rows[0]} (of {len(rows)} such) must be {rule}; "
+                "correct it or mark the row as not valid"
             )
     return kept
 

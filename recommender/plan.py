@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from foundation.money import MINOR_PER_MAJOR, Currency
-from recommender.campaign import Campaign, Floats, Integers
+from recommender.campaign import Campaign, Floats, Integers, InvalidCampaign
 from recommender.choices import Flags, Rows, demand, interested
 from recommender.exact_plan import decide_core, first_unit
 from recommender.prices import Tangent, lowest_bound
@@ -144,7 +144,15 @@ def priced(campaign: Campaign, rows: Rows) -> tuple[list[Floats], float]:
     """Return prices of low bounds, the lowest first, shape (R,) each, and the lowest bound.
 
     They are looked for on a few customers first, then among those who come into question.
+
+    Raises:
+        InvalidCampaign: There is no customer.
     """
+    if campaign.customers == 0:
+        raise InvalidCampaign(
+            f"values of shape {campaign.values.shape} have no customer: give a row for each, or "
+            "plan nothing"
+        )
     limited = np.isfinite(rows.capacity)
     scale = _scale(campaign, rows)[limited]
     prices = np.zeros(len(rows.capacity))

@@ -26,29 +26,37 @@ Rule = Literal["policy", "best_single", "none"]
 class Price:
     """What an outcome of 1 earns, and what one treatment costs whatever comes of it.
 
+    Attributes:
+        cost: The same for all rows, or each row's own, shape (n,).
+
     Raises:
         RegularsError: The margin is not positive, or either is no number.
     """
 
     margin: float = 1.0
-    cost: float = 0.0
+    cost: float | np.ndarray = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 < self.margin < np.inf and -np.inf < self.cost < np.inf):
+        if not (0 < self.margin < np.inf and np.isfinite(self.cost).all()):
             raise RegularsError(
-                f"margin {self.margin:g} with cost {self.cost:g}: the margin must be above 0, the "
+                f"margin {self.margin:g} with cost {self.cost}: the margin must be above 0, the "
                 "cost a number; turn an outcome round of which less is better"
             )
 
     def money(self, outcomes: np.ndarray) -> np.ndarray:
         """Return the money of outcomes under each treatment, control first, shape (n, k + 1)."""
         earned = self.margin * outcomes
-        earned[:, 1:] -= self.cost
+        earned[:, 1:] -= self._costs
         return earned
 
     def gains(self, effects: np.ndarray) -> np.ndarray:
         """Return the money of effects against the control, shape (n, k)."""
-        return self.margin * effects - self.cost
+        return self.margin * effects - self._costs
+
+    @property
+    def _costs(self) -> np.ndarray:
+        """What each treatment takes off a row, to be broadcast over (n, k)."""
+        return np.reshape(self.cost, (-1, 1))
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,11 @@ def choose(values: Values) -> Choice:
         why = (
             f"targeting beats the best single treatment by {_told(targeted)} a row, but not none "
             f"({_told(any_policy)})"
+        )
+    elif targeted.high < 0:
+        why = (
+            f"targeting loses: it earns {_told(targeted)} a row over the best single treatment for "
+            "everyone"
         )
     else:
         why = (

@@ -1,8 +1,8 @@
 """Exposures of our own decisions: what was recorded when an offer was shown, and what followed.
 
 Inputs are the recorded ones, never computed anew; an outcome is credited to one decision only (see
-credit.py). A decision whose inputs were recorded under
-other definitions than today's is left out and counted: its columns mean something else.
+credit.py). A decision whose inputs were recorded under other definitions than today's is left out
+and counted: its columns mean something else.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from foundation.features import Feature
 from foundation.lake import Lake
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import response_hash
-from recommender.credit import credited
+from recommender.credit import credited, responded
 from recommender.decision_log import decision_records, time_zones
 from recommender.exposures import (
     TrainingFrame,
@@ -113,12 +113,12 @@ def recorded_exposures(
 
 
 def _followed(shown: pd.DataFrame, outcomes: pd.DataFrame) -> np.ndarray:
-    """Return whether an outcome lies inside each exposure's window, 0 or 1."""
+    """Return whether an outcome lies inside each exposure's window and stays, 0 or 1."""
     windows = shown[["decision_id", "offer_id", "at", "ends"]].reset_index(names="row")
     pairs = windows.merge(outcomes, on=["decision_id", "offer_id"], suffixes=("", "_told"))
     inside = (pairs["at_told"] >= pairs["at"]) & (pairs["at_told"] < pairs["ends"])
     followed = np.zeros(len(shown), dtype=np.int64)
-    followed[pairs["row"][inside]] = 1
+    followed[responded(pairs[inside], ["row"])["row"]] = 1
     return followed
 
 

@@ -5,7 +5,7 @@ the two come from earlier periods only, so the held-out figures are nobody's own
 model keeps the title unless the other one surely beats it on earlier periods' forward folds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -160,7 +160,7 @@ def train_response(
     named = {str(kind): score for kind, score in scores.items()}
     rate = np.full(len(later.rows), earlier.outcome.mean())
     return ResponseReport(
-        champion=_chosen(fitted, folds, seed),
+        champion=chosen_kind(fitted, folds, seed),
         models=models,
         comparison=compare_auc(later.outcome, named, customers, BASELINE, seed),
         held_out={
@@ -221,7 +221,7 @@ def _references(
     }
 
 
-def _chosen(fitted: Mapping[Kind, Fitted], folds: list[Fold], seed: int) -> Kind:
+def chosen_kind(fitted: Mapping[Kind, Fitted], folds: Sequence[Fold], seed: int) -> Kind:
     """Return the plain model unless the other one is surely better on the forward folds."""
     told = {str(kind): found.forward for kind, found in fitted.items() if found.forward is not None}
     if len(told) < len(fitted):

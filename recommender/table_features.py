@@ -2,7 +2,7 @@
 
 Nothing here looks at outcomes, so an encoding leaks none. Numbers stay, dates become days, words
 become one column a frequent word; what is constant, or differs in nearly every row like an id, is
-left out with its reason.
+left out with its reason, and so is what has no single value a row, such as a list.
 """
 
 from collections.abc import Mapping
@@ -77,6 +77,9 @@ def learn_encoding(table: pd.DataFrame) -> Encoding:
     left_out: dict[str, str] = {}
     for name in table.columns:
         values = table[name]
+        if is_nested(values):
+            left_out[str(name)] = "holds lists or records, no single value a row"
+            continue
         kind = _kind(values)
         if kind == "words":
             words = _words(values)
@@ -101,6 +104,13 @@ def learn_encoding(table: pd.DataFrame) -> Encoding:
             left_out[str(name)] = f"no word in {FEWEST_ROWS} rows" if rare else "constant"
             columns.pop()
     return Encoding(tuple(columns), left_out)
+
+
+def is_nested(values: pd.Series) -> bool:
+    """Return whether a column holds lists or records, as Parquet may."""
+    return values.dtype == object and any(
+        isinstance(one, list | dict | set | tuple | np.ndarray) for one in values
+    )
 
 
 def _kind(values: pd.Series) -> Kind:

@@ -213,7 +213,7 @@ def fit_uplift(rows: Trial, seed: int) -> UpliftModel:
         centre[name] = found.mean(axis=0)
         slope, error = effect_slope(effect - average, found - centre[name], rows.unit)
         sureness[name] = slope / error if error > 0 else 0.0
-        scale[name], scale_error[name] = _scale(slope, error), error
+        scale[name], scale_error[name] = shrunk(slope, error), error
         told = average + scale[name] * (found - centre[name])
         loss[name] = float(((effect - told) ** 2).sum())
     return UpliftModel(
@@ -263,8 +263,12 @@ def effect_slope(effect: np.ndarray, told: np.ndarray, unit: np.ndarray) -> tupl
     return slope, cluster_error(each, unit) * len(each) / spread
 
 
-def _scale(slope: float, error: float) -> float:
-    """Draw a slope towards 0 by its noise; 0 where it is no better than chance."""
+def shrunk(slope: float, error: float) -> float:
+    """Return a slope drawn towards 0 by its noise; 0 where it is no better than chance.
+
+    Args:
+        error: Its standard error.
+    """
     if slope <= 0:
         return 0.0
     # Parts share training rows, so that without any heterogeneity the slope varies twice as much.

@@ -44,7 +44,8 @@ def uplift_card(report: UpliftReport, data_digest: str) -> str:
         f"- {report.rows:,} decisions drawn by chance (policy {', '.join(report.drawn_by)}), one a "
         f"customer and experiment, told until {report.told_until:%Y-%m-%d %H:%M} UTC.",
         *(f"- {n:,} decisions left out: {why}." for why, n in report.left_out.items()),
-        f"- Outcome: money of the {model.days} days after, net of what redeemed offers cost.",
+        f"- Outcome: money of the {model.days} days after, net of what redeemed offers cost. "
+        "Effects are before any contact's cost, values below after it.",
         f"- Data digest `{data_digest}`, features `{model.feature_hash}`, "
         f"{len(model.names)} inputs.",
         "",

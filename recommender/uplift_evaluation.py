@@ -127,7 +127,7 @@ def cross_fit(
         models = list(pool.map(fit, [*others, *earlier]))
     of_fold, before = models[:FOLDS], [*models[FOLDS:], models[FOLDS - 1]]
     for part, model in enumerate(of_fold):
-        _tell(model, rows.features, fold == part, price, told)
+        _tell(model, rows.features, fold == part, told)
     tested = [
         (model, rows.take(fold == part)) for part, model in enumerate(before, start=FIRST_TESTED)
     ]
@@ -149,7 +149,7 @@ def on_test(rows: Trial, test: Trial, price: Price, seed: int) -> tuple[Evaluati
         )
     model, units = fit_uplift(rows, seed), int(rows.unit.max()) + 1
     told = _nothing_told(np.zeros(len(test.outcome), dtype=np.int64), rows.k)
-    _tell(model, test.features, told.part == 0, price, told)
+    _tell(model, test.features, told.part == 0, told)
     return _judge(test, told, [model], [(model, test)], price, seed, units), model
 
 
@@ -164,19 +164,18 @@ def _nothing_told(part: np.ndarray, k: int) -> _Told:
     )
 
 
-def _tell(
-    model: UpliftModel, features: np.ndarray, inside: np.ndarray, price: Price, told: _Told
-) -> None:
+def _tell(model: UpliftModel, features: np.ndarray, inside: np.ndarray, told: _Told) -> None:
     seen = features[inside]
     told.expected[inside] = model.responses(seen)
     for name in LEARNERS:
         told.effects[name][inside] = model.effects(seen, name)
     told.picked[inside] = told.effects[model.best][inside]
-    told.single[inside] = _single(model, price)
+    told.single[inside] = _single(model)
 
 
-def _single(model: UpliftModel, price: Price) -> int:
-    return int(price.gains(model.average).argmax()) + 1
+def _single(model: UpliftModel) -> int:
+    # All treatments of a row have one price, so that the best is so at any.
+    return int(model.average.argmax()) + 1
 
 
 def _rate(model: UpliftModel, rows: Trial, judged: list[int]) -> Rate:
@@ -224,7 +223,7 @@ def _judge(
         values=values,
         choice=choose(values),
         picked=[model.best for model in models],
-        best_single=[_single(model, price) for model in models],
+        best_single=[_single(model) for model in models],
         tenths=tenths(gained[known], predicted[known], ranks[known], rows.unit[known])
         if known.any()
         else [],

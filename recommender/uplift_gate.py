@@ -2,7 +2,8 @@
 
 Both policies are valued on the same decisions, drawn by chance after both were trained, so that
 what they agree on cancels. The challenger must surely earn no less than a margin below the
-champion, foretell effects that fit those seen, and surely harm no segment beyond a stated margin.
+champion, surely more than the best single offer for everyone, foretell effects that fit those seen,
+and surely harm no segment beyond a stated margin.
 Margins are parts of what the champion earns over none on these decisions.
 
 Sources: values, see `policy_value`; slope, the best linear predictor of Chernozhukov et al. 2018
@@ -20,7 +21,7 @@ from foundation.model_life import Judgement
 from foundation.scores import Interval
 from recommender.arm_evidence import arm_evidence
 from recommender.gate import OBSERVED_EXPECTED, SLOPE, Part
-from recommender.policy_value import mean_interval, treat_by
+from recommender.policy_value import Price, mean_interval, treat_by
 from recommender.trial import FEWEST_UNITS, Z_95, Trial, cluster_error
 from recommender.uplift import doubly_robust_scores, effect_slope
 
@@ -32,17 +33,22 @@ SEGMENT_MARGIN = 0.25
 
 @dataclass(frozen=True)
 class Told:
-    """What a model tells of rows: money that each treatment causes, shape (n, k)."""
+    """What a model tells of rows.
+
+    Attributes:
+        effects: Money that each treatment causes, shape (n, k).
+        single: The best single treatment for everyone by what it learned, a code from 1.
+    """
 
     effects: np.ndarray
+    single: int
 
-    @property
-    def policy(self) -> np.ndarray:
-        return treat_by(self.effects)
+    def policy(self, price: Price) -> np.ndarray:
+        return treat_by(price.gains(self.effects))
 
-    def expected_gain(self) -> float:
+    def expected_gain(self, price: Price) -> float:
         """Return what it expects its policy to earn a row over none."""
-        best = self.effects.max(axis=1)
+        best = price.gains(self.effects).max(axis=1)
         return float(np.maximum(best, 0.0).mean())
 
 
@@ -52,6 +58,7 @@ def judge_uplift(
     challenger: Told,
     champion: Told,
     segments: Mapping[str, np.ndarray],
+    price: Price,
 ) -> Judgement:
     """Judge a challenger beside the champion on rows that neither was trained on.
 
@@ -59,23 +66,28 @@ def judge_uplift(
         expected: Modelled outcome under each treatment, control first, by a model that did not
             see the rows, shape (n, k + 1).
         segments: By name which rows are in it, booleans of shape (n,); known before any outcome.
+        price: Of the outcome; what a treatment costs beside.
 
     Raises:
         TooLittleData: A treatment that one of them would give, or none, has too few outcomes.
     """
     evidence = arm_evidence(rows)
-    for rule in (np.zeros_like(rows.treatment), challenger.policy, champion.policy):
+    policy, reigns = challenger.policy(price), champion.policy(price)
+    single = np.full_like(rows.treatment, challenger.single)
+    for rule in (np.zeros_like(rows.treatment), policy, reigns, single):
         if (fault := evidence.fault(rule)) is not None:
             raise TooLittleData(fault)
-    money = doubly_robust_scores(rows, expected)
+    scores = doubly_robust_scores(rows, expected)
+    money = price.money(scores.copy())
     place = np.arange(len(money))
-    ours, theirs = money[place, challenger.policy], money[place, champion.policy]
+    ours, theirs = money[place, policy], money[place, reigns]
     reigning = mean_interval(theirs - money[:, 0], rows.unit)
     worth = max(reigning.value, 0.0)
     gain = mean_interval(ours - money[:, 0], rows.unit)
     parts = [
         _no_worse(mean_interval(ours - theirs, rows.unit), worth),
-        *_calibrated(rows, money, challenger, gain),
+        _beats(mean_interval(ours - money[place, single], rows.unit), rows.called[single[0]]),
+        *calibrated(rows, scores, challenger, gain, price),
         *_unharmed(rows, ours - theirs, segments, worth),
     ]
     words = {True: "holds", False: "FAILS", None: "not judged"}
@@ -109,14 +121,28 @@ def _no_worse(gain: Interval, worth: float) -> Part:
     return Part("value", gain.low >= least, told, gain)
 
 
-def _calibrated(rows: Trial, money: np.ndarray, ours: Told, gain: Interval) -> list[Part]:
-    effect = money[:, 1:] - money[:, :1]
+def _beats(gain: Interval, single: str) -> Part:
+    told = f"{_told(gain)} over {single} for everyone; surely more than nothing is asked"
+    return Part("over the best single offer", gain.low > 0, told, gain)
+
+
+def calibrated(
+    rows: Trial, scores: np.ndarray, ours: Told, gain: Interval, price: Price
+) -> list[Part]:
+    """Judge whether effects fit those seen: by slope, and by observed over expected gain.
+
+    Args:
+        scores: Doubly robust, of the outcome under each treatment, shape (n, k + 1).
+        gain: What the model's policy earned over none.
+    """
+    # Of effects alone: a price that differs from row to row would foretell itself.
+    effect = scores[:, 1:] - scores[:, :1]
     slope, error = effect_slope(
         effect - effect.mean(axis=0), ours.effects - ours.effects.mean(axis=0), rows.unit
     )
     figure = Interval(slope, slope - Z_95 * error, slope + Z_95 * error)
     parts = [_within("calibration slope", figure, SLOPE)] if error > 0 else []
-    expected = ours.expected_gain()
+    expected = ours.expected_gain(price)
     if expected > 0:
         seen = Interval(gain.value / expected, gain.low / expected, gain.high / expected)
         parts.append(_within("observed/expected gain", seen, OBSERVED_EXPECTED))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from foundation.scores import Interval
 from recommender.offer_uplift import OfferUplift
+from recommender.reference import Reference
 from recommender.uplift_evaluation import Evaluation
 
 UPLIFT = "uplift"
@@ -24,6 +25,7 @@ class UpliftReport:
         customers: By what they got, "no offer" among them.
         response_rates: Share of them who redeemed in the window, same keys.
         told_until: The last instant that training knew of.
+        reference: How what it was trained on was distributed.
     """
 
     model: OfferUplift
@@ -36,6 +38,7 @@ class UpliftReport:
     again: int
     left_out: dict[str, int]
     told_until: datetime
+    reference: Reference
 
     @property
     def pays(self) -> bool:
@@ -82,6 +85,10 @@ class UpliftRegistry(Protocol):
 
     def champion_version(self) -> int | None:
         """Return the champion's version, None where there is no champion."""
+        ...
+
+    def reference(self, version: int) -> Reference | None:
+        """Return what a version was trained on, None of versions of before that was kept."""
         ...
 
     def load(self, version: int) -> OfferUplift:

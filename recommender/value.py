@@ -76,6 +76,12 @@ class Contacts:
         left = self.remaining_value if remaining_value is None else remaining_value
         return Contact(known.cost, known.opt_out, left)
 
+    def typical(self, channels: Sequence[str]) -> np.ndarray:
+        """Return what contacts through channels cost in all with customers of the declared
+        remaining value, minor units, shape (len(channels),): records do not tell their own."""
+        totals = {channel: self.with_her(channel, None).total for channel in set(channels)}
+        return np.array([totals[channel] for channel in channels], dtype=np.float64)
+
 
 @dataclass(frozen=True, slots=True)
 class OfferValue:

@@ -108,9 +108,9 @@ def watch(
     now = frame.take((at > since).to_numpy())
     refused: dict[str, str] = {}
     try:
-        moved = _moved(reference, model, now)
+        far = _moved(reference, model, now)
     except TooLittleData as error:
-        moved, refused["drift"] = [], str(error)
+        far, refused["drift"] = [], str(error)
     if (few := _few_offers(reference, now)) is not None:
         refused["offers"] = few
     news = (frame.rows["ends"] > reference.known_until).to_numpy()
@@ -126,7 +126,7 @@ def watch(
         len(now.rows),
         customers,
         frame.outdated,
-        moved,
+        far,
         judged,
         refused,
         len(matured.rows),
@@ -147,11 +147,31 @@ def _moved(reference: Reference, model: ResponseModel, now: TrainingFrame) -> li
     }
     known: Mapping[str, Distribution] = {**reference.inputs, SCORES: reference.scores}
     values[SCORES] = model.predict(matrix)
+    return moved(
+        known,
+        {
+            name: (told, offers if is_offer_feature(name) else customers)
+            for name, told in values.items()
+        },
+    )
+
+
+def moved(
+    known: Mapping[str, Distribution], values: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> list[Moved]:
+    """Return how far each quantity moved, the worst first.
+
+    Args:
+        known: How each was distributed.
+        values: Its values now and their weights, shape (n,) each.
+
+    Raises:
+        TooLittleData: There are too few customers then or now.
+    """
     # Bonferroni: of so many quantities some would exceed a bound of their own.
     confidence = 1 - (1 - CONFIDENCE) / max(len(values), 1)
     found: list[Moved] = []
-    for name, told in values.items():
-        weight = offers if is_offer_feature(name) else customers
+    for name, (told, weight) in values.items():
         before, after = known[name].customers, known[name].like(told, weight)
         there = {bin_ for run in (before, after) for bin_, size in run.items() if size > 0}
         before, after = ({bin_: run.get(bin_, 0.0) for bin_ in there} for run in (before, after))

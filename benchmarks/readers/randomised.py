@@ -21,6 +21,8 @@ from recommender.trial import InvalidTrial
 MOST_TREATMENTS = 50
 # Of an outcome told in words: what happened, and what did not.
 PAIRS = (("yes", "no"), ("true", "false"), ("y", "n"), ("t", "f"))
+# How such a file begins.
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # Rows that tell how a file writes its numbers.
 LOOKED_AT = 1000
 
@@ -71,6 +73,9 @@ def read_table(path: Path, columns: Columns, *, logged: bool = True) -> pd.DataF
 
 
 def _csv(path: Path, columns: Columns) -> pd.DataFrame:
+    with path.open("rb") as file:
+        if file.read(2) in UTF_16:
+            raise ValueError("it is written in UTF-16, as Excel's Unicode text; save it as UTF-8")
     encoding = _encoding(path)
     with path.open(encoding=encoding, newline="") as file:
         head = file.readline()
@@ -213,6 +218,11 @@ def numbers(table: pd.DataFrame, name: str) -> np.ndarray:
         InvalidTrial: Some are none, or missing.
     """
     values = table[name]
+    if isinstance(values.dtype, pd.DatetimeTZDtype) or values.dtype.kind in "mM":
+        raise InvalidTrial(
+            f"column {name!r} holds dates or times ({values.dtype}), which are no amounts; name "
+            "another column, or write the days (or hours) as a number"
+        )
     if values.dtype == object or pd.api.types.is_string_dtype(values):
         told = values.dropna().astype("str").str.strip().str.casefold()
         for happened, did_not in PAIRS:

@@ -98,6 +98,7 @@ def learn(
 ) -> None:
     """Learn a Thompson policy from own decisions; serve it by REGULARS_POLICY or in a variant."""
     from adapters.policy_file import write_policy
+    from regulars.contacts import contacts_of
     from regulars.jobs.learn_policy import learn_policy
     from regulars.jobs.off_policy import placements_decided
     from regulars.jobs.simulated import no_decision
@@ -119,6 +120,7 @@ def learn(
         told_until(lake) or house.clock.now(),
         reward="money" if reward == "money" else "response",
         exploration=share,
+        contacts=contacts_of(house.settings),
     )
     write_policy(learned.policy, out)
     if as_json:

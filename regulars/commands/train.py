@@ -96,7 +96,7 @@ def _train_uplift(as_json: bool) -> None:
     with administered(house) as admin:
         with only_one(house.settings.lock_folder, "train"):
             trained = train_uplift(
-                house.lake, house.uplift, admin.experiments(), house.settings, progress
+                real_shoppers(house), house.uplift, admin.experiments(), house.settings, progress
             )
         if trained.alias == "champion":
             admin.touch_catalogue()

@@ -12,6 +12,7 @@ from foundation.decision import Policy
 from foundation.errors import TooLittleData
 from foundation.lake import Lake
 from recommender.beliefs import Belief, beliefs
+from recommender.value import NO_COSTS, Contacts
 from regulars.jobs.off_policy import first_shown
 
 Reward = Literal["response", "money"]
@@ -36,6 +37,7 @@ def learn_policy(
     reward: Reward,
     exploration: float,
     days: int = 30,
+    contacts: Contacts = NO_COSTS,
 ) -> Learned:
     """Learn a policy from the decisions of a placement.
 
@@ -44,12 +46,13 @@ def learn_policy(
         reward: Responses give beta posteriors, money (minor units a decision) normal ones.
         exploration: The policy's share of slates drawn at random.
         days: Attribution window of a decision.
+        contacts: What they cost, where the reward is money.
 
     Raises:
         NothingToDo: No decision was made for the placement.
         TooLittleData: No window is over, no offer is valid, or nothing tells offers apart.
     """
-    log = first_shown(lake, placement, until, days, money=reward == "money")
+    log = first_shown(lake, placement, until, days, money=contacts if reward == "money" else None)
     table = lake.table("offers").select("offer_id", "valid_to")
     offers = sorted(
         row["offer_id"] for row in lake.fetch(table).to_pylist() if row["valid_to"] > until

@@ -50,7 +50,7 @@ def _uplift(house: House, challenger: Version, progress: Progress) -> Judgement:
     with house.database() as url, house.admin(url) as admin:
         experiments = admin.experiments()
     return judge_uplift_challenger(
-        house.lake,
+        without_simulated(house.lake),
         house.uplift,
         experiments,
         house.settings,

@@ -2,8 +2,8 @@
 
 Each slate is weighed twice from its record: the probability under the policy that drew it and
 under the target. An offer earns when a redemption credited to the decision (see
-recommender/credit.py) lies inside the attribution window; decisions whose window is not over are
-left out and counted.
+recommender/credit.py) lies inside the attribution window and is not taken back in it; decisions
+whose window is not over are left out and counted.
 """
 
 import json
@@ -21,7 +21,7 @@ from foundation.decision import DecisionRecord, Policy, Slate, decode_record, en
 from foundation.errors import NothingToDo, RegularsError
 from foundation.lake import Lake
 from recommender.beliefs import FirstShown
-from recommender.credit import credited, shown_offers
+from recommender.credit import credited, responded, shown_offers
 from recommender.decision_log import decision_records
 from recommender.forecasts import direct_by_offer
 from recommender.off_policy import Direct, Logged, OffPolicyValue, off_policy_value
@@ -29,6 +29,7 @@ from recommender.policies import Eligible, slot_probabilities
 from recommender.policy_contest import Contest, contest
 from recommender.position_chances import position_chances
 from recommender.slate_value import slate_value
+from recommender.value import NO_COSTS, Contacts
 from regulars.jobs.earned import with_metrics
 from regulars.jobs.recorded_scores import Scores
 
@@ -68,8 +69,8 @@ class PolicyContest(Counted):
     """The same of two rankings, on the same decisions; older ones than the newest were not asked.
 
     `slate` is in `unit`: responses of its positions, or money (minor units) that customers brought
-    in the window, net of what redeemed offers cost, whatever it was bought for. Then there is no
-    `first` position to tell apart.
+    in the window, net of what redeemed offers and contacts cost, whatever it was bought for. Then
+    there is no `first` position to tell apart.
     """
 
     first: Contest | None = field(kw_only=True)
@@ -130,11 +131,10 @@ class _Log:
         self.positions = max(limits, default=1)
         made_at = {record.decision_id: record.at for record in self.over}
         outcomes = credited(lake, shown_offers(lake), "redeem")
-        self.earned = {
-            (which, offer_id)
-            for which, offer_id, at in outcomes.itertuples(index=False)
-            if which in made_at and made_at[which] <= at < made_at[which] + self.window
-        }
+        made = pd.to_datetime(outcomes["decision_id"].map(made_at), utc=True)
+        inside = (made <= outcomes["at"]) & (outcomes["at"] < made + self.window)
+        stayed = responded(outcomes[inside], ["decision_id", "offer_id"])
+        self.earned = set(stayed.itertuples(index=False, name=None))
 
     def weighed(
         self, policy: Policy, rankings: Sequence[Scores | None], *, chance_only: bool
@@ -220,11 +220,20 @@ class _Log:
             [row.spreads[ranking] if row.spreads else {} for row in rows],
         )
 
-    def money(self, rows: list[_Row]) -> list[float]:
-        """Return what each decision's customer brought in its window, minor units."""
+    def money(self, rows: list[_Row], contacts: Contacts) -> list[float]:
+        """Return what each decision's customer brought in its window, minor units.
+
+        It is net of a contact for each offer that the placement showed, as served scores are.
+        """
         if not rows:
             return []
         at = {record.decision_id: record.at for record in self.over}
+        each = contacts.typical([record.channel for record in self.over])
+        spent = {
+            record.decision_id: cost
+            * sum(len(slate.offers) for slate in record.slates if slate.placement == self.placement)
+            for record, cost in zip(self.over, each, strict=True)
+        }
         units = pd.DataFrame(
             {
                 "unit_id": [row.decision_id for row in rows],
@@ -235,7 +244,10 @@ class _Log:
         )
         metrics = with_metrics(self.lake, units, units["since"] + pd.Timedelta(self.window))
         found = metrics.set_index("unit_id")["margin"].reindex(units["unit_id"])
-        return [float(value) for value in found]
+        return [
+            float(value) - float(spent[row.decision_id])
+            for value, row in zip(found, rows, strict=True)
+        ]
 
 
 def policy_value(
@@ -283,6 +295,7 @@ def policy_contest(
     until: datetime,
     days: int = 30,
     most: int = MOST_DECISIONS,
+    contacts: Contacts = NO_COSTS,
 ) -> PolicyContest:
     """Evaluate a policy that ranks by two models in turn, on the same decisions of a placement.
 
@@ -294,6 +307,7 @@ def policy_contest(
         policy: What draws, by either model's scores.
         until, days: As for `policy_value`.
         most: The newest decisions that are asked; scoring each again takes milliseconds.
+        contacts: What they cost, where value is money.
 
     Raises:
         NothingToDo, RegularsError: As `policy_value`.
@@ -301,7 +315,7 @@ def policy_contest(
     log = _Log(lake, placement, until, days, most)
     rows, counted = log.weighed(policy, [challenger, champion], chance_only=True)
     if policy.scored == "uplift":
-        logged = log.logged(rows.whole, log.money(rows.whole))
+        logged = log.logged(rows.whole, log.money(rows.whole, contacts))
         slate = contest(logged, _targets(rows.whole, 1))
         return PolicyContest(**vars(counted), first=None, slate=slate, unit="money")
     first = contest(
@@ -328,13 +342,14 @@ class FirstSlots:
 
 
 def first_shown(
-    lake: Lake, placement: str, until: datetime, days: int = 30, *, money: bool = False
+    lake: Lake, placement: str, until: datetime, days: int = 30, *, money: Contacts | None = None
 ) -> FirstSlots:
     """Return what stood at the first slot and what it earned: a response, or money of the window.
 
     Args:
         until, days: As for `policy_value`.
-        money: Earn what the customer brought in the window, minor units, and not a response.
+        money: What contacts cost where they earn what the customer brought in the window, minor
+            units net of them, and not a response.
 
     Raises:
         NothingToDo: No decision was made for the placement.
@@ -348,7 +363,7 @@ def first_shown(
         if slate.placement == placement
         for shown in slate.offers[:1]
     ]
-    logged = log.logged(rows, log.money(rows) if money else None)
+    logged = log.logged(rows, None if money is None else log.money(rows, money))
     offer = np.array([row.offer_id for row in rows], dtype=object)
     shown = FirstShown(logged.customer, offer, logged.propensity, logged.reward)
     return FirstSlots(shown, len(log.over) - len(rows), log.censored)

@@ -21,6 +21,7 @@ from recommender.off_policy import OffPolicyValue
 from recommender.policy_contest import Contest
 from recommender.registry import RESPONSE
 from recommender.uplift_registry import UPLIFT
+from regulars.contacts import contacts_of
 from regulars.jobs.off_policy import (
     Counted,
     PolicyContest,
@@ -96,7 +97,14 @@ def contests(
     policy = Policy(kind, house.settings.exploration)
     return {
         placement: policy_contest(
-            lake, policy, scores[0], checked(scores[1], champion.name), placement, until, days
+            lake,
+            policy,
+            scores[0],
+            checked(scores[1], champion.name),
+            placement,
+            until,
+            days,
+            contacts=contacts_of(house.settings),
         )
         for placement in (placements_decided(lake) if placements is None else placements)
     }

@@ -41,7 +41,9 @@ from foundation.lake import Lake
 from recommender.affinity import response_hash
 from recommender.decision_log import decision_records, time_zones
 from recommender.policies import Eligible
+from recommender.policy_value import Price
 from recommender.trial import FEWEST_UNITS, FLOOR, Trial, trial
+from recommender.value import Contacts
 from regulars.jobs.earned import with_metrics
 from regulars.jobs.off_policy import eligible_at, offers_known
 
@@ -61,9 +63,9 @@ class RandomisedDecisions:
     """Decisions drawn by chance, with what followed.
 
     Attributes:
-        rows: customer_id, unit, at, offer_id (missing: no offer), propensity, drawn (whether a
-            policy drew it, not a variant that gives none), outcome (minor units), response
-            (whether she redeemed any offer in the window).
+        rows: customer_id, unit, at, channel, offer_id (missing: no offer), propensity, drawn
+            (whether a policy drew it, not a variant that gives none), outcome (minor units, before
+            any contact's cost), response (whether she redeemed any offer in the window).
         matrix: Her features and the moment's as recorded, NaN where unknown, shape (n, p).
         names: Of the matrix's columns.
         offers: The choice that every row had, in the order of treatment codes from 1.
@@ -115,6 +117,14 @@ class RandomisedDecisions:
                 "let a variant of the experiment draw by policy random, or name fewer offers in it"
             )
         return self.judged(learn=True)
+
+    def price(self, contacts: Contacts) -> Price:
+        """Return the price of the outcome: money already, with what showing any offer would cost.
+
+        It is the served score's own cost: a model learns effects before contacts, and whoever
+        values or serves them takes the contact off once.
+        """
+        return Price(cost=contacts.typical(self.rows["channel"].tolist()))
 
     def judged(self, *, learn: bool = False) -> Trial:
         """Return the rows as a trial on which models that learned elsewhere are judged."""
@@ -211,7 +221,9 @@ def randomised_decisions(
             f"{first:%Y-%m-%d}{told(left_out)}; ingest later outcomes, then train again"
         )
     zones = time_zones(lake)
-    matrix = np.array([_inputs(row["record"], zones, time_zone, len(features)) for row in over])
+    matrix = np.array(
+        [recorded_inputs(row["record"], zones, time_zone, len(features)) for row in over]
+    )
     frame = pd.DataFrame(over)
     kinds = sorted({row["record"].policy.kind for row in over if row["drawn"]})
     frame = _followed(lake, frame.drop(columns="record"), days)
@@ -350,6 +362,7 @@ def _row(met: _Met, compared: _Compared) -> dict[str, Any]:
         "customer_id": met.record.customer_id,
         "unit": met.unit,
         "at": met.record.at,
+        "channel": met.record.channel,
         "offer_id": None if first is None else first.offer_id,
         "propensity": chance * (compared.share if drawn else 1 - compared.share),
         "drawn": drawn,
@@ -445,9 +458,10 @@ def _followed(lake: Lake, rows: pd.DataFrame, days: int) -> pd.DataFrame:
     )
 
 
-def _inputs(
+def recorded_inputs(
     record: DecisionRecord, zones: dict[str, str | None], time_zone: str, width: int
 ) -> np.ndarray:
+    """Return a decision's inputs: her features as recorded, then the moment's; NaN if unknown."""
     vector = record.vector if record.vector is not None else [None] * width
     basket = record.context.basket
     amounts = None if basket is None else [line.amount for line in basket]

@@ -23,7 +23,9 @@ from recommender.policy_value import Price, mean_interval
 from recommender.uplift import fit_uplift
 from recommender.uplift_evaluation import FITS, cross_fit
 from recommender.uplift_registry import UPLIFT, UpliftRegistry, UpliftReport
+from recommender.uplift_watch import uplift_reference
 from regulars.assumptions import statements
+from regulars.contacts import contact_statement, contacts_of
 from regulars.jobs.customers import SEED, registry
 from regulars.jobs.randomised_decisions import (
     NO_OFFER,
@@ -31,6 +33,7 @@ from regulars.jobs.randomised_decisions import (
     RandomisedDecisions,
     randomised_decisions,
 )
+from regulars.jobs.simulated import RealShoppers
 from regulars.jobs.train import TRAINED_ON, told_until
 from regulars.progress import Progress
 
@@ -116,14 +119,14 @@ def train_uplift(
         step.show("decisions drawn by chance")
         until = told_until(lake)
         if until is None:
-            raise NothingToDo(f"the lake holds no decisions; {WAY_OUT}")
+            raise NothingToDo(f"{_none_decided(lake)}; {WAY_OUT}")
         features = registry(lake)
         found = randomised_decisions(lake, features, experiments, until, settings.time_zone)
         rows = found.trial()
         step.show(f"{len(found.rows):,} decisions, {len(found.offers)} offers: cross-fitting")
         step.expect(FITS)
-        # The outcome is money already, net of what offers cost.
-        evaluation = cross_fit(rows, Price(), SEED, fitted=step.advance)
+        price = found.price(contacts_of(settings))
+        evaluation = cross_fit(rows, price, SEED, fitted=step.advance)
         fitted = fit_uplift(rows, SEED)
         model = OfferUplift(
             fitted,
@@ -136,20 +139,40 @@ def train_uplift(
         report = UpliftReport(
             model=model,
             evaluation=evaluation,
-            drawn=_drawn(found),
+            drawn=_drawn(found, price),
             drawn_by=found.policies,
             rows=len(found.rows),
             customers=found.shown,
             response_rates=_response_rates(found),
             again=found.again,
-            left_out=found.left_out,
+            left_out=found.left_out | _simulated(lake),
             told_until=until,
+            reference=uplift_reference(
+                model, found.matrix, found.rows["customer_id"].tolist(), until
+            ),
         )
         step.show("tracking in MLflow")
         version = models.register(report, lake.digest(TRAINED_ON))
         alias = _named(models, version) if report.pays else None
         step.show(report.verdict())
-    return TrainedUplift(report, version, alias, statements(lake))
+    channels = sorted(found.rows["channel"].value_counts().items())
+    contact = [contact_statement(settings, str(channel), int(n)) for channel, n in channels]
+    return TrainedUplift(report, version, alias, [*statements(lake), *contact])
+
+
+def _simulated(lake: Lake) -> dict[str, int]:
+    """Return how many decisions are of simulated shoppers and left out, by that reason."""
+    n = lake.left_out("decisions") if isinstance(lake, RealShoppers) else 0
+    return {"of simulated shoppers": n} if n else {}
+
+
+def _none_decided(lake: Lake) -> str:
+    if simulated := sum(_simulated(lake).values()):
+        return (
+            f"all {simulated:,} decisions in the lake are of simulated shoppers, whose effects "
+            "were planted"
+        )
+    return "the lake holds no decisions"
 
 
 def _named(models: UpliftRegistry, version: int) -> Alias:
@@ -160,11 +183,12 @@ def _named(models: UpliftRegistry, version: int) -> Alias:
     return "challenger"
 
 
-def _drawn(found: RandomisedDecisions) -> Interval:
+def _drawn(found: RandomisedDecisions, price: Price) -> Interval:
     """Return what the policy that drew earned a decision: its own variant's mean."""
-    own = found.rows[found.rows["drawn"]]
-    unit = np.unique(own["unit"].to_numpy(dtype=object), return_inverse=True)[1]
-    return mean_interval(own["outcome"].to_numpy(dtype=np.float64), unit)
+    earned = found.rows["outcome"] - np.where(found.rows["offer_id"].notna(), price.cost, 0.0)
+    own = found.rows["drawn"]
+    unit = np.unique(found.rows["unit"][own].to_numpy(dtype=object), return_inverse=True)[1]
+    return mean_interval(earned[own].to_numpy(dtype=np.float64), unit)
 
 
 def _shown(one: Interval | None, currency: Currency) -> str:

@@ -15,6 +15,7 @@ from recommender.affinity import response_hash
 from recommender.offer_uplift import OfferUplift
 from recommender.uplift_gate import Told, judge_uplift
 from recommender.uplift_registry import TOLD_UNTIL, UpliftRegistry
+from regulars.contacts import contacts_of
 from regulars.jobs.customers import customer_features, registry
 from regulars.jobs.lifecycle import lifecycle
 from regulars.jobs.randomised_decisions import RandomisedDecisions, randomised_decisions
@@ -59,7 +60,7 @@ def judge_uplift_challenger(
         since = max(_told_until(challenger), _told_until(champion))
         step.show(f"decisions drawn by chance after {since:%Y-%m-%d %H:%M}")
         try:
-            found = _decisions(lake, experiments, settings, since)
+            found = later_decisions(lake, experiments, settings, since)
             judgement = _judged(
                 lake, settings, found, models.load(challenger.number),
                 models.load(champion.number), since,
@@ -80,9 +81,14 @@ def _told_until(version: Version) -> datetime:
     return version.trained_at if told is None else datetime.fromisoformat(told)
 
 
-def _decisions(
+def later_decisions(
     lake: Lake, experiments: Sequence[StoredExperiment], settings: Settings, since: datetime
 ) -> RandomisedDecisions:
+    """Return the decisions drawn by chance after an instant.
+
+    Raises:
+        TooLittleData: There are none whose window is over.
+    """
     until = told_until(lake)
     if until is None or until <= since:
         raise TooLittleData("there are none; ingest later ones")
@@ -99,26 +105,34 @@ def _judged(
     champion: OfferUplift,
     since: datetime,
 ) -> Judgement:
-    responses = challenger.model.responses(found.matrix)
-    # An offer it never learned: what she brings without any is a forecast as good as another.
-    places = [_place(challenger, offer_id) for offer_id in found.offers]
-    expected = responses[:, [0, *(0 if place is None else place + 1 for place in places)]]
     return judge_uplift(
         found.judged(),
-        expected,
-        _told(challenger, found),
-        _told(champion, found),
+        expected_by(challenger, found),
+        told_by(challenger, found),
+        told_by(champion, found),
         _segments(lake, settings, found.rows["customer_id"], since),
+        found.price(contacts_of(settings)),
     )
 
 
-def _told(model: OfferUplift, found: RandomisedDecisions) -> Told:
-    """Return a model's values of the offers there were; 0, as served, for those unknown to it."""
+def expected_by(model: OfferUplift, found: RandomisedDecisions) -> np.ndarray:
+    """Return a model's outcomes under each treatment there was, control first."""
+    responses = model.model.responses(found.matrix)
+    # An offer it never learned: what she brings without any is a forecast as good as another.
+    places = [_place(model, offer_id) for offer_id in found.offers]
+    return responses[:, [0, *(0 if place is None else place + 1 for place in places)]]
+
+
+def told_by(model: OfferUplift, found: RandomisedDecisions) -> Told:
+    """Return a model's effects of the offers there were; 0, as served, for those unknown to it."""
     values = model.values(found.matrix)
     places = [_place(model, offer_id) for offer_id in found.offers]
     nothing = np.zeros(len(values))
+    averages = [-np.inf if place is None else model.model.average[place] for place in places]
     return Told(
-        np.column_stack([nothing if place is None else values[:, place] for place in places])
+        np.column_stack([nothing if place is None else values[:, place] for place in places]),
+        # Chosen by its training: on the rows judged the best would be the luckiest, too.
+        int(np.argmax(averages)) + 1,
     )
 
 

@@ -1,6 +1,7 @@
 """The benchmark of off-policy values counts what it refuses and says what it did not measure."""
 
 import argparse
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_without_the_bandit_its_figures_are_null_and_its_bars_say_so(tmp_path: P
     held = {bar.name: bar for bar in bars(figures)}
     for name in BANDIT:
         assert not held[f"bandit.{name}"].holds
+        assert held[f"bandit.{name}"].value is None
         assert held[f"bandit.{name}"].bar.startswith("not measured")
 
 
@@ -80,7 +82,13 @@ FINE = {
     ],
 )
 def test_every_figure_is_held_to_its_bar(change: dict[str, Any], fails: list[str]) -> None:
-    assert [bar.name for bar in bars(FINE | change) if not bar.holds] == fails
+    held = bars(FINE | change)
+    assert [bar.name for bar in held if not bar.holds] == fails
+    # A figure that there is none of stays none.
+    assert (
+        next(bar.value for bar in held if bar.name == "coverage_min")
+        == (FINE | change)["coverage_min"]
+    )
 
 
 def test_cells_tell_of_all_estimators_and_some_are_easy(tmp_path: Path) -> None:
@@ -113,6 +121,29 @@ def test_the_bandit_is_read_from_its_folder(tmp_path: Path) -> None:
     assert bandit["ess"] == pytest.approx(4.5**2 / 6.25)
     assert bandit["on_policy"] == 0.5
     assert "learned from these very decisions" in bandit["refusal"]
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        (b"item,click\n1,0\n", "no column is called 'item_id'"),
+        (b"item_id,click,propensity_score\n1,yes,0.5\n", "column 'click' holds what is no number"),
+        (b"item_id,click,propensity_score\n", "holds what is no number|has no rows"),
+        (b"", "No columns to parse"),
+        (None, "[Nn]ot a gzipped file"),
+    ],
+)
+def test_other_files_than_the_bandits_are_refused_before_any_log_is_made(
+    written: bytes | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bts", "random"):
+        (tmp_path / name).mkdir()
+        told = b"plain" if written is None else gzip.compress(written)
+        (tmp_path / name / "men.csv.gz").write_bytes(told)
+    monkeypatch.setattr("benchmarks.ope.grid", lambda: pytest.fail("a log was made"))
+    with pytest.raises(RegularsError, match=says) as refused:
+        measure(argparse.Namespace(data=tmp_path, logs=1, seed=1))
+    assert "\n" not in str(refused.value)
 
 
 def test_no_logs_are_refused() -> None:

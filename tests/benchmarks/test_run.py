@@ -53,6 +53,13 @@ def test_one_object_says_what_was_measured_where_and_whether_it_holds(
     assert said[:3] == [f"coverage: {measured}", "seeds: 7", "by.north: 1"]
 
 
+@pytest.mark.parametrize("name", ["ope", "plan", "response", "scoring", "uplift"])
+@pytest.mark.parametrize("seed", ["-1", "2147483648"])
+def test_a_seed_that_no_generator_takes_is_refused_before_any_work(name: str, seed: str) -> None:
+    with pytest.raises(RegularsError, match=f"--seed {seed}: give a whole number from 0 to"):
+        run(name, ["--seed", seed])
+
+
 @pytest.mark.slow
 def test_the_simulation_finds_planted_effects_on_the_real_base(
     capsys: pytest.CaptureFixture[str],

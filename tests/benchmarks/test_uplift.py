@@ -97,6 +97,30 @@ def test_logged_propensities_are_used(tmp_path: Path, capsys: pytest.CaptureFixt
         run("uplift", asked(path, *test, "--propensity", "chance", control="none"))
 
 
+def test_a_column_of_lists_is_left_out_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = table()
+    lists = [[n % 5, 1] if n % 7 else None for n in range(len(rows))]
+    rows.assign(bought=lists, where=[{"x": n % 3} for n in range(len(rows))]).to_parquet(path)
+
+    left_out = figures_of(capsys, asked(path))["left_out"]
+
+    why = "holds lists or records, no single value a row"
+    assert (left_out["bought"], left_out["where"]) == (why, why)
+
+
+def test_lists_that_name_what_was_drawn_are_seen(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    rows = table()
+    homes = np.arange(len(rows)) // 3
+    by_home = rows.assign(arm=rows["arm"].to_numpy()[homes], home=[[one] for one in homes])
+    by_home.to_parquet(path)
+    with pytest.raises(RegularsError, match="column 'home': rows of the same value got the same"):
+        run("uplift", asked(path))
+
+
 def test_treatments_of_different_texts_are_never_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,6 +335,17 @@ def test_an_outcome_of_a_known_pair_is_1_and_0(pair: tuple[Any, Any]) -> None:
         numbers(pd.DataFrame({"y": ["Yes", "f"]}), "y")
 
 
+@pytest.mark.parametrize("unit", ["ns", "us", "s"])
+def test_dates_are_no_amounts(unit: str) -> None:
+    days = pd.to_datetime(["2026-01-01", "2026-01-02"]).as_unit(unit)  # pyright: ignore
+    for dates in (days, days.tz_localize("UTC"), days - days[0]):
+        with pytest.raises(RegularsError, match="column 'y' holds dates or times"):
+            numbers(pd.DataFrame({"y": dates}), "y")
+    objects = pd.DataFrame({"y": pd.Series([one.date() for one in days], dtype="object")})
+    with pytest.raises(RegularsError, match="which is no number"):
+        numbers(objects, "y")
+
+
 @pytest.mark.parametrize(
     ("change", "more", "says"),
     [
@@ -335,6 +370,27 @@ def test_what_cannot_be_judged_is_refused_in_one_line(
     with pytest.raises(RegularsError, match=says) as refused:
         run("uplift", asked(path, **more))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("nowhere/x.png", "there is no folder .*nowhere"), ("x.html", "ends with .png")],
+)
+def test_a_picture_that_could_not_be_written_is_refused_before_the_work(
+    name: str, says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RegularsError, match=says):
+        run(
+            "uplift", asked(tmp_path / "not-even-looked-for.csv", "--picture", str(tmp_path / name))
+        )
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_named_so(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(("\ufeff" + table(60).to_csv(index=False)).encode(encoding))
+    with pytest.raises(RegularsError, match=r"is written in UTF-16.* save it as UTF-8"):
+        run("uplift", asked(path))
 
 
 def test_no_file_is_refused_too(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from foundation.decision import (
 )
 from foundation.errors import NothingToDo, RegularsError
 from recommender.policies import Eligible, draw_slate
-from regulars.jobs.off_policy import PolicyValue, policy_value
+from recommender.value import Contact, Contacts
+from regulars.jobs.off_policy import PolicyValue, first_shown, policy_value
 
 START = datetime(2026, 5, 4, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -165,6 +166,20 @@ def test_an_outcome_without_a_decision_is_the_latest_ones_that_showed_the_offer(
     assert found.slate.ips.value == pytest.approx(earned)
 
 
+def test_a_redemption_taken_back_inside_the_window_earns_nothing(log: DuckDbLake) -> None:
+    back = [
+        row | {"event_id": f"{row['event_id']}-reverse", "kind": "reverse", "at": at}
+        for n, at in ((n, START + (2 if n % 4 else 40) * DAY) for n in range(0, 1_500, 2))
+        for row in answers(n)
+    ]
+    put(log, "interactions", back)
+    # Of even decisions those of a multiple of four were taken back only after their window.
+    earned = sum(len(answers(n)) for n in range(1_500) if n % 2 or n % 4 == 0) / 1_500
+    found = value(log, LOGGING)
+    assert found.slate.ips is not None
+    assert found.slate.ips.value == pytest.approx(earned)
+
+
 def test_decisions_among_which_a_policy_learned_anew_are_refused(lake: DuckDbLake) -> None:
     put(lake, "offers", [offer(eligible) for eligible in ELIGIBLE])
 
@@ -185,6 +200,27 @@ def test_decisions_among_which_a_policy_learned_anew_are_refused(lake: DuckDbLak
     assert value(lake).first.refusal is None
     put(lake, "decisions", [drawn(n, 3.0) for n in range(300, 310)])
     assert "learned from these very decisions" in (value(lake).first.refusal or "")
+
+
+def test_money_is_what_came_inside_the_window_less_a_contact_for_each_offer_shown(
+    lake: DuckDbLake,
+) -> None:
+    put(lake, "offers", [offer(eligible) for eligible in ELIGIBLE])
+    put(lake, "decisions", [decided(n) for n in range(3)])
+    line = {"product_id": "p-1", "store_id": "s-1", "channel": "till", "quantity": 1.0,
+            "discount": 0, "offer_discount": 0, "local_day": 20_578, "local_hour": 8}  # fmt: skip
+    put(lake, "purchases", [
+        line | {"line_id": f"l-{n}-{day}", "order_id": f"b-{n}-{day}", "customer_id": f"c-{n}",
+                "at": START + day * DAY, "amount": 1_000, "margin": margin}
+        for n, day, margin in ((0, 1, 400), (0, 9, 50), (0, 11, 7_000), (1, 25, 9_000))
+    ])  # fmt: skip
+    contacts = Contacts({"app": Contact(30.0, opt_out=0.1)}, remaining_value=200.0)
+
+    found = first_shown(lake, "checkout", UNTIL, days=10, money=contacts)
+
+    # By hand: 450 came in ten days; each of two offers cost 30 and a tenth of 200.
+    rewards = dict(zip(found.shown.customer, found.shown.reward, strict=True))
+    assert rewards == {"c-0": 450 - 100, "c-1": -100, "c-2": -100}
 
 
 def test_what_cannot_count_is_left_out_and_counted(log: DuckDbLake) -> None:

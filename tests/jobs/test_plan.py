@@ -32,6 +32,7 @@ from recommender.campaign import Campaign, Limits, PlannedOffer
 from recommender.exact_plan import exact_plan
 from recommender.offer_uplift import OfferUplift
 from recommender.policy_value import Choice, Values
+from recommender.reference import Distribution, Reference
 from recommender.uplift import UpliftModel
 from recommender.uplift_evaluation import Evaluation
 from recommender.uplift_registry import UpliftReport
@@ -96,6 +97,7 @@ def report(
         OfferUplift(model, tuple(average), (*features, *CONTEXT_NAMES), feature_hash, 14),
         Evaluation({}, [], None, values, choice, [], [], [], []),
         nothing, ("random",), 1, {}, {}, 0, {}, NOW,
+        Reference({}, Distribution(None, {}), NOW, NOW),
     )  # fmt: skip
 
 

@@ -14,8 +14,10 @@ from adapters.postgres_admin import StoredExperiment
 from experiments.design import Experiment, Variant
 from experiments.holdout import holdout_design
 from foundation.context import context_features
+from foundation.contracts import TABLES
 from foundation.decision import DecisionRecord, Policy
 from foundation.errors import TooLittleData
+from recommender.value import Contact, Contacts
 from regulars.jobs.randomised_decisions import RandomisedDecisions, randomised_decisions
 from regulars.jobs.train import told_until
 from tests.jobs.uplift_shop import (
@@ -28,6 +30,7 @@ from tests.jobs.uplift_shop import (
     Shop,
     design,
     draw_vectors,
+    offer_row,
     opened,
     stored,
 )
@@ -106,6 +109,34 @@ def test_outcome_is_her_margin_of_the_window_less_what_offers_cost(lake: DuckDbL
     # Inputs are the recorded ones, then the moment's.
     moment = context_features("app", START, ZONE, None)
     np.testing.assert_array_equal(got.matrix[0], [*draw_vectors(300, 1)[0], *moment])
+
+
+def test_showing_any_offer_is_priced_as_the_service_does_by_the_channel_of_the_decision(
+    lake: DuckDbLake,
+) -> None:
+    shop = Shop((design(),))
+    for n in range(40):
+        record = shop.visit(f"c-{n}", VECTORS[n], START, n)
+        shop.records[n] = msgspec.structs.replace(record, channel="email" if n % 2 else "app")
+    shop.visit("last", VECTORS[0], START + 40 * DAY, 99)
+    shop.put_into(lake)
+    contacts = Contacts({"email": Contact(30.0, opt_out=0.1)}, remaining_value=500.0)
+
+    got = found(lake, stored(design()))
+
+    # By hand: 30 of postage, and a tenth of what is declared that she brings yet.
+    odd = got.rows["customer_id"].str.slice(2).astype(int) % 2 == 1
+    np.testing.assert_array_equal(got.price(contacts).cost, np.where(odd, 80.0, 0.0))
+
+
+def test_offers_are_compared_over_the_longest_of_their_windows(lake: DuckDbLake) -> None:
+    opened(60, lake, design())
+    # What c's own window holds must not be cut off because those of a and b are shorter.
+    shorter = [offer_row("a", attribution_days=3), offer_row("b", attribution_days=5)]
+    with lake.write() as write:
+        write.merge("offers", TABLES["offers"].from_rows(shorter))
+
+    assert found(lake, stored(design())).days == DAYS
 
 
 def test_only_the_first_decision_counts_and_later_ones_are_told(lake: DuckDbLake) -> None:

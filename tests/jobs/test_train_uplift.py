@@ -12,7 +12,8 @@ from foundation.decision import Policy
 from foundation.errors import NothingToDo, TooLittleData
 from foundation.money import Currency
 from foundation.profile import Profile
-from foundation.settings import Settings
+from foundation.settings import ContactTerms, Settings
+from recommender.value import Contact
 from regulars.jobs.train_uplift import train_uplift
 from regulars.progress import Progress
 from serving.uplift_scoring import UpliftScorer
@@ -110,6 +111,29 @@ def test_where_nobody_gains_by_another_offer_what_served_goes_on(
     assert "targeting does not pay" in told
     assert "show everyone offer 'a' by a rule policy" in told
     assert "uplift@1 does not serve" in told
+
+
+@pytest.mark.slow
+def test_a_contact_that_costs_more_than_offers_bring_is_in_the_verdict_and_in_what_is_served(
+    lake: DuckDbLake, tmp_path: Path, settings: Settings, silent: Progress
+) -> None:
+    models = MlflowUplift(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts")
+    opened(2_000, lake, design(), seed=3)
+    # Source: the planted effects. Whom an offer moves it brings 252; a contact takes 300.
+    costly = settings.model_copy(update={"contacts": {"app": ContactTerms(cost=3.0)}})
+
+    trained = train_uplift(lake, models, stored(design()), costly, silent)
+
+    assert (trained.alias, trained.report.evaluation.choice.chosen) == (None, "none")
+    assert trained.report.drawn.value < USUAL - 150
+    told = "\n".join(trained.told(Currency("USD")))
+    assert "a contact by app costs 3 USD" in told
+    # Once only: what is learned, and what is served net of the contact, are gross effects less it.
+    served = models.load(trained.version)
+    moment = context_features("app", START, ZONE, None)
+    rows = np.hstack([draw_vectors(400, 9), np.tile(moment, (400, 1))])
+    assert served.values(rows).mean() > 0
+    assert (served.values(rows, Contact(300.0)) > 0).mean() < 0.05
 
 
 def test_too_few_of_an_offer_are_refused_with_the_way_out(

@@ -302,6 +302,23 @@ def test_a_response_is_her_own_redemption_of_that_offer(lake: DuckDbLake) -> Non
     assert sorted(found) == [("ana", "o-1", 0), ("bea", "o-1", 0), ("bea", "o-2", 1)]
 
 
+def test_a_redemption_taken_back_inside_the_window_is_no_response(lake: DuckDbLake) -> None:
+    day = timedelta(days=1)
+    back = {"kept": None, "back": SHOWN + 2 * day, "one of two": SHOWN + 2 * day, "late": ENDS}
+    fill(
+        lake,
+        [offer()],
+        [told("sent", SHOWN, who) for who in back]
+        + [told("redeem", SHOWN + day, who) for who in (*back, "one of two")]
+        + [told("reverse", at, who) for who, at in back.items() if at is not None],
+    )
+
+    frame = framed(lake, features=ONE)
+
+    found = dict(zip(frame.rows["customer_id"], frame.outcome, strict=True))
+    assert found == {"kept": 1, "back": 0, "one of two": 1, "late": 1}
+
+
 def test_other_kinds_of_event_are_no_exposures(lake: DuckDbLake) -> None:
     kinds = ("impression", "view", "activate", "redeem", "dismiss", "visit")
     fill(lake, [offer()], [told(kind, SHOWN) for kind in kinds])

@@ -281,6 +281,21 @@ def test_clipping_is_stated() -> None:
     assert found.ips.value == pytest.approx(np.mean(weight * log.reward))
 
 
+@pytest.mark.parametrize("field", ["shown", "target"])
+def test_a_forecast_that_is_no_number_is_named_and_gives_no_interval(field: str) -> None:
+    log, _ = bernoulli_log(4_000, 1)
+    forecasts = {"shown": np.full(4_000, 0.1), "target": np.full(4_000, 0.1)}
+    forecasts[field][3] = np.nan
+    with pytest.raises(RegularsError, match=f"forecast {field} nan in row 3 .* must be a number"):
+        off_policy_value(log, direct=Direct(**forecasts))
+    # A row that is left out needs none.
+    valid = np.arange(4_000) != 3
+    assert off_policy_value(replace(log, valid=valid), direct=Direct(**forecasts)).doubly_robust
+    forecasts[field] = np.full(3_999, 0.1)
+    with pytest.raises(RegularsError, match=f"forecast {field} has shape"):
+        off_policy_value(log, direct=Direct(**forecasts))
+
+
 @pytest.mark.parametrize(
     ("field", "value", "why"),
     [

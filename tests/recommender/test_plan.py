@@ -141,6 +141,9 @@ GOOD = campaign([[1.0]], [[1.0]], [PlannedOffer("a")], Limits())
         ({"uses": np.array([[np.nan]])}, "the use of customer 0 and offer 0"),
         ({"costs": np.array([[1.0, 2.0]])}, "costs of shape"),
         ({"values": np.array([1.0])}, "values of shape"),
+        ({"values": [[1.0]]}, "values is a list, which has no shape"),
+        ({"costs": None}, "costs is a NoneType, which has no shape"),
+        ({"uses": [[1.0]]}, "uses is a list, which has no shape"),
         ({"limits": Limits(budget=-1)}, "budget is -1"),
         ({"limits": Limits(per_customer=0)}, "per_customer is 0"),
         ({"limits": Limits(contacts_by_channel={"fax": 1})}, "channel 'fax'"),
@@ -153,6 +156,12 @@ def test_what_cannot_be_planned_is_refused_in_one_line(
     with pytest.raises(InvalidCampaign, match=line) as refused:
         replace(GOOD, **change)
     assert "\n" not in str(refused.value)
+
+
+def test_a_campaign_without_customers_is_refused() -> None:
+    nobody = np.empty((0, 1), dtype=np.float32)
+    with pytest.raises(InvalidCampaign, match=r"shape \(0, 1\) have no customer"):
+        plan(campaign(nobody, nobody, [PlannedOffer("a")], Limits(contacts=1)))
 
 
 def test_a_limit_worth_less_than_a_cent_says_that_it_hardly_binds() -> None:

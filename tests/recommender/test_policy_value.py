@@ -16,7 +16,11 @@ AMPLE = ArmEvidence({}, np.full(3, 1e6))
 
 
 def test_a_row_gets_what_gains_most_and_nothing_where_nothing_gains() -> None:
-    gains = Price(margin=0.5, cost=1.0).gains(np.array([[4.0, 3.0], [1.0, 6.0], [2.0, 1.0]]))
+    effects = np.array([[4.0, 3.0], [1.0, 6.0], [2.0, 1.0]])
+    gains = Price(margin=0.5, cost=1.0).gains(effects)
+    own = Price(margin=0.5, cost=np.array([1.0, 3.0, 0.0]))
+    np.testing.assert_array_equal(own.gains(effects), [[1.0, 0.5], [-2.5, 0.0], [1.0, 0.5]])
+    np.testing.assert_array_equal(own.money(effects), [[2.0, 0.5], [0.5, 0.0], [1.0, 0.5]])
     assert treat_by(gains).tolist() == [1, 2, 0]
 
 
@@ -27,7 +31,8 @@ def test_a_row_gets_what_gains_most_and_nothing_where_nothing_gains() -> None:
         (UNSURE, SURE, SURE, "best_single", "targeting does not pay"),
         (UNSURE, UNSURE, UNSURE, "none", "nor does one treatment for everyone pay"),
         (SURE, UNSURE, LOSS, "none", "but not none"),
-        (LOSS, SURE, SURE, "best_single", "targeting does not pay"),
+        (LOSS, SURE, SURE, "best_single", "targeting loses: it earns -2"),
+        (Interval(-1, -2, 0), SURE, SURE, "best_single", "does not exclude no gain"),
     ],
 )
 def test_the_plainest_rule_that_is_not_beaten_is_chosen(

@@ -314,6 +314,23 @@ def test_an_outcome_is_credited_to_one_decision(
     assert found == outcomes | {"hers": 0}
 
 
+@pytest.mark.parametrize("named", ["first", None])
+def test_a_redemption_taken_back_is_none_of_the_decision_it_was_credited_to(
+    lake: DuckDbLake, named: str | None
+) -> None:
+    shown = [Shown("o-1", 1, 0.5, 0.9)]
+    decisions = [decision(name, shown, at=AT + 3 * n * DAY) for n, name in enumerate("ab")]
+    # Redeemed by the first; shown again before she gave it back.
+    told = [
+        event("e-1", "redeem", AT + DAY, decision_id=named and "a"),
+        event("e-2", "reverse", AT + 4 * DAY, decision_id=named and "a"),
+        event("e-3", "redeem", AT + 5 * DAY, decision_id=named and "b"),
+    ]
+    frame = framed(fill(lake, decisions, told))
+
+    assert dict(zip(frame.rows["decision_id"], frame.outcome, strict=True)) == {"a": 0, "b": 1}
+
+
 def test_a_decision_that_is_left_out_keeps_its_outcome(lake: DuckDbLake) -> None:
     shown = [Shown("o-1", 1, 0.5, 0.9)]
     vector = [1.0, 2.0, 3.0]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,14 +14,17 @@ from sklearn.metrics import roc_auc_score
 
 from foundation.errors import TooLittleData
 from foundation.scores import Interval
-from recommender.evaluation import Comparison
+from recommender.evaluation import Comparison, compare_auc
 from recommender.exposures import TrainingFrame
 from recommender.response import (
     FEWEST_RESPONSES,
     ResponseReport,
+    chosen_kind,
     held_out_start,
     train_response,
 )
+from recommender.response_model import Fitted
+from recommender.tuning import forward_folds
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -91,6 +95,25 @@ def test_the_baseline_wins_where_the_truth_is_linear(
     best = roc_auc_score(frame.outcome[later], chance[later])
     assert report.comparison.auc["logistic"].value == pytest.approx(best, abs=0.01)
     assert best > 0.75
+
+
+def test_what_looks_better_by_what_may_be_chance_does_not_win() -> None:
+    frame, chance = made_up("linear", n=1_200)
+    folds = forward_folds(frame)
+    later = np.concatenate(
+        [frame.rows.index[frame.rows["at"].isin(f.later.rows["at"])] for f in folds]
+    )
+    outcome, draw = frame.outcome[later], np.random.default_rng(0)
+    plain = chance[later] + draw.normal(0, 0.3, len(later))
+    customers = frame.rows["customer_id"].to_numpy()[later]
+    for more, surely in ((0.02, False), (0.5, True)):
+        other = chance[later] + draw.normal(0, 0.3, len(later)) + more * outcome
+        told = {"logistic": plain, "lightgbm": other}
+        gain = compare_auc(outcome, told, customers, "logistic", 7).gain["lightgbm"]
+        assert gain.value > 0
+        assert (gain.low > 0) is surely
+        fitted: Any = {kind: Fitted(cast("Any", None), told[kind]) for kind in told}
+        assert chosen_kind(fitted, folds, 7) == ("lightgbm" if surely else "logistic")
 
 
 def test_lightgbm_wins_where_the_truth_is_an_interaction(

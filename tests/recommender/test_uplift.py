@@ -5,7 +5,7 @@ import pytest
 
 from foundation.errors import RegularsError
 from recommender.trial import trial
-from recommender.uplift import Learner, UpliftModel, doubly_robust_scores, fit_uplift
+from recommender.uplift import Learner, UpliftModel, doubly_robust_scores, fit_uplift, shrunk
 from tests.recommender.uplift_worlds import world
 
 
@@ -29,6 +29,15 @@ def test_the_same_effect_for_all_is_told_nearly_so() -> None:
     told = fit_uplift(planted.rows, 0).effects(planted.rows.features)
     assert told.std(axis=0).max() < 0.1
     assert told.mean() == pytest.approx(0.3, abs=0.15)
+
+
+def test_a_slope_is_drawn_towards_nothing_by_twice_its_variance() -> None:
+    # By hand: 2 x (1 - 2 / 16) of a slope four errors away, nothing left within the root of two.
+    assert shrunk(2.0, 0.5) == pytest.approx(1.75)
+    assert shrunk(1.0, 0.5) == pytest.approx(0.5)
+    assert shrunk(1.4, 1.0) == 0
+    assert shrunk(1.5, 1.0) > 0
+    assert shrunk(-3.0, 0.1) == 0
 
 
 def test_logged_propensities_undo_who_was_given_the_offer() -> None:

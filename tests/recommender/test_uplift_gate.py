@@ -7,13 +7,16 @@ import pytest
 
 from foundation.errors import TooLittleData
 from foundation.model_life import Judgement
+from recommender.policy_value import Price
 from recommender.trial import trial
 from recommender.uplift_gate import Told, judge_uplift
 
-N = 6000
+N, FREE = 6000, Price()
 
 
-def judged(seed: int, challenger: Any, champion: Any, gain: float = 200.0) -> Judgement:
+def judged(
+    seed: int, challenger: Any, champion: Any, gain: float = 200.0, price: Price = FREE
+) -> Judgement:
     """Judge on rows where offer 1 brings `gain` to the first half of customers, else -100.
 
     The models are functions of (loves, town): what each tells that the offer causes.
@@ -25,8 +28,8 @@ def judged(seed: int, challenger: Any, champion: Any, gain: float = 200.0) -> Ju
     rows = trial(np.zeros((N, 1)), arm, outcome, np.full(N, 0.5), learn=False)
     expected = np.column_stack([np.full(N, 400.0), 400 + np.where(loves, gain, -100.0) / 2])
     segments = {"town": town, "nobody": np.zeros(N, dtype=bool)}
-    told = [Told(one(loves, town)[:, None] * 1.0) for one in (challenger, champion)]
-    return judge_uplift(rows, expected, told[0], told[1], segments)
+    told = [Told(one(loves, town)[:, None] * 1.0, 1) for one in (challenger, champion)]
+    return judge_uplift(rows, expected, told[0], told[1], segments, price)
 
 
 def right(loves: np.ndarray, _: np.ndarray) -> np.ndarray:
@@ -68,8 +71,17 @@ def test_a_better_challenger_and_an_equal_one_pass() -> None:
 @pytest.mark.parametrize(
     ("challenger", "faults"),
     [
-        (wrong, ["value", "calibration slope", "observed/expected gain", "town"]),
-        (all_alike, ["value", "town"]),
+        (
+            wrong,
+            [
+                "value",
+                "over the best single offer",
+                "calibration slope",
+                "observed/expected gain",
+                "town",
+            ],
+        ),
+        (all_alike, ["value", "over the best single offer", "town"]),
         (nobody_in_town, ["value", "town"]),
         (boasting, ["calibration slope", "observed/expected gain"]),
     ],
@@ -95,8 +107,36 @@ def test_a_segment_s_harm_may_hide_in_a_value_that_is_as_good() -> None:
     assert "town" in failing(found)
 
 
+def test_who_beats_the_champion_but_not_one_offer_for_all_does_not_pass() -> None:
+    # Both give it to all who are not in town, the challenger to some in town beside.
+    def nearly_all(loves: np.ndarray, town: np.ndarray) -> np.ndarray:
+        return np.where(town & ~loves, -50.0, 50.0)
+
+    found = judged(4, all_alike, wrong)
+    assert failing(found) == ["over the best single offer"]
+    assert "+0 [0, 0] over code 1 for everyone" in found.faults[0]
+    # Truth: a fifth of the half that loses 100 is spared, 10 a row.
+    better = judged(4, nearly_all, all_alike)
+    part = next(p for p in better.record["parts"] if p["name"] == "over the best single offer")
+    assert 0 < part["figure"]["low"] < 10 < part["figure"]["high"]
+    assert part["holds"]
+
+
+def test_what_a_treatment_costs_beside_is_taken_off_every_rule_that_gives_it() -> None:
+    # By hand: right gives it to the half that gains 200, alike to all, who gain 50 in the mean.
+    for price, gain, worth in ((FREE, 50.0, 50.0), (Price(cost=np.full(N, 40.0)), 70.0, 10.0)):
+        found = judged(1, right, all_alike, price=price)
+        figure = found.record["parts"][0]["figure"]
+        assert figure["low"] < gain < figure["high"]
+        assert figure["value"] == pytest.approx(gain, abs=8)
+        assert found.record["champion_over_none"]["value"] == pytest.approx(worth, abs=8)
+    # Nobody gains so much: nobody is to get it, and of a champion that would there is no gain.
+    dear = judged(1, right, all_alike, price=Price(cost=250.0))
+    assert dear.record["challenger_over_none"] == {"value": 0, "low": 0, "high": 0}
+
+
 def test_too_few_outcomes_to_tell_are_refused() -> None:
     rows = trial(np.zeros((80, 1)), np.repeat([0, 1], [60, 20]), np.arange(80.0), learn=False)
-    told = Told(np.ones((80, 1)))
+    told = Told(np.ones((80, 1)), 1)
     with pytest.raises(TooLittleData, match="effective successes"):
-        judge_uplift(rows, np.zeros((80, 2)), told, told, {})
+        judge_uplift(rows, np.zeros((80, 2)), told, told, {}, Price())

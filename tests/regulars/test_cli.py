@@ -201,6 +201,7 @@ class TestRefusal:
             (["promote"], "model 'response' has no challenger; run 'regulars train response'"),
             (["rollback"], "model 'response' has no champion; run 'regulars train response'"),
             (["monitor"], "model 'response' has no champion; run 'regulars train response'"),
+            (["monitor", "uplift"], "model 'uplift' has no champion; run 'regulars train uplift'"),
             (["experiment", "report", "ghost"], "experiment 'ghost' does not exist"),
             (["experiment", "stop", "ghost"], "experiment 'ghost' does not run"),
             (["experiment", "start", "nowhere.yaml"], "nowhere.yaml: No such file"),
