@@ -106,13 +106,13 @@ class Segments:
     def preview(self, asked: Asked[PreviewRequest]) -> Told:
         """Say whom a rule would hold, as of the newest run."""
         rule = asked.body.rule
-        lake = self._room.lake()
+        lake, currency = self._room.lake(), self._room.settings.currency
         # One at a time: it holds a connection, which serves one thread.
         with self._previewing:
             # Every run leaves members of its own, also a second one of the same instant.
             run = (lake.note(AS_OF), lake.digest([MEMBERSHIPS.name]))
             if self._preview is None or self._preview[0] != run:
-                self._preview = (run, Preview(without_simulated(lake)))
+                self._preview = (run, Preview(without_simulated(lake), currency))
             try:
                 found = self._preview[1].show(rule)
                 warnings = strangers(lake, rule)
@@ -138,7 +138,7 @@ class Segments:
                 ],
                 sample=list(found.sample),
                 distinctions=[
-                    SegmentDistinction(one.sentence, float(one.difference))
+                    SegmentDistinction(one.sentence(currency), float(one.difference))
                     for one in found.distinctions
                 ],
                 warnings=warnings,
