@@ -61,8 +61,7 @@ def offers_by_chance(
             segmentation,
             refused=f"what a single offer earned cannot be told apart: {refusal}",
         )
-    first = decisions.sort_values("at").drop_duplicates("customer_id")
-    rows = found.rows.merge(first[["customer_id", "channel"]], on="customer_id")
+    rows = found.rows[found.rows["customer_id"].isin(decisions["customer_id"])]
     rows = rows.merge(segments[["customer_id", "segment"]], on="customer_id", how="left")
     weight = 1 / rows["propensity"]
     units = pd.DataFrame(
