@@ -120,6 +120,8 @@ class Server(uvicorn.Server):
             return Connection(self.config, self.server_state, self.lifespan.state)
 
         state = self.server_state
+        # Whoever bound it may leave that to us, as to uvicorn; a second time is as once.
+        listener.listen(self.config.backlog)
         return Door(listener, protocol, lambda: len(state.connections), self._turns)
 
     async def on_tick(self, counter: int) -> bool:

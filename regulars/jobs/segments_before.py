@@ -11,6 +11,7 @@ from foundation.errors import NothingToDo
 from foundation.lake import Lake
 from foundation.profile import SEGMENTATIONS
 from regulars.jobs.membership import membership_known_at
+from segmentation.living import InvalidSegment
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def segments_before(lake: Lake, planned: Sequence[str], start: datetime) -> Segm
             continue
         try:
             living = membership_known_at(lake, segment_id, start)
-        except NothingToDo as refusal:
+        except (NothingToDo, InvalidSegment) as refusal:
             refusals.append(str(refusal))
             continue
         parts.append(

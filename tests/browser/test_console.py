@@ -15,7 +15,7 @@ from typing import Literal
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from adapters.postgres_admin import PostgresAdmin
 from experiments.design import Experiment, Variant
@@ -75,9 +75,9 @@ def deployed(
 
 
 @pytest.fixture(scope="module")
-def read_window(deployed: Deployed) -> Iterator[Window]:
+def read_window(deployed: Deployed, browser: Browser) -> Iterator[Window]:
     """One window for all who only read: to sign in and draw every card takes seconds."""
-    with opened() as window:
+    with opened(browser) as window:
         deployed.open(window)
         yield window
 

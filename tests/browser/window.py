@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SIZE: ViewportSize = {"width": 1280, "height": 900}
@@ -60,21 +60,28 @@ class Window:
 
 
 @contextmanager
-def opened() -> Iterator[Window]:
-    """Open a window of a real browser."""
+def started() -> Iterator[Browser]:
+    """Start a real browser; one at a time, since two in a thread are in each other's way."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        found = Window(browser.new_page(viewport=SIZE))
-        found.page.set_default_timeout(30_000)
-        found.page.on("pageerror", lambda error: found.errors.append(str(error)))
-        found.page.on(
-            "console",
-            lambda told: found.errors.append(told.text) if told.type == "error" else None,
-        )
-        found.page.on("request", lambda asked: _remember(found.hosts, asked.url))
-        found.page.on("websocket", lambda socket: _remember(found.hosts, socket.url))
-        yield found
+        yield browser
         browser.close()
+
+
+@contextmanager
+def opened(browser: Browser) -> Iterator[Window]:
+    """Open a window of a browser, which shares nothing with its other windows."""
+    found = Window(browser.new_page(viewport=SIZE))
+    found.page.set_default_timeout(30_000)
+    found.page.on("pageerror", lambda error: found.errors.append(str(error)))
+    found.page.on(
+        "console",
+        lambda told: found.errors.append(told.text) if told.type == "error" else None,
+    )
+    found.page.on("request", lambda asked: _remember(found.hosts, asked.url))
+    found.page.on("websocket", lambda socket: _remember(found.hosts, socket.url))
+    yield found
+    found.page.close()
 
 
 def _remember(hosts: set[str], url: str) -> None:

@@ -430,7 +430,7 @@ def test_segments_are_those_known_at_the_start(shop: DuckDbLake) -> None:
     assert none.rows.empty
     assert none.refused is not None
     assert "no run of 'regulars segment'" in none.refused
-    assert "'coffee-lovers' had no run" in none.refused
+    assert "'coffee-lovers' does not exist" in none.refused
 
 
 def test_without_segments_of_before_nobody_is_said_to_have_gained(shop: DuckDbLake) -> None:

@@ -291,6 +291,7 @@ def test_bad_input_is_refused_before_anything_is_opened(asked: dict[str, Any], t
         decide(**(usual | asked))
 
 
+@pytest.mark.slow
 def test_a_customer_is_forgotten_by_day_and_by_night_and_the_search_says_so(chain: Chain) -> None:
     her = NAMES[7]
     chain.consent([her], granted=True)
