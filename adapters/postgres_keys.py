@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy import Connection, Row, text
 
 from adapters.audit_log import Begin, write_entry
-from foundation.access import Scope, hash_key, new_key
+from foundation.access import Scope, hash_key, key_called, new_key
 from foundation.errors import RegularsError
 
 LONGEST_NAME = 100
@@ -160,7 +160,7 @@ class ApiKeys:
         **after: object,
     ) -> None:
         told = json.dumps(after, default=str) if after else None
-        write_entry(connection, self._who, action, f"key {number} ({name})", now, None, told)
+        write_entry(connection, self._who, action, key_called(number, name), now, None, told)
 
 
 def _insert(

@@ -9,6 +9,7 @@ import gzip
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 
 import duckdb
@@ -68,7 +69,7 @@ class UnitFile:
         self.path = path
         if not path.is_file():
             raise RegularsError(f"data {path} is no file; name a CSV or Parquet file")
-        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as opened:
+        with self._opened() as opened:
             if not opened.read(_GLANCE).strip():
                 raise RegularsError(f"data {path} is empty; write a header and one row a unit")
         self._connection = duckdb.connect()
@@ -154,7 +155,7 @@ class UnitFile:
         spelled = [
             str(row[0])
             for row in self._source.filter(f"lower({text}) = '{name.lower()}'")
-            .aggregate(f"{text}")
+            .aggregate(text)
             .limit(2)
             .fetchall()
         ]
@@ -289,6 +290,9 @@ class UnitFile:
         )
         return UnitTable(self._connection, "clusters", _VARIANT)
 
+    def _opened(self) -> gzip.GzipFile | BufferedReader:
+        return gzip.open(self.path) if self.path.suffix.lower() == ".gz" else self.path.open("rb")
+
     def _csv(self, path: str) -> duckdb.DuckDBPyRelation:
         # Left to itself the reader may take a line for a comment, because it begins with #.
         found = self._connection.read_csv(path, header=True, all_varchar=True, comment="")
@@ -321,8 +325,7 @@ class UnitFile:
 
     def _header(self) -> tuple[int, str]:
         """Return the first line that has columns, and how many lines come before it."""
-        opened = gzip.open if self.path.suffix.lower() == ".gz" else open
-        with opened(self.path, "rt", encoding="utf-8-sig", errors="replace") as lines:
+        with TextIOWrapper(self._opened(), encoding="utf-8-sig", errors="replace") as lines:
             for number, line in enumerate(lines):
                 if any(separator in line for separator in _SEPARATORS):
                     return number, line.strip("\r\n")

@@ -35,6 +35,11 @@ class KeyFacts:
     rate: float | None = None
     expires_at: datetime | None = None
 
+    @property
+    def called(self) -> str:
+        """How the audit log calls it."""
+        return key_called(self.number, self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -54,6 +59,11 @@ class Tries:
 
     number: int
     since: datetime
+
+
+def key_called(number: int, name: str) -> str:
+    """Return how the audit log calls a key: never by itself."""
+    return f"key {number} ({name})"
 
 
 def new_key() -> str:

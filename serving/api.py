@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from serving import metrics
-from serving.office import messages as office_messages
+from serving.office import operations
 from serving.office.passing_on import OfficeDoor, add_marketers
 from serving.openapi import describe
 from serving.problems import Problem, add_problems, told
@@ -60,7 +60,7 @@ def create_app(service: DecisionService, office: OfficeDoor | None = None) -> Fa
     add_customers(app, service)
     add_marketers(app, service, office or OfficeDoor(None))
     add_health(app, service)
-    describe(app, office_messages.schemas())
+    describe(app, operations.schemas())
     return app
 
 

@@ -43,7 +43,7 @@ from regulars.jobs.load import load
 from regulars.jobs.segment import Champions, segment
 from regulars.jobs.train import train
 from regulars.office.answers import office_answers
-from regulars.office.process import listen
+from regulars.office.process import bound
 from regulars.office.room import Room
 from regulars.progress import Progress
 from regulars.wiring import House
@@ -143,7 +143,7 @@ def office_listening(house: House, database: str) -> Iterator[Path]:
     room = Room(house, database)
     with tempfile.TemporaryDirectory() as folder, contextlib.closing(room):
         place = Path(folder) / "socket"
-        with listen(place) as listener, _serving(create_office(office_answers(room)), listener):
+        with bound(place) as listener, _serving(create_office(office_answers(room)), listener):
             yield place
 
 

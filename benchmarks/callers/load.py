@@ -57,20 +57,29 @@ def open_loop(
     return uvloop.run(_open(port, requests, rate, connections, seconds))
 
 
+CLOSED = 0  # the status of a request whose connection ended before its answer
+
+
 class _Connection(asyncio.Protocol):
-    """One request at a time; `answered(self, status)` is called with each whole answer."""
+    """One request at a time; `answered(self, status)` is called with each whole answer.
+
+    A connection that ends under a request answers it with `CLOSED`; one that ended between
+    requests, as a service does with those long idle, is not `open`.
+    """
 
     def __init__(self, answered: Callable[["_Connection", int], None]) -> None:
         self._answered = answered
         self._read = bytearray()
         self._whole = 0
+        self._asked = False
+        self.open = True
         self.since = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
     def send(self, request: bytes, since: float) -> None:
-        self.since = since
+        self.since, self._asked = since, True
         self._transport.write(request)  # pyright: ignore[reportAttributeAccessIssue]
 
     def data_received(self, data: bytes) -> None:
@@ -83,8 +92,14 @@ class _Connection(asyncio.Protocol):
             self._whole = end + 4 + int(head.split(b"content-length: ", 1)[1].split(b"\r", 1)[0])
         if len(self._read) >= self._whole:
             status = int(self._read[9:12])
-            self._read, self._whole = bytearray(), 0
+            self._read, self._whole, self._asked = bytearray(), 0, False
             self._answered(self, status)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.open = False
+        if self._asked:
+            self._asked = False
+            self._answered(self, CLOSED)
 
     def close(self) -> None:
         self._transport.close()
@@ -113,7 +128,7 @@ async def _closed(
         now = perf_counter()
         if begun <= now < until:
             _note(found, status, now - connection.since)
-        if now < until:
+        if now < until and connection.open:
             sent += 1
             connection.send(requests[sent % len(requests)], now)
 
@@ -142,23 +157,25 @@ async def _open(
         nonlocal under_way
         if connection.since >= begun:
             _note(found, status, perf_counter() - connection.since)
-        if waiting:
+        if waiting and connection.open:
             connection.send(*waiting.popleft())
         else:
             under_way -= 1
             idle.append(connection)
 
     opened = await _connected(port, connections, answered)
-    idle = list(opened)
+    idle = deque(opened)
     meant, sent = perf_counter(), 0
     while meant < until:
         await asyncio.sleep(max(0.0, meant - perf_counter()))
         while meant <= perf_counter() and meant < until:
             request = requests[sent % len(requests)]
             sent += 1
+            while idle and not idle[0].open:
+                idle.popleft()
             if idle:
                 under_way += 1
-                idle.pop().send(request, meant)
+                idle.popleft().send(request, meant)
             else:
                 waiting.append((request, meant))
             meant += draw.expovariate(rate)

@@ -69,9 +69,8 @@ class Experiments:
         admin = self._room.admin
         shown = {key: _draft(key, document) for key, document in admin.drafts.all().items()}
         shown |= {one.design.key: _started(one) for one in admin.experiments()}
-        keys = sorted(key for key in shown if key > asked.page.after)
-        found = [shown[key] for key in keys[: asked.page.limit]]
-        return Told(ExperimentList(found, found[-1].key if len(keys) > len(found) else None))
+        keys, after = asked.page.of(shown)
+        return Told(ExperimentList([shown[key] for key in keys], after))
 
     def one(self, asked: Asked[None]) -> Told:
         """Return an experiment."""

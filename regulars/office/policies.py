@@ -32,9 +32,8 @@ class Policies:
     def page(self, asked: Asked[None]) -> Told:
         """Return some policies, the default one among them."""
         found = {DEFAULT_POLICY: None, **self._room.admin.policies.all()}
-        names = sorted(name for name in found if name > asked.page.after)
-        shown = [self._shown(name, found[name]) for name in names[: asked.page.limit]]
-        return Told(PolicyList(shown, shown[-1].name if len(names) > len(shown) else None))
+        names, after = asked.page.of(found)
+        return Told(PolicyList([self._shown(name, found[name]) for name in names], after))
 
     def one(self, asked: Asked[None]) -> Told:
         """Return a policy."""

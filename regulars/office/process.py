@@ -30,19 +30,19 @@ def run(place: Path, grace: int) -> None:
     room = Room(House(settings), settings.database_url)
     app = create_office(office_answers(room))
     try:
-        listening = connection.config(app, [], timeout_graceful_shutdown=grace)
-        connection.Server(listening).run(sockets=[listen(place)])
+        config = connection.config(app, [], timeout_graceful_shutdown=grace)
+        connection.Server(config).run(sockets=[bound(place)])
     finally:
         room.close()
 
 
-def listen(place: Path) -> socket.socket:
-    """Return a listening socket of a path, which only this user may open."""
+def bound(place: Path) -> socket.socket:
+    """Return a socket bound to a path, which only this user may open; its server listens."""
     place.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        listening.bind(str(place))
+        door.bind(str(place))
     finally:
         os.umask(before)
-    return listening
+    return door

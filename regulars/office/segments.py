@@ -48,9 +48,8 @@ class Segments:
         lake = self._room.lake()
         sizes = newest_sizes(lake)
         newest = {name: versions[-1] for name, versions in definitions(lake).items()}
-        names = sorted(name for name in newest if name > asked.page.after)
-        shown = [_shown(newest[name], sizes) for name in names[: asked.page.limit]]
-        return Told(SegmentList(shown, shown[-1].id if len(names) > len(shown) else None))
+        names, after = asked.page.of(newest)
+        return Told(SegmentList([_shown(newest[name], sizes) for name in names], after))
 
     def one(self, asked: Asked[None]) -> Told:
         """Return a living segment's newest version."""

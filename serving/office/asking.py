@@ -1,6 +1,6 @@
 """What is asked of the office, and what it answers. Whoever answers may block."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -17,6 +17,12 @@ class Page:
 
     after: str = ""
     limit: int = USUAL
+
+    def of(self, ids: Iterable[str]) -> tuple[list[str], str | None]:
+        """Return the ids of this page in their order, and the last where more come after it."""
+        behind = sorted(one for one in ids if one > self.after)
+        found = behind[: self.limit]
+        return found, found[-1] if len(behind) > len(found) else None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 
 from serving.office.asking import MOST, USUAL
@@ -15,7 +16,6 @@ from serving.office.experiment_messages import (
     ReportAnswer,
     ShownExperiment,
 )
-from serving.office.messages import name_of
 from serving.office.offer_messages import (
     NewOffer,
     OfferList,
@@ -89,7 +89,7 @@ class Operation:
 
 def add(app: FastAPI, operation: Operation, endpoint: Any) -> None:
     """Add the route of an operation, documented whole."""
-    described = body(name_of(operation.body), replayed=operation.changes)
+    described = body(_name(operation.body), replayed=operation.changes)
     if operation.body is None:
         del described["requestBody"]
     else:
@@ -106,6 +106,10 @@ def add(app: FastAPI, operation: Operation, endpoint: Any) -> None:
         status_code=operation.status,
         openapi_extra=described,
     )
+
+
+def _name(message: Any) -> str:
+    return "" if message is None else message.__name__
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -130,7 +134,7 @@ def _answers(operation: Operation) -> dict[int | str, dict[str, Any]]:
     more = [404] if operation.subject is not None else []
     more += [409] if operation.method != "GET" or operation.path.endswith("report") else []
     more += [412] if operation.conditional else []
-    told = answers(name_of(operation.answer), *(status for status in more if status != 412))
+    told = answers(_name(operation.answer), *(status for status in more if status != 412))
     if 412 in more:
         told[412] = dict(told[409])
     good = told.pop(200)
@@ -300,3 +304,17 @@ OPERATIONS: tuple[Operation, ...] = (
         RemovedPolicy,
     ),
 )
+
+
+def requests() -> list[Any]:
+    """Return every message that is read."""
+    return list(dict.fromkeys(one.body for one in OPERATIONS if one.body is not None))
+
+
+def schemas() -> dict[str, Any]:
+    """Return JSON schemas of every message by name."""
+    told = dict.fromkeys(one.answer for one in OPERATIONS)
+    _, components = msgspec.json.schema_components(
+        (*requests(), *told), ref_template="#/components/schemas/{name}"
+    )
+    return components

@@ -92,7 +92,7 @@ def add_marketers(app: FastAPI, service: DecisionService, door: OfficeDoor) -> N
 def _endpoint(operation: Operation, service: DecisionService, door: OfficeDoor) -> Any:
     async def endpoint(request: Request) -> Response:
         key = await authorise(service, request, SCOPE)
-        headers = {WHO: quote(f"key {key.number} ({key.name})")}
+        headers = {WHO: quote(key.called)}
         name = replay_name(request, key) if operation.changes else None
         if name is not None:
             headers[REPLAY] = quote(name)

@@ -3,7 +3,7 @@
 import msgspec
 from fastapi import FastAPI, Request, Response
 
-from foundation.access import KeyFacts, Scope
+from foundation.access import Scope
 from foundation.outcome import Id
 from serving.customer_messages import ConsentRequest
 from serving.openapi import answers, body
@@ -28,7 +28,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
         """Keep whether she may be contacted, by channel; it holds for every decision at once."""
         key = await authorise(service, request, CONSENTS)
         asked = await read(request, ConsentRequest)
-        return json_answer(await service.dossiers.consent(_id(customer_id), asked, _who(key)))
+        return json_answer(await service.dossiers.consent(_id(customer_id), asked, key.called))
 
     @app.get(
         "/v1/customers/{customer_id}",
@@ -58,11 +58,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     async def erase(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Forget her. What was counted stays, under a pseudonym drawn by chance."""
         key = await authorise(service, request, PERSON)
-        return json_answer(await service.dossiers.erase(_id(customer_id), _who(key)))
-
-
-def _who(key: KeyFacts) -> str:
-    return f"key {key.number} ({key.name})"
+        return json_answer(await service.dossiers.erase(_id(customer_id), key.called))
 
 
 def _id(given: str) -> str:

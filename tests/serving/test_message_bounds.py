@@ -8,14 +8,14 @@ import pytest
 from msgspec import inspect
 
 from serving import messages
-from serving.office import messages as office_messages
+from serving.office import operations
 from serving.wire import LARGEST_BODY
 
 REQUESTS = [
     kind
     for name, kind in vars(messages).items()
     if name.endswith("Request") and isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-] + list(office_messages.REQUESTS)
+] + operations.requests()
 # Rules of the language: foundation.rules bounds how deep and broad they are.
 RULES = ("rule", "eligibility", "audience")
 
