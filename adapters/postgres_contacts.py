@@ -5,6 +5,7 @@ and no two transactions wait in a circle.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from adapters.postgres_pool import PostgresPool
@@ -23,6 +24,10 @@ from foundation.outcome import Outcome
 
 # Offers are locked under the seed 0.
 _SEED = 1
+# What is decided or told late still finds all that it has to count.
+KEPT = REMEMBERED + timedelta(days=30)
+# A pass takes no more, so that it holds no lock for long.
+_FORGOTTEN_AT_ONCE = 10_000
 _CONTACT = (
     "INSERT INTO contacts (contact_id, customer_id, channel, at) "
     "SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])"
@@ -63,6 +68,16 @@ class PostgresContacts:
                     [one.record.decision_id for one in kept.values()],
                 )
         return [_written(one, first[_name(one)], known, refused) for one in decided]
+
+    async def forget(self) -> int:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                "DELETE FROM contacts WHERE ctid = ANY(ARRAY(SELECT ctid FROM contacts "
+                "WHERE at < now() - $1::interval LIMIT $2 FOR UPDATE SKIP LOCKED)) RETURNING 1",
+                KEPT,
+                _FORGOTTEN_AT_ONCE,
+            )
+        return len(rows)
 
     async def _refused(self, connection: Any, reaching: Mapping[str, Decided]) -> set[str]:
         """Return the names of decisions that would pass a cap by now; each counts for the next."""

@@ -1,14 +1,19 @@
-"""Contacting: decisions that go out to a customer, kept only together with their contact."""
+"""Contacting: decisions that go out to a customer, kept only together with their contact.
+
+`states` are read with her contacts.
+"""
 
 from functools import partial
 
 from foundation.contact_policy import Decided, Written
 from foundation.errors import StoreUnavailable
-from foundation.profile import UNCOUNTED, LiveState
-from serving.batching import Batcher
+from serving import metrics
+from serving.batching import Batcher, shared
+from serving.breaker import Breaker
 from serving.contacts import ContactCounter
 from serving.errors import Overloaded
 from serving.journal import Journal
+from serving.states import FAILURES, States
 
 
 class Contacting:
@@ -22,30 +27,23 @@ class Contacting:
     """
 
     def __init__(self, journal: Journal, counter: ContactCounter, patience: float) -> None:
-        self._reads: Batcher[str, LiveState] = Batcher(
-            partial(journal.live_states, contacts=True), lanes=1, patience=patience
-        )
+        self.states = States(partial(journal.live_states, contacts=True), "contact_state", patience)
         self._writes: Batcher[Decided, Written] = Batcher(
             counter.record, lanes=1, patience=patience
         )
-
-    async def state_of(self, customer_id: str, by: float) -> LiveState:
-        """Return her state with her contacts, UNCOUNTED where it does not come in time.
-
-        Args:
-            by: When it has to be there, on the loop's clock.
-        """
-        try:
-            return await self._reads.submit(customer_id, by)
-        except (StoreUnavailable, Overloaded):
-            return UNCOUNTED
+        self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("contact"))
 
     async def keep(self, decided: Decided, by: float) -> Written | None:
         """Write a decision and count its contact; None where the database does not do it in time.
 
         What is late may yet be written and counted: then she is contacted less, never more.
         """
-        try:
-            return await self._writes.submit(decided, by)
-        except (StoreUnavailable, Overloaded):
+        if not self._breaker.allows():
             return None
+        try:
+            written = await self._writes.submit(decided, by)
+        except (StoreUnavailable, Overloaded) as error:
+            self._breaker.failed(shared(error))
+            return None
+        self._breaker.succeeded()
+        return written

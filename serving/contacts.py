@@ -21,3 +21,7 @@ class ContactCounter(Protocol):
             What became of each, in order. One that was not kept is to be decided anew.
         """
         ...
+
+    async def forget(self) -> int:
+        """Forget contacts that no cap has counted for long; return how many those were."""
+        ...

@@ -57,7 +57,7 @@ class Deciding:
         self._steps = Steps(parts.traces)
         self._degraded = DegradedLog()
         self._profiles = ProfileReads(parts.profiles)
-        self._states = States(parts.journal, parts.deadline_seconds)
+        self._states = States(parts.journal.live_states, "live_state", parts.deadline_seconds)
         self._contacting = Contacting(parts.journal, parts.contact_counter, parts.deadline_seconds)
         self._records = Records(parts.journal, spooling, parts.deadline_seconds)
 
@@ -124,7 +124,7 @@ class Deciding:
     async def _contact_state(self, asked: _Asked) -> LiveState:
         if not asked.read:
             return UNCOUNTED
-        state = await self._contacting.state_of(asked.request.customer_id, asked.by)
+        state = await self._contacting.states.of(asked.request.customer_id, asked.by)
         asked.lap("state")
         return state
 

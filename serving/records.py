@@ -16,8 +16,7 @@ from serving.breaker import Breaker
 from serving.errors import Overloaded
 from serving.journal import Journal
 from serving.spooling import Spooling
-
-FAILURES = 20
+from serving.states import FAILURES
 
 # Where a record is when its request is answered.
 Place = Literal["database", "spool", "nowhere"]

@@ -82,7 +82,7 @@ class DecisionService:
         self._watches += [
             asyncio.create_task(watch(self._spooling.pass_on, asyncio.Event())),
             asyncio.create_task(watch(self.live.read_shadows, asyncio.Event())),
-            asyncio.create_task(watch(self._forget_names, asyncio.Event(), FORGET_SECONDS)),
+            asyncio.create_task(watch(self._forget_old, asyncio.Event(), FORGET_SECONDS)),
         ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):
@@ -111,8 +111,9 @@ class DecisionService:
         except StoreUnavailable:
             return False
 
-    async def _forget_names(self) -> None:
+    async def _forget_old(self) -> None:
         await self._parts.journal.forget_names()
+        await self._parts.contact_counter.forget()
 
     async def refresh(self) -> None:
         """Take over newer keys, catalogue, snapshot and champion at once, if there are any.

@@ -1,30 +1,33 @@
 """What happened to a customer since the snapshot: known in time, or not at all."""
 
+from collections.abc import Awaitable, Callable, Sequence
+
 from foundation.errors import StoreUnavailable
 from foundation.profile import UNCOUNTED, LiveState
 from serving import metrics
 from serving.batching import Batcher, shared
 from serving.breaker import Breaker
-from serving.journal import Journal
 
 # Single requests that are late under load are no outage.
 FAILURES = 20
+
+Read = Callable[[Sequence[str]], Awaitable[Sequence[LiveState]]]
 
 
 class States:
     """Reads live states, one round trip for all who wait.
 
     Args:
+        read: Returns the state of each customer, in order.
+        guards: What the metrics call it.
         patience: Seconds that the database may take for a round trip; while it takes no longer,
             whoever asks waits for her turn.
     """
 
-    def __init__(self, journal: Journal, patience: float) -> None:
+    def __init__(self, read: Read, guards: str, patience: float) -> None:
         # One read at a time: the more come meanwhile, the cheaper each one is.
-        self._reads: Batcher[str, LiveState] = Batcher(
-            journal.live_states, lanes=1, patience=patience
-        )
-        self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("live_state"))
+        self._reads: Batcher[str, LiveState] = Batcher(read, lanes=1, patience=patience)
+        self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels(guards))
 
     async def of(self, customer_id: str, by: float) -> LiveState:
         """Return a customer's live state, UNCOUNTED where it does not come in time.

@@ -17,7 +17,7 @@ import pytest
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_batches import PostgresBatches
-from adapters.postgres_contacts import PostgresContacts
+from adapters.postgres_contacts import KEPT, PostgresContacts
 from adapters.postgres_customers import PostgresCustomers
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
@@ -101,6 +101,23 @@ def opened(url: str, pool: PostgresPool) -> Store:
         PostgresBatches(pool),
         PostgresUses(pool),
     )
+
+
+def test_contacts_no_cap_counts_are_forgotten_and_younger_ones_stay(url: str) -> None:
+    async def story(store: Store) -> None:
+        await store.customers.answer([answer("c-1", granted=True), answer("c-2", granted=True)])
+        await store.contacts.record(
+            [
+                decision("old", "c-1", at=AT - KEPT - timedelta(seconds=60)),
+                decision("young", "c-2", at=AT - KEPT + timedelta(seconds=60)),
+            ]
+        )
+        assert await store.contacts.forget() == 1
+        assert await store.contacts.forget() == 0
+        assert store.rows("SELECT contact_id FROM contacts") == [("young",)]
+        assert store.rows("SELECT count(*) FROM decisions") == [(2,)]
+
+    tell_story(url, story)
 
 
 def answer(customer_id: str, granted: bool, at: datetime = AT, channel: str = "email") -> Any:

@@ -120,6 +120,27 @@ class TestDatabase:
 
         run(story)
 
+    def test_that_hangs_lets_nobody_be_contacted_and_keeps_no_mailer_waiting(
+        self, shop: Shop
+    ) -> None:
+        async def story() -> None:
+            async with shop.till(deadline=0.25) as till:
+                with shop.frozen():
+                    began = time.monotonic()
+                    for _ in range(12):
+                        answers = await many(
+                            20, lambda n: till.decide(CUSTOMERS[n], channel="email")
+                        )
+                        assert {tuple(offers_of(answer)) for answer in answers} == {()}
+                    took = time.monotonic() - began
+                    figures = (await till.client.get("/metrics")).text
+                    assert 'regulars_breaker_open{guards="contact_state"} 1.0' in figures
+                assert took < 12 * 0.25 + 3
+                assert await within(40, lambda: shop.has(till))
+                assert set(till.statuses) == {200}
+
+        run(story)
+
     def test_that_comes_back_is_not_told_again_of_who_was_forgotten(self, shop: Shop) -> None:
         async def story() -> None:
             async with shop.till() as till:
@@ -287,7 +308,7 @@ class TestRepeatedRequest:
                 await till.decide("c-5", "young")
                 shop.change("UPDATE replays SET at = now() - interval '73 hours' "
                             "WHERE replay LIKE '%old'")  # fmt: skip
-                await till.service._forget_names()
+                await till.service._forget_old()
                 names = [name.split()[-1] for (name,) in shop.rows("SELECT replay FROM replays")]
                 assert "old" not in names
                 assert "young" in names

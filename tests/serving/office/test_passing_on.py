@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from regulars.office.process import listen
+from regulars.office.process import bound
 from serving.office.passing_on import WAITING, OfficeDoor
 from serving.problems import Problem
 
@@ -23,7 +23,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def silent(place: Path) -> Iterator[socket.socket]:
     """An office that listens and never answers."""
-    with listen(place) as listening:
+    with bound(place) as listening:
         listening.listen(64)
         yield listening
 
@@ -69,8 +69,8 @@ def test_no_more_wait_than_there_is_room_for(place: Path) -> None:
 
 
 def test_what_a_killed_office_left_is_taken_over(place: Path) -> None:
-    first = listen(place)
+    first = bound(place)
     first.close()
     assert place.exists()
-    with listen(place) as again:
+    with bound(place) as again:
         assert again.getsockname() == str(place)
