@@ -347,6 +347,7 @@ _CONTRAST = """element => {
 }"""
 
 
+@pytest.mark.slow
 def test_an_empty_deployment_says_what_to_run(bare: Bare, window: Window) -> None:
     page = bare.open(window)
     commands = page.locator("code").all_inner_texts()
@@ -361,6 +362,7 @@ def test_an_empty_deployment_says_what_to_run(bare: Bare, window: Window) -> Non
     assert window.errors == []
 
 
+@pytest.mark.slow
 def test_refusals_are_shown_as_what_they_are(bare: Bare, window: Window) -> None:
     started = start_experiment(bare.admin, _design("torn"), datetime.now(UTC))
     page = bare.open(window)
@@ -412,6 +414,7 @@ def _assigned(key: str, sizes: dict[str, int]):
     )
 
 
+@pytest.mark.slow
 def test_a_marketer_stops_an_experiment_and_the_audit_log_names_her(
     bare: Bare, window: Window
 ) -> None:

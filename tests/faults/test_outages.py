@@ -375,6 +375,7 @@ def test_outcomes_told_twice_and_out_of_order_count_once_also_through_an_outage(
     run(story)
 
 
+@pytest.mark.slow
 def test_more_than_can_be_answered_soon_is_told_to_come_again(shop: Shop) -> None:
     async def story() -> None:
         async with shop.till(deadline=1.0) as till:

@@ -30,6 +30,8 @@ from serving.degraded import UNREAD_CAUSE
 from tests.collector import Collector, attributes, collecting
 from tests.redis_servers import RedisServer, redis_server
 
+pytestmark = pytest.mark.slow
+
 WORKER = (
     f"{sys.executable} -m uvicorn regulars.wiring:api --factory --log-level warning --no-access-log"
 ).split()

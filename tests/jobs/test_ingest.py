@@ -287,6 +287,7 @@ class TestExactlyOnce:
         assert loop.ids("interactions") == written
         assert arrived == len(written) == 360
 
+    @pytest.mark.slow
     def test_a_run_killed_in_the_middle_repeats_nothing_and_loses_nothing(
         self, loop: Loop, tmp_path: Path
     ) -> None:

@@ -427,14 +427,8 @@ segment(
 """
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        pytest.param("segments", marks=pytest.mark.slow),
-        "memberships",
-        pytest.param("derived/people", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("written", ["segments", "memberships", "derived/people"])
 def test_a_refresh_killed_at_any_point_leaves_the_old_version_whole(
     shop: DuckDbLake, tmp_path: Path, silent: Progress, written: str
 ) -> None:

@@ -46,6 +46,7 @@ def judged(house: House, silent: Progress, challenger: int, champion: int) -> An
     return judge_response(house.lake, house.models, house.settings, silent)
 
 
+@pytest.mark.slow
 def test_the_held_out_exposures_of_the_training_are_rebuilt(
     house: House, report: ResponseReport, silent: Progress
 ) -> None:

@@ -280,6 +280,7 @@ class TestRefusal:
 
 class TestJson:
     @pytest.mark.usefixtures("filled")
+    @pytest.mark.slow
     def test_is_one_object_of_each_command(self, run: Run, tmp_path: Path) -> None:
         source, mapping = tmp_path / "stores.csv", tmp_path / "stores.yaml"
         source.write_text("id,zone\ns-9,Europe/Vienna\n,Europe/Vienna\n")

@@ -187,6 +187,7 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
 
 
 class TestRecommendation:
+    @pytest.mark.slow
     def test_of_a_shop_where_everything_is_drawn_alone_is_empty_and_says_why(
         self, client: httpx.Client
     ) -> None:
