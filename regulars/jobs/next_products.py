@@ -151,7 +151,7 @@ def train_next_products(lake: Lake, at: datetime, progress: Progress) -> Trained
         judged = guesses(hidden_products(late, SEED), rankers, SEED)
         with lake.write() as write:
             write.remember(CHOSEN, msgspec.json.encode(asdict(setting)).decode())
-        step.show(judged.verdict())
+        step.show(f"{_told(setting)} from the next run on")
     return Trained(
         setting,
         tried,

@@ -128,5 +128,5 @@ def train(
         else:
             alias = "champion"
             models.crown(version)
-        step.show(f"{report.sources()}; {report.verdict()}")
+        step.show(f"response@{version} is the {alias}")
     return TrainReport(report, versions, alias)

@@ -61,7 +61,7 @@ def train_churn(
             models.crown(version)
         else:
             models.challenge(version)
-        step.show(report.verdict())
+        step.show(f"churn@{version} is {'not ' if report.fault else ''}the champion")
     return TrainedChurn(report, version, report.fault is None)
 
 

@@ -154,7 +154,7 @@ def train_uplift(
         step.show("tracking in MLflow")
         version = models.register(report, lake.digest(TRAINED_ON))
         alias = _named(models, version) if report.pays else None
-        step.show(report.verdict())
+        step.show(f"uplift@{version} is {f'the {alias}' if alias else 'registered'}")
     channels = sorted(found.rows["channel"].value_counts().items())
     contact = [contact_statement(settings, str(channel), int(n)) for channel, n in channels]
     return TrainedUplift(report, version, alias, [*statements(lake), *contact])
