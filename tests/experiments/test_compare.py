@@ -446,7 +446,7 @@ def test_proportions_agree_with_their_p_value_and_are_refused_where_counts_are_f
     assert (effect.p <= 0.05) == (effect.low > 0)
     few = compare_proportions(1, 25, 30, 475)
     assert few.difference is None
-    assert "a share needs 10 of both" in str(few.refused)
+    assert "a share needs 8 of both" in str(few.refused)
 
 
 METHODS = {

@@ -66,7 +66,17 @@ def test_interval_and_p_value_agree_and_mirror(counts):
 
 @pytest.mark.parametrize(
     ("n", "m", "rate"),
-    [(250, 250, 0.05), (100, 400, 0.15), (100, 1_900, 0.12), (500, 9_500, 0.02), (200, 200, 0.9)],
+    [
+        (250, 250, 0.05),
+        (100, 400, 0.15),
+        (100, 1_900, 0.12),
+        (500, 9_500, 0.02),
+        (200, 200, 0.9),
+        # About as many as are just enough: the count decides whether it is judged.
+        (100, 1_900, 0.1),
+        (85, 340, 0.1),
+        (85, 85, 0.1),
+    ],
 )
 def test_both_tails_hold_at_lopsided_splits(n, m, rate):
     # Exact enumeration of all tables of some weight. The uncorrected score has 3.2 % above and
@@ -85,5 +95,6 @@ def test_both_tails_hold_at_lopsided_splits(n, m, rate):
 
 def test_few_expected_responders_are_not_enough():
     assert not enough_responders(1, 25, 29, 475)
-    assert enough_responders(10, 100, 40, 400)
+    assert enough_responders(8, 100, 32, 400)
+    assert not enough_responders(7, 100, 32, 400)
     assert not enough_responders(99, 100, 396, 400)
