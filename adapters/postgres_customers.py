@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -21,15 +22,22 @@ _ANSWER = """
     WITH told AS (
         SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[], $4::timestamptz[], $5::text[],
             $6::text[]) AS told (customer_id, channel, granted, at, who, source)
+    ), now AS (
+        SELECT customer_id, channel FROM told WHERE at IS NULL
     ), kept AS (
-        INSERT INTO consents SELECT customer_id, channel, granted, at FROM told
-        ON CONFLICT (customer_id, channel) DO UPDATE
-        SET granted = excluded.granted, at = excluded.at
+        INSERT INTO consents
+        SELECT customer_id, channel, granted, coalesce(at, clock_timestamp()) FROM told
+        ON CONFLICT (customer_id, channel) DO UPDATE SET granted = excluded.granted,
+            at = CASE WHEN (consents.customer_id, consents.channel) IN (SELECT * FROM now)
+                THEN greatest(excluded.at, consents.at + interval '1 microsecond')
+                ELSE excluded.at END
         WHERE consents.at < excluded.at
-        RETURNING customer_id, channel
+            OR (consents.customer_id, consents.channel) IN (SELECT * FROM now)
+        RETURNING customer_id, channel, at
     )
     INSERT INTO consent_history (customer_id, channel, granted, at, who, source)
-    SELECT told.* FROM told JOIN kept USING (customer_id, channel)"""
+    SELECT customer_id, channel, granted, kept.at, who, source
+    FROM told JOIN kept USING (customer_id, channel)"""
 
 
 class PostgresCustomers:
@@ -40,7 +48,7 @@ class PostgresCustomers:
 
     async def answer(self, answers: Sequence[ConsentAnswer]) -> None:
         # A statement may change a row only once, and two of them must not wait in a circle.
-        newest = {(a.customer_id, a.channel): a for a in sorted(answers, key=lambda a: a.at)}
+        newest = {(a.customer_id, a.channel): a for a in sorted(answers, key=_order)}
         ordered = [newest[key] for key in sorted(newest)]
         async with self._pool.connection() as connection:
             await connection.execute(
@@ -140,6 +148,10 @@ class PostgresCustomers:
             await connection.execute(
                 "DELETE FROM erasures WHERE customer_id = ANY($1::text[])", list(customer_ids)
             )
+
+
+def _order(answer: ConsentAnswer) -> datetime:
+    return datetime.max.replace(tzinfo=UTC) if answer.at is None else answer.at
 
 
 def _decision(text: str, pseudonym: str) -> str:

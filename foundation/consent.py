@@ -8,12 +8,13 @@ import msgspec
 class ConsentAnswer(msgspec.Struct, frozen=True):
     """One answer: it holds from `at` until her next one for the channel.
 
-    `who` wrote it down, `source` is where she gave it.
+    Without `at` it is given now, by the clock of who keeps it, and follows all that she answered
+    before, whatever clock dated those. `who` wrote it down, `source` is where she gave it.
     """
 
     customer_id: str
     channel: str
     granted: bool
-    at: datetime
+    at: datetime | None
     who: str
     source: str

@@ -10,7 +10,10 @@ class Customers(Protocol):
     """What is known of one customer, and what she may ask of it."""
 
     async def answer(self, answers: Sequence[ConsentAnswer]) -> None:
-        """Keep consents that are newer than her last answer for the channel, and their history."""
+        """Keep consents that are newer than her last answer for the channel, and their history.
+
+        One without an instant is given now, and is the newest.
+        """
         ...
 
     async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:

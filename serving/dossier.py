@@ -46,10 +46,9 @@ class Dossiers:
 
     async def consent(self, customer_id: str, asked: ConsentRequest, who: str) -> ConsentsAnswer:
         """Keep her answers; every decision that is asked for from now on heeds them."""
-        now = self._parts.clock.now()
         await self._parts.customers.answer(
             [
-                ConsentAnswer(customer_id, channel, granted, now, who, asked.source)
+                ConsentAnswer(customer_id, channel, granted, None, who, asked.source)
                 for channel, granted in asked.consents.items()
             ]
         )

@@ -120,7 +120,9 @@ def test_contacts_no_cap_counts_are_forgotten_and_younger_ones_stay(url: str) ->
     tell_story(url, story)
 
 
-def answer(customer_id: str, granted: bool, at: datetime = AT, channel: str = "email") -> Any:
+def answer(
+    customer_id: str, granted: bool, at: datetime | None = AT, channel: str = "email"
+) -> Any:
     return ConsentAnswer(customer_id, channel, granted, at, "key 1", "app")
 
 
@@ -275,6 +277,28 @@ class TestConsents:
             assert [(row["granted"], row["who"], row["source"]) for row in history] == [
                 (True, "key 1", "app")
             ] * 2
+
+        tell_story(url, story)
+
+    def test_given_now_hold_whatever_clock_dated_the_one_before(self, url: str) -> None:
+        async def story(store: Store) -> None:
+            ahead = AT + timedelta(hours=1)
+            await store.customers.answer([answer("c-1", True, ahead)])
+            await store.customers.answer([answer("c-1", False, None)])
+            [hers] = await store.journal.live_states(["c-1"])
+            assert hers.consents == {"email": False}
+            rows = store.rows("SELECT granted, at FROM consent_history ORDER BY entry")
+            assert [granted for granted, _ in rows] == [True, False]
+            assert rows[1][1] == ahead + timedelta(microseconds=1)
+            assert store.rows("SELECT at FROM consents") == [(rows[1][1],)]
+            # Of a batch, too, and by the store's own clock where nothing stands in the way.
+            both = [answer("c-2", True, None), answer("c-2", False, AT - timedelta(days=1))]
+            await store.customers.answer(both)
+            [(granted, at)] = store.rows(
+                "SELECT granted, at FROM consents WHERE customer_id = 'c-2'"
+            )
+            assert granted
+            assert abs(at - datetime.now(UTC)) < timedelta(minutes=1)
 
         tell_story(url, story)
 
