@@ -61,6 +61,19 @@ class PostgresCustomers:
                 [one.source for one in ordered],
             )
 
+    async def newest_answer(self) -> int:
+        async with self._pool.connection() as connection:
+            return await connection.fetchval("SELECT coalesce(max(entry), 0) FROM consent_history")
+
+    async def refusals(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT channel, array_agg(customer_id) AS customers FROM consents "
+                "WHERE NOT granted AND channel = ANY($1::text[]) GROUP BY channel",
+                list(channels),
+            )
+        return {row["channel"]: row["customers"] for row in rows}
+
     async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
         async with (

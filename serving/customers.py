@@ -16,6 +16,14 @@ class Customers(Protocol):
         """
         ...
 
+    async def newest_answer(self) -> int:
+        """Return the number of the newest answer, 0 where there is none."""
+        ...
+
+    async def refusals(self, channels: Sequence[str]) -> dict[str, list[str]]:
+        """Return the customers who refuse a channel now, by channel."""
+        ...
+
     async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
         """Return every row about her, by table; empty where there is none."""
         ...

@@ -25,6 +25,7 @@ from serving.parts import Parts
 from serving.profile_reads import ProfileReads
 from serving.reach import zone_of
 from serving.records import Place, Records
+from serving.refusals import Refusals
 from serving.spooling import Spooling
 from serving.states import States
 from serving.steps import Steps, Stopwatch, unwatched
@@ -51,9 +52,12 @@ class _Asked:
 class Deciding:
     """Decides by what is live, within a deadline, with or without the stores."""
 
-    def __init__(self, parts: Parts, live: LiveKnowledge, spooling: Spooling) -> None:
+    def __init__(
+        self, parts: Parts, live: LiveKnowledge, spooling: Spooling, refusals: Refusals
+    ) -> None:
         self._parts = parts
         self._live = live
+        self._refusals = refusals
         self._steps = Steps(parts.traces)
         self._degraded = DegradedLog()
         self._profiles = ProfileReads(parts.profiles)
@@ -88,6 +92,8 @@ class Deciding:
             return await self._contact(asked)
         # Her snapshot counts uses, too: without it none are counted.
         state = await self._states.of(request.customer_id, by) if read else UNCOUNTED
+        if not state.counted:
+            state = self._refusals.uncounted(request.customer_id)
         asked.lap("state")
         record, answer = self._decided(asked, state)
         return answer if request.dry_run else await self._kept(asked, state, record, answer)

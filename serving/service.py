@@ -26,6 +26,7 @@ from serving.messages import (
     ReplayAnswer,
 )
 from serving.parts import Parts
+from serving.refusals import Refusals
 from serving.replay import replayed
 from serving.spooling import Spooling
 from serving.telling import Telling
@@ -57,7 +58,8 @@ class DecisionService:
         self.batch = BatchDecisions(parts, self.live)
         self._spooling = Spooling(parts.spool, parts.journal, parts.customers)
         self.telling = Telling(parts, self._spooling)
-        self._deciding = Deciding(parts, self.live, self._spooling)
+        self._refusals = Refusals(parts.customers, parts.contact_policy)
+        self._deciding = Deciding(parts, self.live, self._spooling, self._refusals)
         # A database that hangs is asked once for all who want to know.
         self._looks: Batcher[None, bool] = Batcher(self._answers, lanes=1)
         self._watches: list[asyncio.Task[None]] = []
@@ -72,6 +74,7 @@ class DecisionService:
             self.live.read_snapshot,
             self.live.read_uses,
             self.dossiers.read_forgotten,
+            self._refusals.read,
         )
         first = [asyncio.Event() for _ in steps]
         self._watches = [

@@ -63,6 +63,11 @@ class Till:
             self.decided.append(answer["decision_id"])
         return answer
 
+    async def consent(self, customer_id: str, **consents: bool) -> None:
+        path = f"/v1/customers/{customer_id}/consents"
+        response = await self.client.put(path, json={"consents": consents, "source": "app"})
+        assert response.status_code == 200, response.text
+
     async def tell(self, *events: dict[str, Any], key: str | None = None) -> httpx.Response:
         response = await self.post("/v1/outcomes", {"events": list(events)}, key)
         if response.status_code == 200:

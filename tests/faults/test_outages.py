@@ -120,6 +120,25 @@ class TestDatabase:
 
         run(story)
 
+    def test_that_is_stopped_closes_no_channel_but_those_refused_before(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as till, shop.till() as other:
+                await till.consent("c-1", app=False)
+                await till.consent("c-2", app=False)
+                await till.consent("c-2", app=True)
+                assert offers_of(await till.decide("c-1")) == []
+                # What another process was told is known a breath later, too.
+                await asyncio.sleep(1)
+                async with shop.stopped():
+                    for one in (till, other):
+                        assert offers_of(await one.decide("c-1")) == []
+                        assert offers_of(await one.decide("c-1", channel="till")) == ["plain"]
+                        assert offers_of(await one.decide("c-2")) == ["plain"]
+                assert await within(30, lambda: shop.has(till, other))
+
+        run(story)
+        shop.change("DELETE FROM consents")
+
     def test_that_hangs_lets_nobody_be_contacted_and_keeps_no_mailer_waiting(
         self, shop: Shop
     ) -> None:
