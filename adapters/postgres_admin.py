@@ -68,6 +68,8 @@ class PostgresAdmin:
             _address(url),
             # A job outlives restarts of the database: a dead connection is found before its use.
             pool_pre_ping=True,
+            # What somebody typed does not belong into a log.
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": CONNECT_SECONDS,
                 "application_name": "regulars job",

@@ -14,6 +14,13 @@ class PostgresBatches:
     def __init__(self, pool: PostgresPool) -> None:
         self._pool = pool
 
+    async def unfinished(self, request: str) -> bool:
+        async with self._pool.connection() as connection:
+            return await connection.fetchval(
+                "SELECT EXISTS (SELECT FROM batches WHERE request = $1 AND finished_at IS NULL)",
+                request,
+            )
+
     async def begin(self, batch_id: str, request: str, at: datetime) -> Begun:
         async with self._pool.connection() as connection, connection.transaction():
             await connection.execute(

@@ -169,13 +169,19 @@ async def insert_decisions(connection: Any, records: Sequence[DecisionRecord]) -
 
 
 async def count_sent(connection: Any, outcomes: Iterable[Outcome]) -> None:
-    """Count messages told as sent; one that a decision here counted already is the same."""
+    """Count messages told as sent; one that a decision for its channel counted is the same."""
     sent = [one for one in outcomes if one.kind == "sent"]
     if sent:
         await connection.execute(
-            f"{_CONTACT} ON CONFLICT DO NOTHING",
-            [one.decision_id or one.event_id for one in sent],
+            "INSERT INTO contacts (contact_id, customer_id, channel, at) "
+            "SELECT event_id, customer_id, channel, at FROM unnest($1::text[], $2::text[], "
+            "$3::text[], $4::timestamptz[], $5::text[]) "
+            "AS sent (event_id, customer_id, channel, at, decision_id) WHERE NOT EXISTS ("
+            "SELECT FROM contacts AS counted WHERE counted.contact_id = sent.decision_id "
+            "AND counted.channel = sent.channel) ON CONFLICT DO NOTHING",
+            [one.event_id for one in sent],
             [one.customer_id for one in sent],
             [one.channel for one in sent],
             [one.at for one in sent],
+            [one.decision_id for one in sent],
         )

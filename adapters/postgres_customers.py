@@ -11,10 +11,16 @@ from adapters.postgres_pool import PostgresPool
 from foundation.consent import ConsentAnswer
 from foundation.decision import DecisionRecord, encode
 from foundation.outcome import Outcome
-from foundation.pseudonym import new_pseudonym, pseudonymous_decision, pseudonymous_outcome
+from foundation.pseudonym import (
+    Former,
+    new_pseudonym,
+    pseudonymous_decision,
+    pseudonymous_outcome,
+)
 
 # Rows that only tell of her go; what counts for others stays under her pseudonym.
 DELETED = ("consents", "consent_history", "contacts")
+_HASH = "sha256(convert_to(customer_id, 'UTF8'))"
 # Decisions and outcomes have no index by customer, whom nobody asks for on the hot path.
 PATIENCE_SECONDS = 600.0
 
@@ -149,6 +155,19 @@ class PostgresCustomers:
             rows = await connection.fetch("SELECT customer_id FROM erasures")
         return frozenset(row["customer_id"] for row in rows)
 
+    async def former(self, customer_ids: Sequence[str]) -> dict[str, Former]:
+        async with self._pool.connection() as connection:
+            rows = await connection.fetch(
+                f"WITH asked AS (SELECT customer_id, {_HASH} AS customer_hash "  # noqa: S608
+                "FROM unnest($1::text[]) AS customer_id) "
+                "SELECT customer_id, pseudonym, at FROM asked JOIN forgotten USING (customer_hash) "
+                # What is under way comes last: it is the newer one.
+                "UNION ALL SELECT customer_id, pseudonym, NULL FROM asked "
+                "JOIN erasures USING (customer_id)",
+                list(customer_ids),
+            )
+        return {row["customer_id"]: Former(row["pseudonym"], row["at"]) for row in rows}
+
     async def pseudonyms(self) -> dict[str, str]:
         """Return the pseudonyms of those who are to be forgotten in snapshot and lake, too."""
         async with self._pool.connection() as connection:
@@ -156,10 +175,15 @@ class PostgresCustomers:
         return {row["customer_id"]: row["pseudonym"] for row in rows}
 
     async def forgotten(self, customer_ids: Sequence[str]) -> None:
-        """Drop the last trace of customers, once snapshot and lake have forgotten them."""
+        """Drop the names of customers, once snapshot and lake have forgotten them."""
         async with self._pool.connection() as connection:
             await connection.execute(
-                "DELETE FROM erasures WHERE customer_id = ANY($1::text[])", list(customer_ids)
+                "WITH done AS (DELETE FROM erasures WHERE customer_id = ANY($1::text[]) "  # noqa: S608
+                "RETURNING customer_id, pseudonym) "
+                f"INSERT INTO forgotten (customer_hash, pseudonym) SELECT {_HASH}, pseudonym "
+                "FROM done ON CONFLICT (customer_hash) DO UPDATE "
+                "SET pseudonym = excluded.pseudonym, at = excluded.at",
+                list(customer_ids),
             )
 
 

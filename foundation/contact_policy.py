@@ -124,7 +124,11 @@ def barred(
     local = at.astimezone(zone)
     if channel not in SILENT and _quiet(policy, local.hour):
         return "quiet_hours"
-    days = [(one.channel, one.at.astimezone(zone).date()) for one in contacts]
+    days = [
+        (one.channel, one.at.astimezone(zone).date())
+        for one in contacts
+        if one.channel in policy.outbound
+    ]
     today, before = local.date(), local.date() - WEEK
     hers = [(policy.in_all, [day for _, day in days])]
     if channel in policy.by_channel:

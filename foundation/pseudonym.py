@@ -7,6 +7,8 @@ describes her goes: her features, what was in her basket, and every word she wro
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 
@@ -15,6 +17,17 @@ from foundation.outcome import SIMULATED, Outcome
 from foundation.spooled import Spooled
 
 PREFIX = "erased-"
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """Under which pseudonym a customer stays, and when she was forgotten everywhere; None: not yet.
+
+    What somebody of her id does after that is a new customer's.
+    """
+
+    pseudonym: str
+    at: datetime | None
 
 
 def new_pseudonym() -> str:
@@ -40,30 +53,41 @@ def pseudonymous_decision(record: DecisionRecord, pseudonym: str) -> DecisionRec
 
 
 def pseudonymous_outcome(outcome: Outcome, pseudonym: str) -> Outcome:
-    """Return what stays of an outcome: what happened, without her words."""
-    return msgspec.structs.replace(outcome, customer_id=pseudonym, text=kept_text(outcome.text))
+    """Return what stays of an outcome: what happened, without her words and where she was."""
+    return msgspec.structs.replace(
+        outcome, customer_id=pseudonym, text=kept_text(outcome.text), touchpoint=None
+    )
 
 
-def pseudonymous_entry(entry: Spooled, pseudonyms: Mapping[str, str]) -> Spooled:
+def pseudonymous_entry(entry: Spooled, former: Mapping[str, Former]) -> Spooled:
     """Return what stays of an entry that waited while somebody in it asked to be forgotten.
 
     A request's name goes with its answer, which tells who she is.
 
     Args:
-        pseudonyms: Of those who are forgotten, by their ids.
+        former: Those who are forgotten, by their ids.
     """
     record = entry.record if entry.answered is None else entry.answered.record
-    if record is not None and record.customer_id in pseudonyms:
-        return Spooled(record=pseudonymous_decision(record, pseudonyms[record.customer_id]))
-    if any(one.customer_id in pseudonyms for one in entry.outcomes):
-        told = [
-            pseudonymous_outcome(one, pseudonyms[one.customer_id])
-            if one.customer_id in pseudonyms
-            else one
-            for one in entry.outcomes
+    if record is not None:
+        hers = _former(record, former)
+        if hers is None:
+            return entry
+        return Spooled(record=pseudonymous_decision(record, hers.pseudonym))
+    names = [_former(one, former) for one in entry.outcomes]
+    if not any(names):
+        return entry
+    told = zip(entry.outcomes, names, strict=True)
+    return Spooled(
+        outcomes=[
+            one if hers is None else pseudonymous_outcome(one, hers.pseudonym) for one, hers in told
         ]
-        return Spooled(outcomes=told)
-    return entry
+    )
+
+
+def _former(one: DecisionRecord | Outcome, former: Mapping[str, Former]) -> Former | None:
+    """Return who she was of whom this tells, None where she is a customer."""
+    hers = former.get(one.customer_id)
+    return None if hers is None or (hers.at is not None and hers.at <= one.at) else hers
 
 
 def kept_text(text: str | None) -> str | None:

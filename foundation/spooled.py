@@ -1,5 +1,7 @@
 """What waits on this machine's disk for the database: decisions and outcomes of an outage."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from foundation.decision import DecisionRecord
@@ -21,3 +23,14 @@ class Rejected(msgspec.Struct, frozen=True):
 
     outcome: Outcome
     reason: str
+
+
+def customers_of(entries: Iterable[Spooled]) -> set[str]:
+    """Return whom entries tell of."""
+    found: set[str] = set()
+    for entry in entries:
+        record = entry.record if entry.answered is None else entry.answered.record
+        found |= {one.customer_id for one in entry.outcomes}
+        if record is not None:
+            found.add(record.customer_id)
+    return found

@@ -11,6 +11,10 @@ from foundation.decision import DecisionRecord
 class Batches(Protocol):
     """Where batches are kept."""
 
+    async def unfinished(self, request: str) -> bool:
+        """Return whether a batch of a request was begun and not finished."""
+        ...
+
     async def begin(self, batch_id: str, request: str, at: datetime) -> Begun:
         """Begin a batch, or go on with the unfinished one of the same request."""
         ...

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from foundation.consent import ConsentAnswer
+from foundation.pseudonym import Former
 
 
 class Customers(Protocol):
@@ -43,6 +44,6 @@ class Customers(Protocol):
         """Return who is forgotten here and not yet in the snapshot or the lake."""
         ...
 
-    async def pseudonyms(self) -> dict[str, str]:
-        """Return the pseudonyms of those who are erased, by their ids."""
+    async def former(self, customer_ids: Sequence[str]) -> dict[str, Former]:
+        """Return who of these customers was erased, now or long ago, by id."""
         ...

@@ -8,7 +8,7 @@ import structlog
 from foundation.errors import EventChanged
 from foundation.outcome import Outcome
 from foundation.pseudonym import pseudonymous_entry
-from foundation.spooled import Rejected, Spooled
+from foundation.spooled import Rejected, Spooled, customers_of
 from serving import metrics
 from serving.batching import Batcher
 from serving.customers import Customers
@@ -61,9 +61,9 @@ class Spooling:
 
     async def _write(self, entries: Sequence[Spooled]) -> None:
         # Who was forgotten while this waited is not brought back by it.
-        pseudonyms = await self._customers.pseudonyms()
-        if pseudonyms:
-            entries = [pseudonymous_entry(entry, pseudonyms) for entry in entries]
+        former = await self._customers.former(sorted(customers_of(entries)))
+        if former:
+            entries = [pseudonymous_entry(entry, former) for entry in entries]
         answered = [one.answered for one in entries if one.answered is not None]
         if answered:
             await self._journal.record_once(answered)

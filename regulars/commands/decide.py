@@ -49,6 +49,11 @@ def decide(
     if everybody == (segment is not None):
         raise RegularsError("name a segment with --segment NAME, or say --all; one of both")
     check_export(out)
+    if out.exists() and not resume:
+        raise RegularsError(
+            f"--out {out} is there already, perhaps what a batch before has to send; move it, or "
+            "name another file"
+        )
     asked = AskedBatch(channel, segment, tuple(_placements(placement)))
     house, progress = open_house(), progress_shown()
     # Opening the database as a job brings its schema up to date.

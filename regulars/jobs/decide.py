@@ -16,6 +16,7 @@ from foundation.clock import Clock
 from foundation.contact_policy import ContactPolicy, consented
 from foundation.decision import DecisionRecord
 from foundation.errors import RegularsError
+from foundation.pseudonym import PREFIX
 from regulars.progress import Progress, Step
 from serving.batch import BLOCK
 from serving.batches import Batches
@@ -88,9 +89,15 @@ async def decide_batch(
     """Decide for every customer once, in blocks that are recorded as a whole.
 
     Raises:
-        RegularsError: An unfinished batch asked for the same, and this one is not to resume it.
+        RegularsError: An unfinished batch asked for the same, and this one is not to resume it;
+            or it is, and there is none.
         StoreUnavailable: The database went away; the batch can be resumed.
     """
+    if resume and not await batches.unfinished(asked.request):
+        raise RegularsError(
+            "--resume: no batch of this channel, segment and placements is unfinished; leave it "
+            "out to begin a new one, in which whom the one before reached counts as contacted"
+        )
     await service.batch.models_loaded()
     begun = await batches.begin(new_id(clock), asked.request, clock.now())
     if begun.resumed and not resume:
@@ -134,7 +141,9 @@ async def sent_rows(
             states = await journal.live_states([one.customer_id for one in records])
             rows: list[dict[str, object]] = []
             for record, state in zip(records, states, strict=True):
-                hers = list(_rows(record, titles))
+                # Who was forgotten since she was decided for is nobody to send to.
+                former = record.customer_id.startswith(PREFIX)
+                hers = [] if former else list(_rows(record, titles))
                 codes = set(record.refusals.values())
                 if not record.scores and len(codes) == 1:
                     refused[codes.pop()] += 1

@@ -81,6 +81,9 @@ def _renamed(rows: arrow.Table, pseudonyms: Mapping[str, str]) -> arrow.Table:
         return rows
     names = [pseudonyms.get(one, one) for one in rows["customer_id"].to_pylist()]
     rows = _with(rows, "customer_id", names)
+    if "touchpoint" in rows.column_names:
+        places = zip(rows["touchpoint"].to_pylist(), hers.to_pylist(), strict=True)
+        rows = _with(rows, "touchpoint", [None if of_her else place for place, of_her in places])
     if "text" in rows.column_names:
         texts = zip(rows["text"].to_pylist(), hers.to_pylist(), strict=True)
         rows = _with(rows, "text", [kept_text(text) if of_her else text for text, of_her in texts])

@@ -20,6 +20,7 @@ IDLE = timedelta(hours=2)
 TRIES_OF_NAME = 5
 TRIES_OF_ADDRESS = 20
 LOCKED = timedelta(minutes=15)
+LONGEST_NAME = 200
 WRONG = "name or password is wrong"
 
 
@@ -126,6 +127,9 @@ class SignIn:
         self._accounts.end_session(hash_key(token))
 
     def _check(self, name: str, password: str, now: datetime) -> None:
+        # No user has such a name, and not every one fits a database.
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise SignInRefused(WRONG)
         subject = f"user {name}"
         self._count(subject, TRIES_OF_NAME, now)
         if not is_password(self._accounts.password_hash(name), password):

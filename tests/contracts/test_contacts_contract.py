@@ -198,6 +198,21 @@ class TestContacts:
 
         tell_story(url, story)
 
+    def test_told_as_sent_under_a_decision_for_another_channel_are_one_each(self, url: str) -> None:
+        async def story(store: Store) -> None:
+            seen = decision("d-app", channel="app")
+            await store.journal.record([seen.record])
+            told = [
+                sent(f"e-{n}", decision_id="d-app", at=AT - timedelta(days=n), channel=channel)
+                for n, channel in enumerate(("email", "push", "email", "push"))
+            ]
+            await store.journal.tell(told)
+            await store.journal.tell(told)
+            [hers] = await store.journal.live_states(["c-1"], contacts=True)
+            assert sorted(one.channel for one in hers.contacts) == ["email"] * 2 + ["push"] * 2
+
+        tell_story(url, story)
+
     def test_past_a_cap_or_without_consent_are_not_written(self, url: str) -> None:
         async def story(store: Store) -> None:
             await store.customers.answer([answer("c-1", True), answer("c-2", False)])

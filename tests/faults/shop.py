@@ -132,6 +132,12 @@ class Shop:
         finally:
             await service.stop()
 
+    async def forgotten(self, customer_id: str) -> None:
+        """Do to the database what a night does that has forgotten somebody everywhere else."""
+        pool = PostgresPool(self.server.url)
+        await PostgresCustomers(pool).forgotten([customer_id])
+        await pool.close()
+
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.server.url) as connection:
             return connection.execute(query.encode()).fetchall()

@@ -64,6 +64,12 @@ def test_quiet_hours_are_hers_from_nine_in_the_evening_to_eight(hour: int, quiet
     assert asked("mail", at=at) is None
 
 
+def test_what_she_got_where_she_comes_to_us_counts_towards_no_cap() -> None:
+    often = tuple(Contact(channel, NOON) for channel in ("till", "app", "store", "web"))
+    assert asked(contacts=often) is None
+    assert asked(contacts=(*often, Contact("push", NOON))) == "contact_cap_day"
+
+
 def test_caps_count_all_outbound_channels_and_each_on_its_own() -> None:
     policy = ContactPolicy(in_all=Caps(day=2, week=4), by_channel={"push": Caps(day=1, week=2)})
     push, mail = (Contact(channel, NOON - timedelta(hours=1)) for channel in ("push", "email"))

@@ -144,7 +144,12 @@ def test_a_batch_keeps_to_consents_and_caps_and_writes_what_it_decided(
         assert [one.offer_id for one in record.slates[0].offers] == shown["offer_id"].to_list()
         assert record.propensity_valid
     # The next batch of the day is a new one, and finds them contacted.
-    again = chain.answer(*asked)
+    for more, told in (((), "is there already"), (("--resume",), "is unfinished")):
+        refused = chain.run(*asked, *more)
+        assert refused.returncode == 2
+        assert told in refused.stderr
+    assert pd.read_parquet(file).equals(rows)
+    again = chain.answer(*asked[:-1], tmp_path / "again.parquet")
     assert again["refused"] == {"no_consent": 300, "contact_cap_day": 100}
     assert (again["reached"], again["before"]) == (0, 0)
 
