@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from regulars.checkout import ClientCheckout
 
 GRACE_SECONDS = 2
-# Names the service that the demo loyalty app asks, and its key: "URL KEY".
-APP_SERVICE = "REGULARS_APP_SERVICE"
 
 
 def main(arguments: list[str]) -> int:
@@ -55,6 +53,8 @@ def _run(settings: Settings, port: int) -> None:
 
 def _checkout() -> "ClientCheckout | None":
     """Return what the demo loyalty app asks, where the demo runs."""
+    from regulars.wiring import APP_SERVICE
+
     service = os.environ.get(APP_SERVICE)
     if service is None:
         return None

@@ -28,12 +28,11 @@ from prometheus_client import multiprocess
 
 from foundation.errors import RegularsError, StoreUnavailable
 from foundation.settings import Settings, load_settings
-from regulars.console import APP_SERVICE
 from regulars.reach import check_reach
-from regulars.wiring import OFFICE, RATES, House
+from regulars.wiring import APP_SERVICE, OFFICE, RATES, House
 from serving import connection, rates, turns
 
-START_SECONDS = 60
+START_SECONDS = 180
 WATCH_SECONDS = 0.2
 # The port may be held a moment longer by the workers of a service that was just killed.
 PORT_SECONDS = 5
@@ -44,7 +43,7 @@ SLOWEST_RESTART_SECONDS = 30
 GRACE_SECONDS = 5
 # Reports read the lake with all cores; whoever waits at a checkout comes first. At twice as much, a
 # busy machine would hardly let it start.
-OFFICE_NICENESS = 5
+OFFICE_NICENESS = 10
 STOP_SECONDS = 10
 
 
@@ -151,7 +150,7 @@ def running(
 
     Raises:
         RegularsError: The port is taken, or a process stops right after its start.
-        StoreUnavailable: The service is not ready within a minute.
+        StoreUnavailable: The service is not ready within three minutes.
     """
     settings = house.settings
     if console:
@@ -159,7 +158,7 @@ def running(
     with ExitStack() as stack:
         listening = stack.enter_context(_listen(settings.host, port))
         if console:
-            _listen(settings.host, port + 1).close()
+            check_port(settings.host, port + 1)
         # Ours alone as long as we hold the port, so what a killed service left is swept away.
         figures = (settings.home / f"metrics-{port}").resolve()
         shutil.rmtree(figures, ignore_errors=True)
@@ -252,6 +251,15 @@ def _environment(settings: Settings, database_url: str) -> dict[str, str]:
         if value is not None:
             environment[variable] = value if isinstance(value, str) else json.dumps(value)
     return {**environment, "REGULARS_DATABASE_URL": database_url}
+
+
+def check_port(host: str, port: int) -> None:
+    """Pass a port that can be listened on.
+
+    Raises:
+        RegularsError: It is taken, or none of this machine.
+    """
+    _listen(host, port).close()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -65,6 +65,8 @@ Loaded = TypeVar("Loaded")
 RATES = "REGULARS_RATES_FILE"
 # Names the socket on which the office of this machine listens to its API workers.
 OFFICE = "REGULARS_OFFICE_SOCKET"
+# Names the service that the demo loyalty app asks, and its key: "URL KEY".
+APP_SERVICE = "REGULARS_APP_SERVICE"
 ANSWERS_AT_ONCE = 5_000
 
 TRACES_TO = "OTEL_EXPORTER_OTLP_ENDPOINT"

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from serving import metrics
+from serving.docs_page import add_docs
 from serving.office import operations
 from serving.office.passing_on import OfficeDoor, add_marketers
 from serving.openapi import describe
@@ -44,6 +45,7 @@ def create_app(service: DecisionService, office: OfficeDoor | None = None) -> Fa
         version="1",
         description="Which offers, for this customer, here, now.",
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     add_problems(app)
@@ -60,6 +62,7 @@ def create_app(service: DecisionService, office: OfficeDoor | None = None) -> Fa
     add_customers(app, service)
     add_marketers(app, service, office or OfficeDoor(None))
     add_health(app, service)
+    add_docs(app)
     describe(app, operations.schemas())
     return app
 

@@ -21,9 +21,12 @@ def demo(
     """The whole loop on real data: load, segment, train, serve, experiment, report."""
     from regulars.jobs import demo as job
     from regulars.locks import only_one
-    from regulars.serve import running
+    from regulars.serve import check_port, running
 
     house, progress = open_house(), progress_shown()
+    # Told before the minutes of work, not after them.
+    for one in (port, port + 1) if serve else (port,):
+        check_port(house.settings.host, one)
     with ExitStack() as stack:
         stack.enter_context(only_one(house.settings.lock_folder, "demo"))
         url = stack.enter_context(house.database())

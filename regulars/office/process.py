@@ -15,8 +15,6 @@ from regulars.wiring import House, quiet_logs
 from serving import connection
 from serving.office.app import create_office
 
-NICE = 10
-
 
 def run(place: Path, grace: int) -> None:
     """Run the office until it is told to stop.
@@ -25,8 +23,6 @@ def run(place: Path, grace: int) -> None:
         place: Of its socket; what a killed office left there goes.
         grace: Seconds that requests under way may take to end.
     """
-    # Whoever decides at a checkout comes first.
-    os.nice(NICE)
     quiet_logs()
     settings = load_settings()
     if settings.database_url is None:

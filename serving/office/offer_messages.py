@@ -34,7 +34,7 @@ class OfferTerms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     valid_to: Annotated[datetime, Meta(tz=True)]
     cost: Money
     min_spend: Money = 0.0
-    scope: Annotated[list[Id], Meta(max_length=20_000)] = []
+    scope: Annotated[list[Id], Meta(max_length=200_000)] = []
     channels: Annotated[list[Channel], Meta(max_length=8)] = []
     placements: Annotated[list[Id], Meta(max_length=100)] = []
     stores: Annotated[list[Id], Meta(max_length=20_000)] = []

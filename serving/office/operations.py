@@ -160,7 +160,7 @@ _OFFER = {
     "total_cap": 5000,
 }
 _RULE = {
-    "count": {"event": "purchase", "where": {"category": ["COFFEE"]}, "days": 30},
+    "count": {"event": "purchase", "where": {"subcategory": ["COFFEE"]}, "days": 30},
     "is": ">=",
     "value": 3,
 }
@@ -251,7 +251,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Keep the plan of a new experiment as a draft",
         ShownExperiment,
         NewExperiment,
-        {"key": "winter-latte", **_EXPERIMENT},
+        {"key": "spring-latte", **_EXPERIMENT},
     ),
     _listed("/v1/experiments/{key}", "Show an experiment", ShownExperiment),
     _written(
