@@ -4,9 +4,11 @@ import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 
 from regulars.jobs.publish import offered
+from serving.office.offer_messages import ShownOffer
 from tests.serving.office.conftest import Marketer
 
 TERMS: dict[str, Any] = {
@@ -43,6 +45,21 @@ def within(seconds: float, holds: Any) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def test_an_offer_on_all_goods_of_a_grocer_can_be_read_and_sent_back(marketer: Marketer) -> None:
+    # The largest campaigns of the grocer of the demo are on more than 35,000 articles.
+    goods = [f"{number:07}" for number in range(40_000)]
+    assert (
+        marketer.ask("PUT", "/v1/offers/department", {**TERMS, "scope": goods}).status_code == 200
+    )
+    seen = marketer.ask("GET", "/v1/offers/department").json()
+    assert len(seen["terms"]["scope"]) == 40_000
+    again = marketer.ask("PUT", "/v1/offers/department", seen["terms"])
+    assert (again.status_code, again.json()["version"]) == (200, seen["version"])
+    # As the client reads it.
+    assert msgspec.convert(seen, ShownOffer).terms.scope == goods
+    marketer.ask("DELETE", "/v1/offers/department")
 
 
 def test_an_offer_lives_from_its_writing_to_its_withdrawal(marketer: Marketer) -> None:
