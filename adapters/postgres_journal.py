@@ -10,7 +10,7 @@ import msgspec
 from adapters.postgres_contacts import count_sent, insert_decisions
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_replays import forget_names, keep_answers, take_names
-from adapters.postgres_uses import count_told, lock_offers
+from adapters.postgres_uses import count_named, count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.contact_policy import REMEMBERED, Contact
@@ -90,19 +90,16 @@ class PostgresJournal:
             return await forget_names(connection)
 
     async def tell(self, outcomes: Sequence[Outcome], replay: Replay | None = None) -> int | None:
-        digests: dict[str, tuple[bytes, Outcome]] = {}
-        for outcome in outcomes:
-            digest = _digest(outcome)
-            if digests.setdefault(outcome.event_id, (digest, outcome))[0] != digest:
-                raise _changed(outcome.event_id)
-        # One order for all writers, so that two batches never wait for each other in a circle.
-        told = sorted(digests.values(), key=lambda pair: pair[1].event_id)
+        redeemed = [o for o in outcomes if o.kind == "redeem" and o.offer_id is not None]
         async with self._pool.connection() as connection, connection.transaction():
             asked = {} if replay is None else {replay.name: replay.digest}
             for before, answer in (await take_names(connection, asked)).values():
                 return int(answer or 0) if before in asked.values() else None
-            redeemed = [o for _, o in told if o.kind == "redeem" and o.offer_id is not None]
             await lock_offers(connection, (str(outcome.offer_id) for outcome in redeemed))
+            named, counted = await count_named(connection, redeemed)
+            digests = _each_once(o for o in outcomes if _name(o) not in named)
+            # One order for all writers, so that two batches never wait for each other in a circle.
+            told = sorted(digests.values(), key=lambda pair: pair[1].event_id)
             new = await connection.fetch(
                 "INSERT INTO outcomes (event_id, customer_id, at, kind, offer_id, event, digest) "
                 "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], "
@@ -124,11 +121,13 @@ class PostgresJournal:
                 for row in rows:
                     if digests[row["event_id"]][0] != row["digest"]:
                         raise _changed(row["event_id"])
-            first = {row["event_id"] for row in new}
-            await count_told(connection, [o for o in redeemed if o.event_id in first])
-            await count_sent(connection, [o for _, o in told if o.event_id in first])
-            await keep_answers(connection, dict.fromkeys(asked, str(len(new))))
-        return len(new)
+            ids = {row["event_id"] for row in new}
+            first = [outcome for _, outcome in told if outcome.event_id in ids]
+            await count_told(connection, [o for o in first if o.kind == "redeem" and o.offer_id])
+            await count_sent(connection, first)
+            counted += len(new)
+            await keep_answers(connection, dict.fromkeys(asked, str(counted)))
+        return counted
 
     async def ready(self) -> bool:
         try:
@@ -204,6 +203,23 @@ def _state(rows: Iterable[Any]) -> LiveState:
         else:
             contacts.append(Contact(row["name"], row["at"]))
     return LiveState(redeemed, frozenset(activated), consents=consents, contacts=tuple(contacts))
+
+
+def _each_once(outcomes: Iterable[Outcome]) -> dict[str, tuple[bytes, Outcome]]:
+    """Return outcomes with their digests by event_id."""
+    digests: dict[str, tuple[bytes, Outcome]] = {}
+    for outcome in outcomes:
+        digest = _digest(outcome)
+        if digests.setdefault(outcome.event_id, (digest, outcome))[0] != digest:
+            raise _changed(outcome.event_id)
+    return digests
+
+
+def _name(outcome: Outcome) -> tuple[str, str, str | None] | None:
+    """Return the use that a redemption may be told of: its id, customer and offer."""
+    if outcome.kind != "redeem":
+        return None
+    return outcome.event_id, outcome.customer_id, outcome.offer_id
 
 
 def _changed(event_id: str) -> EventChanged:

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 
 from foundation.errors import StoreUnavailable
+from foundation.own_id import own_id
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended
 from serving import metrics
@@ -75,7 +76,7 @@ class Claims:
 
     async def reverse(self, redemption_id: str) -> Ended:
         """Give a use back after a return: cap, stock and budget have it again."""
-        ended = await self._parts.uses.reverse(redemption_id, f"{redemption_id}-reverse")
+        ended = await self._parts.uses.reverse(redemption_id, own_id("reverse", redemption_id))
         _count("redemption", ended)
         await self._live.read_uses()
         return ended
