@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from adapters.postgres_contacts import count_sent, insert_decisions
@@ -15,7 +16,7 @@ from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.contact_policy import REMEMBERED, Contact
 from foundation.decision import DEFAULT_POLICY, DecisionRecord, Policy, decode_record, encode
-from foundation.errors import EventChanged, StoreUnavailable
+from foundation.errors import EventChanged, EventRefused, StoreUnavailable
 from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
@@ -33,6 +34,14 @@ _STATES_AND_CONTACTS = f"""{_STATES}
     FROM contacts WHERE customer_id = ANY($1::text[])
     AND at > now() - interval '{REMEMBERED.days} days'"""  # noqa: S608
 _NOTHING_TOLD = LiveState({})
+# What is wrong with a value, a rule that it breaks, or its size. Whatever else PostgreSQL says, that
+# a table is missing in the middle of an upgrade, say, is no fault of what it is given.
+_NEVER = (
+    ValueError,
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 
 
 class PostgresJournal:
@@ -90,6 +99,13 @@ class PostgresJournal:
             return await forget_names(connection)
 
     async def tell(self, outcomes: Sequence[Outcome], replay: Replay | None = None) -> int | None:
+        try:
+            return await self._tell(outcomes, replay)
+        except _NEVER as error:
+            # What else it says of the error may quote a row.
+            raise EventRefused(f"PostgreSQL refuses it ({type(error).__name__})") from error
+
+    async def _tell(self, outcomes: Sequence[Outcome], replay: Replay | None) -> int | None:
         redeemed = [o for o in outcomes if o.kind == "redeem" and o.offer_id is not None]
         async with self._pool.connection() as connection, connection.transaction():
             asked = {} if replay is None else {replay.name: replay.digest}
