@@ -34,8 +34,8 @@ _STATES_AND_CONTACTS = f"""{_STATES}
     FROM contacts WHERE customer_id = ANY($1::text[])
     AND at > now() - interval '{REMEMBERED.days} days'"""  # noqa: S608
 _NOTHING_TOLD = LiveState({})
-# What is wrong with a value, a rule that it breaks, or its size. Whatever else PostgreSQL says, of a
-# table that is missing in the middle of an upgrade, is no fault of what it is given.
+# What is wrong with a value, a rule that it breaks, or its size. Whatever else PostgreSQL says, of
+# a table that is missing in the middle of an upgrade, is no fault of what it is given.
 _NEVER = (
     ValueError,
     asyncpg.DataError,
