@@ -189,7 +189,8 @@ async def count_told(connection: Any, redeemed: Sequence[Outcome]) -> None:
         await _limits(connection, (str(o.offer_id) for o in redeemed)),
         await connection.fetchval("SELECT now()"),
     )
-    book.know(await _uses(connection, [], [outcome.customer_id for outcome in redeemed]))
+    hers = [(outcome.customer_id, str(outcome.offer_id)) for outcome in redeemed]
+    book.know(await _uses(connection, [], hers))
     for outcome in redeemed:
         activated = book.oldest_kept(outcome.customer_id, str(outcome.offer_id))
         if activated is not None:
@@ -394,21 +395,23 @@ async def _open_book(connection: Any, claims: Sequence[Claim]) -> _Book:
     )
     redeeming = [claim for claim in claims if claim.redeem]
     named = [claim.activation_id for claim in redeeming if claim.activation_id is not None]
-    unnamed = [claim.customer_id for claim in redeeming if claim.activation_id is None]
+    hers = [(c.customer_id, c.offer_id) for c in redeeming if c.activation_id is None]
     if redeeming:
-        book.know(await _uses(connection, named, unnamed))
+        book.know(await _uses(connection, named, hers))
     return book
 
 
 async def _uses(
-    connection: Any, use_ids: Sequence[str], customer_ids: Sequence[str]
+    connection: Any, use_ids: Sequence[str], hers: Sequence[tuple[str, str]]
 ) -> Sequence[Any]:
-    """Return uses, and the reservations of customers, the newest first."""
+    """Return uses, and the reservations of customers and offers, the newest first."""
     return await connection.fetch(
-        "SELECT * FROM uses WHERE use_id = ANY($1::text[]) "
-        "OR state = 'reserved' AND customer_id = ANY($2::text[]) ORDER BY made_at DESC, use_id",
+        "SELECT * FROM uses WHERE use_id = ANY($1::text[]) OR state = 'reserved' "
+        "AND customer_id = ANY($2::text[]) AND offer_id = ANY($3::text[]) "
+        "ORDER BY made_at DESC, use_id",
         use_ids,
-        customer_ids,
+        [customer_id for customer_id, _ in hers],
+        list({offer_id for _, offer_id in hers}),
     )
 
 
