@@ -8,10 +8,12 @@ import asyncio
 import fcntl
 import os
 import struct
+import time
 import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -76,6 +78,9 @@ class FileSpool:
         for error in faults.values():
             raise error
         return passed
+
+    async def waits_seconds(self) -> float:
+        return await self._do(self._waits_seconds)
 
     async def reject(self, rejected: Sequence[Rejected]) -> None:
         lines = b"".join(msgspec.json.encode(one) + b"\n" for one in rejected)
@@ -168,6 +173,16 @@ class FileSpool:
         path = self._open.path
         self._seal()
         return [path]
+
+    def _waits_seconds(self) -> float:
+        changed: list[float] = []
+        for path in self._folder.glob("*.spool"):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                if status.st_size > len(MAGIC):
+                    changed.append(status.st_mtime)
+        # The last entry of the oldest file: it is closed within a step of its first one.
+        return max(0.0, time.time() - min(changed)) if changed else 0.0
 
     def _claim(self, path: Path) -> _File | None:
         """Return a file that is ours or whose process ended; None while another one holds it."""

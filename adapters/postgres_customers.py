@@ -201,6 +201,14 @@ def _outcome(text: str, pseudonym: str) -> str:
     return encode(pseudonymous_outcome(outcome, pseudonym)).decode()
 
 
+def _kept(text: str, pseudonym: str, rewritten: Callable[[str, str], str]) -> str:
+    try:
+        return rewritten(text, pseudonym)
+    except msgspec.ValidationError:
+        # What cannot be read may tell anything of her: nothing of it stays.
+        return json.dumps({"customer_id": pseudonym})
+
+
 _DECISIONS = ("decisions", "decision_id", "record", _decision)
 _OUTCOMES = ("outcomes", "event_id", "event", _outcome)
 
@@ -222,7 +230,7 @@ async def _rewrite(
         f"unnest($2::text[], $3::json[]) AS new (key, told) WHERE {key} = new.key",
         pseudonym,
         [row["key"] for row in rows],
-        [rewritten(row["told"], pseudonym) for row in rows],
+        [_kept(row["told"], pseudonym, rewritten) for row in rows],
         timeout=PATIENCE_SECONDS,
     )
 

@@ -5,17 +5,18 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from adapters.postgres_contacts import count_sent, insert_decisions
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_replays import forget_names, keep_answers, take_names
-from adapters.postgres_uses import count_told, lock_offers
+from adapters.postgres_uses import count_named, count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.contact_policy import REMEMBERED, Contact
 from foundation.decision import DEFAULT_POLICY, DecisionRecord, Policy, decode_record, encode
-from foundation.errors import EventChanged, StoreUnavailable
+from foundation.errors import EventChanged, EventRefused, StoreUnavailable
 from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
 from foundation.profile import LiveState
@@ -33,6 +34,14 @@ _STATES_AND_CONTACTS = f"""{_STATES}
     FROM contacts WHERE customer_id = ANY($1::text[])
     AND at > now() - interval '{REMEMBERED.days} days'"""  # noqa: S608
 _NOTHING_TOLD = LiveState({})
+# What is wrong with a value, a rule that it breaks, or its size. Whatever else PostgreSQL says, of
+# a table that is missing in the middle of an upgrade, is no fault of what it is given.
+_NEVER = (
+    ValueError,
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
 
 
 class PostgresJournal:
@@ -90,19 +99,23 @@ class PostgresJournal:
             return await forget_names(connection)
 
     async def tell(self, outcomes: Sequence[Outcome], replay: Replay | None = None) -> int | None:
-        digests: dict[str, tuple[bytes, Outcome]] = {}
-        for outcome in outcomes:
-            digest = _digest(outcome)
-            if digests.setdefault(outcome.event_id, (digest, outcome))[0] != digest:
-                raise _changed(outcome.event_id)
-        # One order for all writers, so that two batches never wait for each other in a circle.
-        told = sorted(digests.values(), key=lambda pair: pair[1].event_id)
+        try:
+            return await self._tell(outcomes, replay)
+        except _NEVER as error:
+            # What else it says of the error may quote a row.
+            raise EventRefused(f"PostgreSQL refuses it ({type(error).__name__})") from error
+
+    async def _tell(self, outcomes: Sequence[Outcome], replay: Replay | None) -> int | None:
+        redeemed = [o for o in outcomes if o.kind == "redeem" and o.offer_id is not None]
         async with self._pool.connection() as connection, connection.transaction():
             asked = {} if replay is None else {replay.name: replay.digest}
             for before, answer in (await take_names(connection, asked)).values():
                 return int(answer or 0) if before in asked.values() else None
-            redeemed = [o for _, o in told if o.kind == "redeem" and o.offer_id is not None]
             await lock_offers(connection, (str(outcome.offer_id) for outcome in redeemed))
+            named, counted = await count_named(connection, redeemed)
+            digests = _each_once(o for o in outcomes if _name(o) not in named)
+            # One order for all writers, so that two batches never wait for each other in a circle.
+            told = sorted(digests.values(), key=lambda pair: pair[1].event_id)
             new = await connection.fetch(
                 "INSERT INTO outcomes (event_id, customer_id, at, kind, offer_id, event, digest) "
                 "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], "
@@ -124,11 +137,13 @@ class PostgresJournal:
                 for row in rows:
                     if digests[row["event_id"]][0] != row["digest"]:
                         raise _changed(row["event_id"])
-            first = {row["event_id"] for row in new}
-            await count_told(connection, [o for o in redeemed if o.event_id in first])
-            await count_sent(connection, [o for _, o in told if o.event_id in first])
-            await keep_answers(connection, dict.fromkeys(asked, str(len(new))))
-        return len(new)
+            ids = {row["event_id"] for row in new}
+            first = [outcome for _, outcome in told if outcome.event_id in ids]
+            await count_told(connection, [o for o in first if o.kind == "redeem" and o.offer_id])
+            await count_sent(connection, first)
+            counted += len(new)
+            await keep_answers(connection, dict.fromkeys(asked, str(counted)))
+        return counted
 
     async def ready(self) -> bool:
         try:
@@ -204,6 +219,23 @@ def _state(rows: Iterable[Any]) -> LiveState:
         else:
             contacts.append(Contact(row["name"], row["at"]))
     return LiveState(redeemed, frozenset(activated), consents=consents, contacts=tuple(contacts))
+
+
+def _each_once(outcomes: Iterable[Outcome]) -> dict[str, tuple[bytes, Outcome]]:
+    """Return outcomes with their digests by event_id."""
+    digests: dict[str, tuple[bytes, Outcome]] = {}
+    for outcome in outcomes:
+        digest = _digest(outcome)
+        if digests.setdefault(outcome.event_id, (digest, outcome))[0] != digest:
+            raise _changed(outcome.event_id)
+    return digests
+
+
+def _name(outcome: Outcome) -> tuple[str, str, str | None] | None:
+    """Return the use that a redemption may be told of: its id, customer and offer."""
+    if outcome.kind != "redeem":
+        return None
+    return outcome.event_id, outcome.customer_id, outcome.offer_id
 
 
 def _changed(event_id: str) -> EventChanged:

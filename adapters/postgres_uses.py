@@ -18,6 +18,7 @@ from adapters.postgres_replays import keep_answers, take_names
 from experiments.shared_cap import arm_exhausted
 from foundation.decision import encode
 from foundation.outcome import Outcome
+from foundation.own_id import own_id
 from foundation.replay import digest
 from foundation.uses import (
     Claim,
@@ -94,11 +95,14 @@ class PostgresUses:
         self, use_id: str, before: State, after: State, event_id: str | None = None
     ) -> Ended:
         async with self._pool.connection() as connection, connection.transaction():
-            offer_id = await connection.fetchval(
-                "SELECT offer_id FROM uses WHERE use_id = $1", use_id
+            found = await connection.fetchrow(
+                "SELECT use_id, offer_id FROM uses WHERE use_id = $1 OR event_id = $1 "
+                "ORDER BY use_id = $1 DESC LIMIT 1",
+                use_id,
             )
-            if offer_id is None:
+            if found is None:
                 return Ended(None, changed=False)
+            use_id, offer_id = found
             await lock_offers(connection, [offer_id])
             row = await connection.fetchrow(
                 "UPDATE uses SET state = $3, changed_at = now() WHERE use_id = $1 AND state = $2 "
@@ -130,6 +134,49 @@ async def lock_offers(connection: Any, offer_ids: Iterable[str]) -> None:
         )
 
 
+async def count_named(
+    connection: Any, redeemed: Sequence[Outcome]
+) -> tuple[set[tuple[str, str, str]], int]:
+    """Count redemptions told under the id of the use itself, under the locks of their offers.
+
+    Each is that use's redemption, once, whichever way it came first: no other event of it is kept.
+
+    Returns:
+        Use, customer and offer of those told so, and how many of them were new.
+    """
+    if not redeemed:
+        return set(), 0
+    rows = await connection.fetch(
+        "SELECT *, now() AS at FROM uses WHERE use_id = ANY($1::text[])",
+        [outcome.event_id for outcome in redeemed],
+    )
+    uses = {(row["use_id"], row["customer_id"], row["offer_id"]): row for row in rows}
+    named = set[tuple[str, str, str]]()
+    book: _Book | None = None
+    for outcome in redeemed:
+        name = (outcome.event_id, outcome.customer_id, str(outcome.offer_id))
+        row = uses.get(name)
+        if row is None:
+            continue
+        named.add(name)
+        book = book or _Book({}, now=row["at"])
+        if row["state"] in ("reserved", "released") and row["use_id"] not in book.redeemed:
+            if row["state"] == "released":
+                book.take_again(row)
+            book.redeem(row, outcome.store_id, outcome.order_id)
+            book.outcomes.append(
+                msgspec.structs.replace(
+                    outcome,
+                    event_id=own_id("redeem", row["use_id"]),
+                    decision_id=outcome.decision_id or row["decision_id"],
+                )
+            )
+    if book is None:
+        return named, 0
+    await book.write(connection)
+    return named, len(book.outcomes)
+
+
 async def count_told(connection: Any, redeemed: Sequence[Outcome]) -> None:
     """Count redemptions that happened already, under the locks of their offers.
 
@@ -138,22 +185,16 @@ async def count_told(connection: Any, redeemed: Sequence[Outcome]) -> None:
     """
     if not redeemed:
         return
-    open_ones = await connection.fetch(
-        "SELECT * FROM uses "
-        "WHERE state = 'reserved' AND customer_id = ANY($1::text[]) ORDER BY made_at DESC, use_id",
-        [outcome.customer_id for outcome in redeemed],
-    )
-    waiting: dict[tuple[str, str], list[Any]] = defaultdict(list)
-    for row in open_ones:
-        waiting[row["customer_id"], row["offer_id"]].append(row)
     book = _Book(
         await _limits(connection, (str(o.offer_id) for o in redeemed)),
         await connection.fetchval("SELECT now()"),
     )
+    hers = [(outcome.customer_id, str(outcome.offer_id)) for outcome in redeemed]
+    book.know(await _uses(connection, [], hers))
     for outcome in redeemed:
-        activated = waiting[outcome.customer_id, str(outcome.offer_id)]
-        if activated:
-            book.redeem(activated.pop(), outcome.store_id, outcome.order_id)
+        activated = book.oldest_kept(outcome.customer_id, str(outcome.offer_id))
+        if activated is not None:
+            book.redeem(activated, outcome.store_id, outcome.order_id, outcome.event_id)
         else:
             book.use_told(outcome)
     await book.write(connection)
@@ -168,12 +209,31 @@ class _Book:
     held: dict[str, Held] = field(default_factory=dict[str, Held])
     by_customer: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     activated: dict[str, Any] = field(default_factory=dict[str, Any])
+    # Reservations by customer and offer, the oldest at the end.
+    kept: dict[tuple[str, str], list[Any]] = field(
+        default_factory=lambda: defaultdict[tuple[str, str], list[Any]](list)
+    )
     made: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
-    redeemed: dict[str, tuple[str | None, str | None]] = field(
-        default_factory=dict[str, tuple[str | None, str | None]]
+    # Store, order and telling event by use.
+    redeemed: dict[str, tuple[str | None, str | None, str | None]] = field(
+        default_factory=dict[str, tuple[str | None, str | None, str | None]]
     )
     moves: list[_Move] = field(default_factory=list[_Move])
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
+
+    def know(self, rows: Iterable[Any]) -> None:
+        """Take in uses that claims or outcomes may be about, the newest first."""
+        for row in rows:
+            self.activated[row["use_id"]] = row
+            if row["state"] == "reserved":
+                self.kept[row["customer_id"], row["offer_id"]].append(row)
+
+    def oldest_kept(self, customer_id: str, offer_id: str) -> Any:
+        """Return her oldest reservation that is not redeemed yet, None without one."""
+        hers = self.kept[customer_id, offer_id]
+        while hers and hers[-1]["use_id"] in self.redeemed:
+            hers.pop()
+        return hers[-1] if hers else None
 
     def judge(self, claim: Claim) -> Claimed:
         """Grant or refuse a claim, and count it for the ones after it."""
@@ -191,7 +251,9 @@ class _Book:
                 return Claimed(None, "already_redeemed")
             if row["state"] == "reserved":
                 return self._redeem(claim, row, limits)
-        return self._take(claim, limits)
+            return self._take(claim, limits, row)
+        kept = self.oldest_kept(claim.customer_id, claim.offer_id) if claim.redeem else None
+        return self._take(claim, limits) if kept is None else self._redeem(claim, kept, limits)
 
     def _redeem(self, claim: Claim, row: Any, limits: Limits) -> Claimed:
         store_id = claim.store_id or row["store_id"]
@@ -205,14 +267,21 @@ class _Book:
         self._tell(claim, row["use_id"], row["decision_id"])
         return Claimed(row["use_id"])
 
-    def redeem(self, row: Any, store_id: str | None, order_id: str | None) -> None:
+    def redeem(
+        self, row: Any, store_id: str | None, order_id: str | None, event_id: str | None = None
+    ) -> None:
         """Commit a reservation, in the store of the redemption where that is known."""
         if store_id is not None and store_id != row["store_id"]:
             self._move(row["offer_id"], row["store_id"], -1, -row["cost"], row["arm"])
             self._move(row["offer_id"], store_id, 1, row["cost"], row["arm"])
-        self.redeemed[row["use_id"]] = (store_id, order_id)
+        self.redeemed[row["use_id"]] = (store_id, order_id, event_id)
 
-    def _take(self, claim: Claim, limits: Limits) -> Claimed:
+    def take_again(self, row: Any) -> None:
+        """Count a use that was released, before it is redeemed all the same."""
+        self._move(row["offer_id"], row["store_id"], 1, row["cost"], row["arm"])
+
+    def _take(self, claim: Claim, limits: Limits, released: Any = None) -> Claimed:
+        """Take one of the uses left: the one that was released before, or a new one."""
         if claim.inapplicable is not None:
             return Claimed(None, claim.inapplicable)
         hers = self.by_customer.get((claim.customer_id, claim.offer_id), 0) + claim.used_before
@@ -227,12 +296,17 @@ class _Book:
         if ends is not None and claim.valid_to is not None:
             ends = min(ends, claim.valid_to)
         self.by_customer[claim.customer_id, claim.offer_id] = hers - claim.used_before + 1
+        if released is not None:
+            self.take_again(released)
+            self.redeem(released, claim.store_id, claim.order_id)
+            self._tell(claim, released["use_id"], released["decision_id"])
+            return Claimed(released["use_id"])
         arm = None if claim.arm is None else claim.arm.name
         self._move(claim.offer_id, claim.store_id, 1, limits.cost, arm)
         state: State = "redeemed" if claim.redeem else "reserved"
         self.made.append(
             (claim.use_id, claim.offer_id, claim.customer_id, claim.store_id, claim.channel,
-             limits.cost, state, ends, claim.decision_id, claim.order_id, arm)
+             limits.cost, state, ends, claim.decision_id, claim.order_id, arm, None)
         )  # fmt: skip
         if claim.redeem:
             self._tell(claim, claim.use_id, claim.decision_id)
@@ -244,8 +318,9 @@ class _Book:
         cost = 0 if limits is None else limits.cost
         self._move(str(outcome.offer_id), outcome.store_id, 1, cost)
         self.made.append(
-            (outcome.event_id, outcome.offer_id, outcome.customer_id, outcome.store_id,
-             outcome.channel, cost, "redeemed", None, outcome.decision_id, outcome.order_id, None)
+            (own_id("use", outcome.event_id), outcome.offer_id, outcome.customer_id,
+             outcome.store_id, outcome.channel, cost, "redeemed", None, outcome.decision_id,
+             outcome.order_id, None, outcome.event_id)
         )  # fmt: skip
 
     def _held(self, offer_id: str) -> Held:
@@ -260,7 +335,7 @@ class _Book:
     def _tell(self, claim: Claim, use_id: str, decision_id: str | None) -> None:
         self.outcomes.append(
             Outcome(
-                event_id=use_id,
+                event_id=own_id("redeem", use_id),
                 customer_id=claim.customer_id,
                 at=self.now,
                 channel=claim.channel,  # pyright: ignore[reportArgumentType]
@@ -277,15 +352,15 @@ class _Book:
         if self.made:
             await connection.executemany(
                 "INSERT INTO uses (use_id, offer_id, customer_id, store_id, channel, cost, state, "
-                "expires_at, decision_id, order_id, arm) "
-                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                "expires_at, decision_id, order_id, arm, event_id) "
+                "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
                 self.made,
             )
         if self.redeemed:
             await connection.executemany(
                 "UPDATE uses SET state = 'redeemed', changed_at = now(), "
-                "store_id = coalesce($2, store_id), order_id = coalesce($3, order_id) "
-                "WHERE use_id = $1",
+                "store_id = coalesce($2, store_id), order_id = coalesce($3, order_id), "
+                "event_id = coalesce($4, event_id) WHERE use_id = $1",
                 [(use_id, *where) for use_id, where in self.redeemed.items()],
             )
         await _move(connection, self.moves)
@@ -312,14 +387,31 @@ async def _open_book(connection: Any, claims: Sequence[Claim]) -> _Book:
         "GROUP BY customer_id, offer_id",
         [claim.customer_id for claim in claims],
     )
-    named = [claim.activation_id for claim in claims if claim.activation_id is not None]
-    activated = await connection.fetch("SELECT * FROM uses WHERE use_id = ANY($1::text[])", named)
-    return _Book(
+    book = _Book(
         limits,
         now=await connection.fetchval("SELECT now()"),
         held=_gather(held, arms),
         by_customer={(row["customer_id"], row["offer_id"]): row["used"] for row in used},
-        activated={row["use_id"]: row for row in activated},
+    )
+    redeeming = [claim for claim in claims if claim.redeem]
+    named = [claim.activation_id for claim in redeeming if claim.activation_id is not None]
+    hers = [(c.customer_id, c.offer_id) for c in redeeming if c.activation_id is None]
+    if redeeming:
+        book.know(await _uses(connection, named, hers))
+    return book
+
+
+async def _uses(
+    connection: Any, use_ids: Sequence[str], hers: Sequence[tuple[str, str]]
+) -> Sequence[Any]:
+    """Return uses, and the reservations of customers and offers, the newest first."""
+    return await connection.fetch(
+        "SELECT * FROM uses WHERE use_id = ANY($1::text[]) OR state = 'reserved' "
+        "AND customer_id = ANY($2::text[]) AND offer_id = ANY($3::text[]) "
+        "ORDER BY made_at DESC, use_id",
+        use_ids,
+        [customer_id for customer_id, _ in hers],
+        list({offer_id for _, offer_id in hers}),
     )
 
 

@@ -30,5 +30,9 @@ class EventChanged(RegularsError):
     """An event came again under the same id with other content."""
 
 
+class EventRefused(Exception):
+    """The database takes an event never, however often it is told: a fault of ours, no outage."""
+
+
 class SpoolUnavailable(StoreUnavailable):
     """This machine's disk takes nothing that could wait for the database there."""

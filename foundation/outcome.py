@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from foundation.errors import RegularsError
 from foundation.money import to_minor
+from foundation.own_id import OWN
 
 # Ids are opaque, but a control character is a mistake and NUL breaks text columns.
 Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
@@ -71,10 +72,15 @@ def check_outcome(outcome: Outcome, now: datetime) -> None:
     """Pass an outcome that the lake can take.
 
     Raises:
-        RegularsError: Its time lies before 1970 or over a day ahead, a purchase or return has no
-            lines or another kind has some, a redeem names no offer, a reverse is told here, or an
-            amount has more than two decimals.
+        RegularsError: Its id is one of the service's own, its time lies before 1970 or over a day
+            ahead, a purchase or return has no lines or another kind has some, a redeem names no
+            offer, a reverse is told here, or an amount has more than two decimals.
     """
+    if outcome.event_id.startswith(OWN):
+        raise RegularsError(
+            f"event {outcome.event_id!r}: ids that begin with {OWN!r} are the service's own; give "
+            "it an id of yours"
+        )
     if not EARLIEST <= outcome.at <= now + CLOCK_SKEW:
         raise RegularsError(
             f"event {outcome.event_id!r}: at {outcome.at.isoformat()} lies before 1970 or over a "

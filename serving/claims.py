@@ -1,10 +1,12 @@
 """Claims on offers: kept for a customer, used, given back, each counted once for all channels."""
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
 from foundation.errors import StoreUnavailable
+from foundation.own_id import own_id
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended
 from serving import metrics
@@ -36,7 +38,7 @@ class Claims:
         self._parts = parts
         self._live = live
         # One offer that all want is one lock: a second lane serves the other offers meanwhile.
-        self._claims: Batcher[Claim, Claimed | None] = Batcher(parts.uses.claim, lanes=2)
+        self._claims: Batcher[Claim, Claimed | Exception | None] = Batcher(self._judge, lanes=2)
         self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels("claim"))
 
     async def activate(self, asked: ActivationRequest, replay: str | None) -> ActivationAnswer:
@@ -75,7 +77,7 @@ class Claims:
 
     async def reverse(self, redemption_id: str) -> Ended:
         """Give a use back after a return: cap, stock and budget have it again."""
-        ended = await self._parts.uses.reverse(redemption_id, f"{redemption_id}-reverse")
+        ended = await self._parts.uses.reverse(redemption_id, own_id("reverse", redemption_id))
         _count("redemption", ended)
         await self._live.read_uses()
         return ended
@@ -109,6 +111,18 @@ class Claims:
             arm=arms_of(asked.customer_id, profile, known.catalogue.shared).get(asked.offer_id),
         )
 
+    async def _judge(self, claims: Sequence[Claim]) -> list[Claimed | Exception | None]:
+        """Judge claims in one transaction; one that fails for a reason of its own fails alone."""
+        try:
+            return list(await self._parts.uses.claim(claims))
+        except StoreUnavailable as error:
+            return [error] * len(claims)
+        except Exception as error:  # Whatever it is: its claim hears of it, the others do not.
+            if len(claims) == 1:
+                return [error]
+        half = len(claims) // 2
+        return [*await self._judge(claims[:half]), *await self._judge(claims[half:])]
+
     async def _granted(self, claim: Claim) -> Claimed:
         # Also what is refused goes there: the same request was perhaps granted before.
         if not self._breaker.allows():
@@ -116,6 +130,8 @@ class Claims:
         by = asyncio.get_running_loop().time() + CLAIM_SECONDS
         try:
             claimed = await self._claims.submit(claim, by)
+            if isinstance(claimed, Exception):
+                raise claimed
         except StoreUnavailable:
             self._breaker.failed()
             raise

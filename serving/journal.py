@@ -46,6 +46,7 @@ class Journal(Protocol):
 
         Raises:
             EventChanged: An event_id was told before with other content; nothing is written.
+            EventRefused: One of them cannot be written, now or later; nothing is.
         """
         ...
 

@@ -222,7 +222,8 @@ class ActivationAnswer(msgspec.Struct, frozen=True):
 
 
 class RedemptionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Use an offer now. With `activation_id` the use kept for her, else one of those left."""
+    """Use an offer now: the use of `activation_id`, else the one kept for her first, else a new
+    one."""
 
     customer_id: Id
     offer_id: Id

@@ -34,7 +34,12 @@ SPOOLED = Counter("regulars_spooled_total", "Decisions and tellings kept on disk
 PASSED_ON = Counter(
     "regulars_spool_passed_on_total", "Decisions and outcomes that came from disk", ["kind"]
 )
-REJECTED = Counter("regulars_spool_rejected_total", "Spooled outcomes that contradict others")
+REJECTED = Counter("regulars_spool_rejected_total", "Spooled outcomes that can never be told")
+WAITS = Gauge(
+    "regulars_spool_waits_seconds",
+    "How long the oldest of what is kept on disk has waited",
+    multiprocess_mode="livemax",
+)
 BREAKER = Gauge(
     "regulars_breaker_open",
     "1 while a store is left alone",

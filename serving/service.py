@@ -105,7 +105,9 @@ class DecisionService:
         """Why decisions would be degraded now, None where there could be none at all."""
         if self.live.known is None:
             return None
-        return [*self.live.causes, *([] if await self._database_answers() else [AWAY_CAUSE])]
+        waits = self._spooling.cause
+        away = None if await self._database_answers() else AWAY_CAUSE
+        return [*self.live.causes, *(cause for cause in (away, waits) if cause is not None)]
 
     async def _database_answers(self) -> bool:
         try:

@@ -25,6 +25,10 @@ class Spool(Protocol):
         """
         ...
 
+    async def waits_seconds(self) -> float:
+        """Return how long the oldest of what waits here has waited; 0 where nothing does."""
+        ...
+
     async def reject(self, rejected: Sequence[Rejected]) -> None:
         """Put aside, on disk, what cannot be told."""
         ...

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from foundation.errors import EventChanged
+from foundation.errors import EventChanged, EventRefused
 from foundation.outcome import Outcome
 from foundation.pseudonym import pseudonymous_entry
 from foundation.spooled import Rejected, Spooled, customers_of
@@ -19,6 +19,8 @@ from serving.spool import Spool
 SPOOL_SECONDS = 1.0
 # As many outcomes are told at once, in one transaction.
 TOLD_AT_ONCE = 1000
+# What the database takes waits no longer than a step or two; what waits longer is told of.
+WAITS_LONG_SECONDS = 10.0
 
 
 class Spooling:
@@ -29,6 +31,7 @@ class Spooling:
         self._journal = journal
         self._customers = customers
         self._log = structlog.get_logger("spool")
+        self._waited = 0.0
         self._entries: Batcher[Spooled, None] = Batcher(self._keep, lanes=1, most_waiting=4096)
 
     async def keep(self, entry: Spooled) -> None:
@@ -42,12 +45,21 @@ class Spooling:
         await self._entries.submit(entry, by)
         metrics.SPOOLED.labels("outcome" if entry.outcomes else "decision").inc()
 
+    @property
+    def cause(self) -> str | None:
+        """Say how long what waits here has waited, where that is long."""
+        if self._waited < WAITS_LONG_SECONDS:
+            return None
+        return f"what is kept on disk has waited {self._waited:.0f} s for the database"
+
     async def pass_on(self) -> None:
         """Write what waits into the database, each once; a step to be taken again and again.
 
         Raises:
             StoreUnavailable: The database does not answer; what it did not take goes on waiting.
         """
+        self._waited = await self._spool.waits_seconds()
+        metrics.WAITS.set(self._waited)
         passed = await self._spool.pass_on(self._write)
         if passed:
             self._log.info("passed on", entries=passed)
@@ -88,20 +100,21 @@ class Spooling:
         try:
             if await self._journal.tell(entry.outcomes, entry.replay) is not None:
                 return
-        except EventChanged:
+        except (EventChanged, EventRefused):
             pass  # Not all of them: which, is found below.
         await self._tell_each(entry.outcomes)
 
     async def _tell_each(self, outcomes: Sequence[Outcome]) -> None:
-        """Tell outcomes that were acknowledged; one that contradicts another is put aside."""
+        """Tell outcomes that were acknowledged; one that can never be told is put aside."""
         try:
             await self._journal.tell(outcomes)
             return
-        except EventChanged as error:
+        except (EventChanged, EventRefused) as error:
             if len(outcomes) == 1:
                 await self._spool.reject([Rejected(outcomes[0], str(error))])
                 metrics.REJECTED.inc()
-                self._log.error("outcome rejected", reason=str(error))
+                fault = error if isinstance(error, EventRefused) else None
+                self._log.error("outcome rejected", reason=str(error), exc_info=fault)
                 return
         half = len(outcomes) // 2
         await self._tell_each(outcomes[:half])

@@ -25,6 +25,7 @@ class Uses(Protocol):
         """Give back a redeemed use: its place under every cap, its stock, its budget.
 
         Args:
+            use_id: The use, or the event that told its redemption.
             event_id: What the reversal is called among outcomes.
         """
         ...

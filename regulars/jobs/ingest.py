@@ -1,14 +1,15 @@
 """Ingest: decisions and outcomes from the operational database into the lake, exactly once.
 
 The cursor is committed together with the rows, and only transactions older than every open one
-are read, so that a killed run repeats nothing and a late commit is not missed.
+are read, so that a killed run repeats nothing and a late commit is not missed. What cannot be read,
+or contradicts what came before, goes to the quarantine with its reason and holds up nothing.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pandas as pd
@@ -24,6 +25,7 @@ from foundation.contracts import (
 )
 from foundation.contracts.mapping import add_local_time
 from foundation.decision import DecisionRecord, decode_record, encode
+from foundation.errors import RegularsError
 from foundation.feed import Feed
 from foundation.lake import Lake, LakeWrite
 from foundation.money import to_minor
@@ -31,6 +33,8 @@ from foundation.outcome import MONEY_KINDS, Outcome
 from regulars.progress import Progress
 
 CURSOR = "ingested"
+
+Read = TypeVar("Read")
 
 
 @dataclass
@@ -53,20 +57,37 @@ def ingest(
         window = feed.window(lake.note(CURSOR))
         zones = _zones(lake)
         for page in feed.decisions(window):
-            rows = [decision_row(decode_record(text)) for text in page]
+            rows, faults = _read(page, DECISIONS, lambda text: decision_row(decode_record(text)))
+            _quarantine(write, DECISIONS, faults, report, clock)
             report.decisions += _merge(write, DECISIONS, rows, report, clock)
             step.show(f"{report.decisions:,} decisions")
         for page in feed.outcomes(window):
-            told = [msgspec.json.decode(text, type=Outcome) for text in page]
-            events = [_interaction(outcome) for outcome in told]
+            told, faults = _read(page, INTERACTIONS, _outcome_rows)
+            _quarantine(write, INTERACTIONS, faults, report, clock)
+            events = [event for event, _ in told]
             report.outcomes += _merge(write, INTERACTIONS, events, report, clock)
-            lines = [line for outcome in told for line in _lines(outcome)]
+            lines = [line for _, bought in told for line in bought]
             report.lines += _merge(
                 write, PURCHASES, lines, report, clock, lambda f: _localise(f, zones, time_zone)
             )
             step.show(f"{report.decisions:,} decisions, {report.outcomes:,} outcomes")
         write.remember(CURSOR, f"{window.system}:{window.until}")
     return report
+
+
+def _read(
+    page: list[str], table: Table, read: Callable[[str], Read]
+) -> tuple[list[Read], list[tuple[str, str]]]:
+    """Return what could be read, and what could not with the reason."""
+    found: list[Read] = []
+    faults: list[tuple[str, str]] = []
+    for text in page:
+        try:
+            found.append(read(text))
+        except (msgspec.MsgspecError, RegularsError) as error:
+            named = msgspec.json.decode(text).get(table.key)
+            faults.append((text, f"{table.key} {named!r} cannot be read: {error}"))
+    return found, faults
 
 
 def _merge(
@@ -83,36 +104,52 @@ def _merge(
     complete(frame)
     merged = write.merge(table.name, table.to_arrow(frame), by_day=True)
     if merged.conflicts:
-        _refuse(write, table, [rows[place] for place in merged.conflicts], report, clock)
+        changed = [rows[place] for place in merged.conflicts]
+        faults = [
+            (
+                msgspec.json.encode(row, order="deterministic").decode(),
+                f"{table.key} {row[table.key]!r} was told before with other content; an event does "
+                "not change",
+            )
+            for row in changed
+        ]
+        _quarantine(write, table, faults, report, clock)
     return merged.new
 
 
-def _refuse(
-    write: LakeWrite, table: Table, rows: list[dict[str, Any]], report: IngestReport, clock: Clock
+def _quarantine(
+    write: LakeWrite,
+    table: Table,
+    faults: list[tuple[str, str]],
+    report: IngestReport,
+    clock: Clock,
 ) -> None:
-    """Keep rows that contradict the lake where people find them, whole and each once."""
-    faults: list[dict[str, Any]] = []
-    for row in rows:
-        told = msgspec.json.encode(row, order="deterministic")
-        digest = blake2b(told, digest_size=12).hexdigest()
-        faults.append(
-            {
-                "fault_id": f"outcomes|{table.name}|{digest}",
-                "source": "outcomes",
-                "table": table.name,
-                "source_line": 1,
-                "column": WHOLE_ROW,
-                "value": told.decode(),
-                "reason": f"{table.key} {row[table.key]!r} was told before with other content; "
-                "an event does not change",
-                "at": clock.now(),
-            }
-        )
+    """Keep what the lake cannot take where people find it, whole and each once.
+
+    Args:
+        faults: Each with its reason.
+    """
+    if not faults:
+        return
+    rows: list[dict[str, Any]] = [
+        {
+            "fault_id": f"outcomes|{table.name}|"
+            + blake2b(told.encode(), digest_size=12).hexdigest(),
+            "source": "outcomes",
+            "table": table.name,
+            "source_line": 1,
+            "column": WHOLE_ROW,
+            "value": told,
+            "reason": reason,
+            "at": clock.now(),
+        }
+        for told, reason in faults
+    ]
     # One that was refused before keeps its first entry and is not counted again.
-    new = write.merge(QUARANTINE.name, QUARANTINE.from_rows(faults)).new
+    new = write.merge(QUARANTINE.name, QUARANTINE.from_rows(rows)).new
     if new:
         report.refused += new
-        report.reasons += [fault["reason"] for fault in faults[: 5 - len(report.reasons)]]
+        report.reasons += [reason for _, reason in faults[: 5 - len(report.reasons)]]
 
 
 def decision_row(record: DecisionRecord) -> dict[str, Any]:
@@ -129,6 +166,12 @@ def decision_row(record: DecisionRecord) -> dict[str, Any]:
         "slates": encode(record.slates).decode(),
         "record": encode(record).decode(),
     }
+
+
+def _outcome_rows(text: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return an outcome as a row of the interactions' contract, and its lines as purchases."""
+    outcome = msgspec.json.decode(text, type=Outcome)
+    return _interaction(outcome), list(_lines(outcome))
 
 
 def _interaction(outcome: Outcome) -> dict[str, Any]:

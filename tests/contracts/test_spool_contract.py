@@ -104,6 +104,23 @@ def test_what_is_kept_is_passed_on_once_in_its_order_and_then_gone(folder: Path)
     assert files(folder) == []
 
 
+def test_how_long_it_waits_is_that_of_the_oldest_whoever_kept_it(folder: Path) -> None:
+    async def story() -> None:
+        spool, other = FileSpool(folder), FileSpool(folder)
+        assert await spool.waits_seconds() == 0
+        await other.keep([telling("e-1")])
+        await asyncio.sleep(0.3)
+        await spool.keep([telling("e-2")])
+        assert 0.3 <= await spool.waits_seconds() < 10
+        for one in (other, spool):
+            assert await one.pass_on(Database()) == 1
+        assert await spool.waits_seconds() == 0
+        await other.close()
+        await spool.close()
+
+    run(story)
+
+
 def test_a_database_that_is_away_leaves_it_where_it_is(folder: Path) -> None:
     async def story() -> None:
         spool = FileSpool(folder)

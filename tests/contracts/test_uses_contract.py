@@ -20,6 +20,7 @@ from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
 from foundation.outcome import Outcome
+from foundation.own_id import own_id
 from foundation.profile import LiveState
 from foundation.uses import Arm, Claim, Claimed, Ended, Held
 
@@ -303,7 +304,7 @@ class TestReservations:
         assert counter.states() == {"redeemed": 1}
         assert counter.rows(
             "SELECT event_id, kind, event ->> 'decision_id', event ->> 'order_id' FROM outcomes"
-        ) == [("kept", "redeem", "d-1", "order-1")]
+        ) == [(own_id("redeem", "kept"), "redeem", "d-1", "order-1")]
 
     def test_nobody_redeems_what_another_has_reserved(self, counter: Counter) -> None:
         counter.offers(o={}, p={})
@@ -321,6 +322,43 @@ class TestReservations:
 
         counter.told(story)
         assert counter.states() == {"reserved": 1}
+
+    def test_a_redemption_that_names_none_commits_her_oldest(self, counter: Counter) -> None:
+        counter.offers(o={"customer_cap": 2})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            await uses.claim([claim("over", customer_id="c", lasts_seconds=0)])
+            await uses.claim([claim("first", customer_id="c"), claim("another's")])
+            await uses.claim([claim("second", customer_id="c")])
+            # Also what would not be for her any more: it was kept for her.
+            till = use("1", customer_id="c", inapplicable="expired")
+            assert await uses.claim([till]) == [Claimed("first")]
+            # Two in one transaction, of which one names what the other would have had.
+            named = use("2", customer_id="c", activation_id="second")
+            answers = await uses.claim([named, use("3", customer_id="c")])
+            assert refusals(answers) == [None, "customer_cap_reached"]
+
+        counter.told(story)
+        assert counter.states() == {"released": 1, "redeemed": 2, "reserved": 1}
+
+    def test_one_that_was_released_is_redeemed_as_itself_while_some_are_left(
+        self, counter: Counter
+    ) -> None:
+        counter.offers(o={"total_cap": 1})
+
+        async def story(uses: PostgresUses, journal: PostgresJournal) -> None:
+            await uses.claim([claim("kept", customer_id="c", arm=arm("a"), store_id="north")])
+            await uses.cancel("kept")
+            asked = use("1", customer_id="c", activation_id="kept", store_id="south")
+            again = msgspec.structs.replace(asked, use_id="2")
+            answers = await uses.claim([asked, again, use("rival")])
+            assert refusals(answers) == [None, "already_redeemed", "cap_reached"]
+            # However its app calls what happened: it is this use.
+            assert await journal.tell([redeemed("kept", "c")]) == 0
+
+        counter.told(story)
+        assert counter.states() == {"redeemed": 1}
+        assert counter.rows("SELECT count(*) FROM outcomes") == [(1,)]
 
     def test_a_piece_kept_in_one_store_is_not_taken_from_another(self, counter: Counter) -> None:
         counter.offers(o={"store_stock": {"north": 1, "south": 1}})
@@ -387,11 +425,11 @@ class TestReversals:
 
         counter.told(story)
         assert counter.rows("SELECT uses, cost FROM held") == [(1, 100)]
-        assert counter.rows("SELECT event_id, kind FROM outcomes ORDER BY event_id") == [
+        assert set(counter.rows("SELECT event_id, kind FROM outcomes")) == {
             ("r", "reverse"),
-            ("u", "redeem"),
-            ("v", "redeem"),
-        ]
+            (own_id("redeem", "u"), "redeem"),
+            (own_id("redeem", "v"), "redeem"),
+        }
 
     def test_what_is_not_redeemed_cannot_be_reversed(self, counter: Counter) -> None:
         counter.offers(o={})
@@ -439,6 +477,97 @@ class TestTold:
 
         counter.told(story)
         assert counter.states() == {"redeemed": 1}
+
+
+class TestIdsOfOurs:
+    """An app calls what it tells by the ids it has: those of activations and redemptions."""
+
+    def test_every_event_told_under_the_id_of_a_use_is_taken_and_the_use_counted_once(
+        self, counter: Counter
+    ) -> None:
+        counter.offers(o={})
+        viewed = Outcome("kept", "c", datetime.now(UTC), "app", "activate", offer_id="o")
+
+        async def story(uses: PostgresUses, journal: PostgresJournal) -> None:
+            await uses.claim([claim("kept", customer_id="c")])
+            assert await journal.tell([viewed]) == 1
+            asked = use("1", customer_id="c", activation_id="kept")
+            assert await uses.claim([asked]) == [Claimed("kept")]
+            # The activation is told again, and the redemption by the same id.
+            assert await journal.tell([viewed, redeemed("kept", "c")]) == 0
+            assert await uses.claim([use("free", customer_id="c")]) == [Claimed("free")]
+            assert await journal.tell([redeemed("free", "c"), redeemed("free", "c")]) == 0
+
+        counter.told(story)
+        assert counter.states() == {"redeemed": 2}
+        assert counter.rows("SELECT kind, count(*) FROM outcomes GROUP BY 1 ORDER BY 1") == [
+            ("activate", 1),
+            ("redeem", 2),
+        ]
+
+    @pytest.mark.parametrize("released", [False, True])
+    def test_a_redemption_told_before_it_is_claimed_is_that_of_its_activation(
+        self, counter: Counter, released: bool
+    ) -> None:
+        counter.offers(o={"total_cap": 5})
+
+        async def story(uses: PostgresUses, journal: PostgresJournal) -> None:
+            older = claim("older", customer_id="c")
+            await uses.claim([older])
+            await uses.claim([claim("kept", customer_id="c", decision_id="d-1", arm=arm("a"))])
+            if released:
+                await uses.cancel("kept")
+            told = msgspec.structs.replace(redeemed("kept", "c"), store_id="north")
+            activated = msgspec.structs.replace(told, kind="activate")
+            # At another moment it is told once more, as something else for all the digest knows.
+            again = msgspec.structs.replace(told, at=told.at + timedelta(seconds=1))
+            assert await journal.tell([activated, told, again]) == 2
+            assert await journal.tell([again]) == 0
+            asked = use("1", customer_id="c", activation_id="kept")
+            assert refusals(await uses.claim([asked])) == ["already_redeemed"]
+            assert (await uses.held())["o"] == Held(
+                2, 200, {"north": 1}, by_arm={"latte/a": Held(1, 100)}
+            )
+
+        counter.told(story)
+        assert counter.states() == {"reserved": 1, "redeemed": 1}
+        assert counter.rows(
+            "SELECT event_id, event ->> 'decision_id' FROM outcomes WHERE kind = 'redeem'"
+        ) == [(own_id("redeem", "kept"), "d-1")]
+
+    def test_an_id_that_belongs_to_another_is_only_a_name(self, counter: Counter) -> None:
+        counter.offers(o={}, p={})
+
+        async def story(uses: PostgresUses, journal: PostgresJournal) -> None:
+            await uses.claim([claim("kept", customer_id="c"), claim("gone", customer_id="c")])
+            await uses.cancel("gone")
+            told = [redeemed("kept", "d"), redeemed("gone", "c", "p")]
+            assert await journal.tell(told) == 2
+            assert await journal.tell(told) == 0
+            asked = use("1", customer_id="c", activation_id="kept")
+            assert await uses.claim([asked]) == [Claimed("kept")]
+
+        counter.told(story)
+        assert counter.states() == {"redeemed": 3, "released": 1}
+
+    def test_what_was_only_told_is_given_back_by_the_id_it_was_told_under(
+        self, counter: Counter
+    ) -> None:
+        counter.offers(o={"total_cap": 2})
+
+        async def story(uses: PostgresUses, journal: PostgresJournal) -> None:
+            await uses.claim([claim("kept", customer_id="c")])
+            await journal.tell([redeemed("e-1", "c"), redeemed("e-2", "d")])
+            for event_id in ("e-1", "e-2"):
+                for changed in (True, False):
+                    ended = await uses.reverse(event_id, own_id("reverse", event_id))
+                    assert ended == Ended("reversed", changed=changed)
+            # Under the other of its names it is the same use.
+            assert await uses.reverse("kept", "r") == Ended("reversed", changed=False)
+
+        counter.told(story)
+        assert counter.states() == {"reversed": 2}
+        assert counter.rows("SELECT count(*) FROM outcomes WHERE kind = 'reverse'") == [(2,)]
 
 
 class TestReplays:

@@ -20,9 +20,12 @@ import structlog
 import uvicorn
 
 from adapters.lmdb_profiles import POINTER
+from foundation.own_id import own_id
 from regulars.wiring import quiet_logs
+from serving import spooling
 from serving.api import create_app
 from serving.degraded import PLACE_CAUSES, UNCOUNTED_CAUSE
+from serving.messages import RedemptionRequest
 from tests.faults.shop import (
     CUSTOMERS,
     Shop,
@@ -401,6 +404,129 @@ def test_outcomes_told_twice_and_out_of_order_count_once_also_through_an_outage(
         assert "told before with other content" in rejected["reason"]
 
     run(story)
+
+
+def test_what_an_app_tells_by_the_ids_of_its_uses_is_taken_and_counted_once(shop: Shop) -> None:
+    async def story() -> None:
+        hers = {"customer_id": "c-8", "offer_id": "capped"}
+        claimed = {**hers, "channel": "app"}
+        before = shop.rows("SELECT uses FROM held WHERE offer_id = 'capped' AND store_id = ''")
+        async with shop.till() as till:
+            kept = (await till.post("/v1/activations", claimed)).json()["activation_id"]
+            assert (await till.tell(event(kept, "activate", **hers))).json()["accepted"] == 1
+            # What our own event of the reversal was called before.
+            await till.tell(event(f"{kept}-reverse", **hers))
+            used = await till.post("/v1/redemptions", {**claimed, "activation_id": kept})
+            assert used.json() == {"redemption_id": kept, "refused": None}
+            told = await till.tell(event(kept, "redeem", **hers))
+            assert told.json() == {"accepted": 0, "repeated": 1, "spooled": 0}
+            back = await till.post(f"/v1/redemptions/{kept}/reverse", None)
+            assert back.json() == {"state": "reversed", "changed": True}
+            # One that was cancelled, and redeemed all the same while nobody could know of it.
+            gone = (await till.post("/v1/activations", claimed)).json()["activation_id"]
+            await till.post(f"/v1/activations/{gone}/cancel", None)
+            async with shop.stopped():
+                told = await till.tell(event(gone, "redeem", **hers), event("after gone"))
+                assert told.json()["spooled"] == 2
+            assert await within(30, lambda: not list(shop.folder.glob("home/spool/*.spool")))
+            assert "after gone" in shop.kept()[1]
+            # No caller's event has an id of ours.
+            refused = await till.tell(event(own_id("redeem", "x")))
+            assert refused.status_code == 422
+            assert "the service's own" in refused.json()["detail"]
+            # Of any length: the one told, and ours of its reversal.
+            await till.tell(event("e" * 200, "redeem", **hers))
+            back = await till.post(f"/v1/redemptions/{'e' * 200}/reverse", None)
+            assert back.json() == {"state": "reversed", "changed": True}
+        assert not (shop.folder / "home/spool/rejected.jsonl").exists()
+        assert shop.rows("SELECT state FROM uses WHERE customer_id = 'c-8' ORDER BY made_at") == [
+            ("reversed",),
+            ("redeemed",),
+            ("reversed",),
+        ]
+        after = shop.rows("SELECT uses FROM held WHERE offer_id = 'capped' AND store_id = ''")
+        assert after == [(sum(uses for (uses,) in before) + 1,)]
+        assert shop.rows("SELECT max(length(event_id)) FROM outcomes WHERE kind = 'reverse'") < [
+            (200,)
+        ]
+
+    run(story)
+
+
+def test_an_outcome_that_can_never_be_told_is_put_aside_and_the_rest_arrives(shop: Shop) -> None:
+    async def story() -> None:
+        async with shop.till() as till:
+            shop.change("ALTER TABLE outcomes ADD CONSTRAINT odd CHECK (event_id <> 'odd-3')")
+            async with shop.stopped():
+                for n in range(6):
+                    key = None if n % 2 else f"odd {n}"
+                    await till.tell(event(f"odd-{n}"), event(f"even-{n}"), key=key)
+            till.told.remove("odd-3")
+            assert await within(30, lambda: shop.has(till))
+            assert await within(30, lambda: not list(shop.folder.glob("home/spool/*.spool")))
+            figures = (await till.client.get("/metrics")).text
+            assert "regulars_spool_rejected_total" in figures
+        [line] = (shop.folder / "home/spool/rejected.jsonl").read_text().splitlines()
+        rejected = json.loads(line)
+        assert rejected["outcome"]["event_id"] == "odd-3"
+        assert rejected["reason"] == "PostgreSQL refuses it (CheckViolationError)"
+
+    try:
+        run(story)
+    finally:
+        shop.change("ALTER TABLE outcomes DROP CONSTRAINT odd")
+
+
+def test_what_a_database_out_of_order_does_not_take_waits_and_readiness_tells_how_long(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooling, "WAITS_LONG_SECONDS", 1.0)
+
+    async def story() -> None:
+        async with shop.till() as till:
+            shop.change("ALTER TABLE uses RENAME TO uses_away")
+            try:
+                async with shop.stopped():
+                    await till.tell(event("wait-1", "redeem", offer_id="plain"), event("wait-2"))
+                assert await within(30, lambda: till.service._spooling.cause is not None)
+                await asyncio.sleep(1)
+                ready = (await till.client.get("/health/ready")).json()
+                assert ready["status"] == "degraded"
+                [cause] = [cause for cause in ready["causes"] if "on disk has waited" in cause]
+                figures = (await till.client.get("/metrics")).text
+                [line] = [f for f in figures.splitlines() if "spool_waits_seconds " in f][-1:]
+                assert float(line.split()[1]) >= 1
+            finally:
+                shop.change("ALTER TABLE uses_away RENAME TO uses")
+            assert await within(30, lambda: shop.has(till))
+            assert await within(30, lambda: till.service._spooling.cause is None)
+            ready = (await till.client.get("/health/ready")).json()
+            assert cause not in ready["causes"]
+        assert not (shop.folder / "home/spool/rejected.jsonl").exists()
+
+    run(story)
+
+
+def test_a_claim_that_fails_for_a_reason_of_its_own_fails_alone(shop: Shop) -> None:
+    async def story() -> None:
+        asked = [RedemptionRequest(f"alone-{n}", "plain", "till") for n in range(40)]
+        async with shop.till() as till:
+            claims = till.service.claims
+            answers = await asyncio.gather(
+                *(claims.redeem(one, None) for one in asked), return_exceptions=True
+            )
+            failed = [n for n, one in enumerate(answers) if isinstance(one, Exception)]
+            assert [type(answers[n]).__name__ for n in failed] == ["CheckViolationError"]
+            assert failed == [17]
+        used = shop.rows("SELECT count(*), count(DISTINCT customer_id) FROM uses "
+                         "WHERE customer_id LIKE 'alone-%'")  # fmt: skip
+        assert used == [(39, 39)]
+
+    shop.change("ALTER TABLE uses ADD CONSTRAINT alone CHECK (customer_id <> 'alone-17')")
+    try:
+        run(story)
+    finally:
+        shop.change("ALTER TABLE uses DROP CONSTRAINT alone")
 
 
 @pytest.mark.slow

@@ -413,6 +413,37 @@ class TestContradictions:
         assert (report.refused, len(report.reasons)) == (9, 5)
 
 
+class TestWhatCannotBeRead:
+    """Rows that an earlier release wrote, or a hand."""
+
+    def test_is_quarantined_with_its_reason_and_holds_up_nothing(self, loop: Loop) -> None:
+        long = f"{'e' * 200}-reverse"
+        odd = purchase("e-odd", BoughtLine("l-1", "p-1", 1, 1.001))
+        with psycopg.connect(loop.url) as connection:
+            connection.execute(INSERT, event(long))
+            connection.execute(INSERT, ("e-odd", AT, encode(odd).decode()))
+            connection.execute(
+                "INSERT INTO decisions (decision_id, customer_id, at, record) "
+                "VALUES ('d-0', 'c-1', now(), '{\"decision_id\": \"d-0\"}')"
+            )
+        loop.decide(decision("d-1"))
+        loop.tell(outcome("e-1"), purchase("e-2", BoughtLine("l-2", "p-1", 1, 1.0)))
+        report = loop.ingest()
+        assert (report.decisions, report.outcomes, report.lines) == (1, 2, 1)
+        assert report.refused == 3
+        for reason, name in zip(report.reasons, ("'d-0'", repr(long), "'e-odd'"), strict=True):
+            assert f"{name} cannot be read: " in reason
+        assert {row["table"] for row in loop.rows("quarantine")} == {"decisions", "interactions"}
+        assert long in {json.loads(r["value"]).get("event_id") for r in loop.rows("quarantine")}
+        assert loop.ids("interactions") == ["e-1", "e-2"]
+        assert loop.ids("purchases") == ["l-2"]
+        # Neither they nor the others come again.
+        assert loop.ingest() == IngestReport()
+        with loop.lake.write() as write:
+            write.remember(CURSOR, "")
+        assert loop.ingest() == IngestReport()
+
+
 def test_an_ordinary_database_user_may_be_read_from(loop: Loop) -> None:
     with psycopg.connect(loop.url, autocommit=True) as connection:
         connection.execute("CREATE ROLE reader LOGIN")

@@ -39,6 +39,7 @@ from foundation.clock import SystemClock
 from foundation.contact_policy import DEFAULT_CONTACT_POLICY
 from foundation.context import NAMES as CONTEXT_NAMES
 from foundation.decision import Policy, decode_record
+from foundation.own_id import own_id
 from foundation.profile import Profile
 from recommender.affinity import BASKET
 from recommender.next_products import Complement, Known, NextProducts
@@ -499,7 +500,7 @@ class TestUses:
         assert used == {"redemption_id": kept["activation_id"], "refused": None}
         assert served.rows(
             "SELECT kind, event ->> 'order_id' FROM outcomes WHERE event_id = %s",
-            kept["activation_id"],
+            own_id("redeem", kept["activation_id"]),
         ) == [("redeem", "r-1")]
 
     def test_a_return_gives_the_use_back_and_twice_is_as_once(

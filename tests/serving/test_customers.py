@@ -208,6 +208,23 @@ class TestOneCustomer:
         again = served.client.delete("/v1/customers/c-0008")
         assert again.json()["rows"].keys() == {"decisions"}
 
+    def test_who_is_erased_leaves_nothing_in_rows_that_cannot_be_read(self, served: Served) -> None:
+        with psycopg.connect(served.url) as connection:
+            for event_id, document in (("x" * 201, '{"text": "I am Ana"}'), ("y", '{"at": 1}')):
+                connection.execute(
+                    "INSERT INTO outcomes (event_id, customer_id, at, kind, event, digest) "
+                    "VALUES (%s, 'c-0009', now(), 'reverse', %s, '')",
+                    (event_id, document),
+                )
+            connection.commit()
+            answer = served.client.delete("/v1/customers/c-0009")
+            assert answer.json()["rows"] == {"outcomes": 2}
+            left = connection.execute(
+                "SELECT customer_id, event FROM outcomes WHERE event_id IN (%s, 'y')", ("x" * 201,)
+            ).fetchall()
+        assert [event for _, event in left] == [{"customer_id": name} for name, _ in left]
+        assert all(name.startswith("erased-") for name, _ in left)
+
 
 @pytest.mark.parametrize(
     ("method", "path"),
