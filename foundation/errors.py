@@ -30,5 +30,12 @@ class EventChanged(RegularsError):
     """An event came again under the same id with other content."""
 
 
+class KeyReused(RegularsError):
+    """An Idempotency-Key came back with another request."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used for another request; send a new one")
+
+
 class SpoolUnavailable(StoreUnavailable):
     """This machine's disk takes nothing that could wait for the database there."""

@@ -9,26 +9,30 @@ from serving.messages import schemas
 from serving.wire import LONGEST_NAME
 
 
-def body(name: str, *, replayed: bool = False) -> dict[str, Any]:
-    """Describe a request by its message."""
+def body(name: str | None = None, *, replayed: bool = False) -> dict[str, Any]:
+    """Describe a request by its message, if it has one."""
     header = {
         "name": "Idempotency-Key",
         "in": "header",
         "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
         "description": "The same key gets the same answer again and does nothing twice",
     }
-    return {
+    described: dict[str, Any] = {
         "parameters": [header] if replayed else [],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _reference(name)}},
-        },
         "security": [{"key": []}],
     }
+    if name is not None:
+        described["requestBody"] = {"required": True, "content": _json(name)}
+    return described
 
 
 def _reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(name: str) -> dict[str, Any]:
+    """Describe content by its message."""
+    return {"application/json": {"schema": _reference(name)}}
 
 
 def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
@@ -46,8 +50,7 @@ def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
     }
     statuses = sorted({400, 401, 403, 413, 422, 429, 503, *more})
     problems: dict[int | str, dict[str, Any]] = {s: refused(words[s]) for s in statuses}
-    good = {"description": "Done", "content": {"application/json": {"schema": _reference(name)}}}
-    return {200: good, **problems}
+    return {200: {"description": "Done", "content": _json(name)}, **problems}
 
 
 def refused(description: str) -> dict[str, Any]:

@@ -146,19 +146,46 @@ def test_a_refused_decision_is_recorded_with_its_reason(served: Served) -> None:
     assert row[0]["slates"][0]["slate_propensity"] == 1.0
 
 
+def test_a_repeated_consent_changes_nothing_and_another_one_needs_its_own_key(
+    served: Served,
+) -> None:
+    def told(key: str, **consents: bool) -> httpx.Response:
+        return served.client.put(
+            "/v1/customers/c-0009/consents",
+            json={"consents": consents},
+            headers={"Idempotency-Key": key},
+        )
+
+    assert told("asked-1", email=True).json()["consents"] == {"email": True}
+    assert told("asked-2", email=False).json()["consents"] == {"email": False}
+    # She withdrew since: a till that repeats itself does not opt her in again.
+    assert told("asked-1", email=True).json()["consents"] == {"email": True}
+    assert served.verdicts("c-0009") == {"no_consent"}
+    other = told("asked-1", push=True)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    history = served.client.get("/v1/customers/c-0009").json()["consents"]
+    assert [(one["channel"], one["granted"]) for one in history] == [
+        ("email", True),
+        ("email", False),
+    ]
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("body", "field"),
     [
-        {"consents": {}},
-        {"consents": {"fax": True}},
-        {"consents": {"email": "yes"}},
-        {"granted": True},
+        ({"consents": {}}, "consents"),
+        ({"consents": {"fax": True}}, "consents"),
+        ({"consents": {"email": "yes"}}, "consents[...]"),
+        ({"granted": True}, "granted"),
     ],
 )
-def test_a_consent_that_names_no_channel_of_ours_is_refused(served: Served, body: Any) -> None:
+def test_a_consent_that_names_no_channel_of_ours_is_refused(
+    served: Served, body: Any, field: str
+) -> None:
     answer = served.client.put("/v1/customers/c-1/consents", json=body)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["field"] == field
 
 
 class TestOneCustomer:
@@ -207,6 +234,24 @@ class TestOneCustomer:
             assert before["decision_id"] not in str(told)
         again = served.client.delete("/v1/customers/c-0008")
         assert again.json()["rows"].keys() == {"decisions"}
+
+    def test_who_is_erased_again_under_one_key_is_erased_once(self, served: Served) -> None:
+        served.decide("c-0010", APP)
+        headers = {"Idempotency-Key": "forget c-0010"}
+        first = served.client.delete("/v1/customers/c-0010", headers=headers).json()
+        assert first["rows"] == {"decisions": 1}
+        served.consent("c-0010", app=True)
+        assert served.other.delete("/v1/customers/c-0010", headers=headers).json() == first
+        assert served.client.get("/v1/customers/c-0010/export").json()["database"].keys() == {
+            "consents",
+            "consent_history",
+        }
+        # Neither path nor key, which are the caller's words, are kept as they are.
+        with psycopg.connect(served.url) as connection:
+            [named] = connection.execute(
+                "SELECT count(*) FROM replays WHERE row_to_json(replays)::text LIKE '%c-0010%'"
+            ).fetchall()
+        assert named == (0,)
 
 
 @pytest.mark.parametrize(
