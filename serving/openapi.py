@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from serving.examples import EXAMPLES
 from serving.messages import schemas
 from serving.wire import LONGEST_NAME
 
@@ -53,10 +54,24 @@ def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": "Done", "content": _json(name)}, **problems}
 
 
+def answered(example: Any) -> dict[int | str, dict[str, Any]]:
+    """Describe the good answer of a route whose own types say what it is."""
+    return {200: {"content": {"application/json": {"example": example}}}}
+
+
 def refused(description: str) -> dict[str, Any]:
     """Describe a refusal."""
     content = {"application/problem+json": {"schema": _reference("Problem")}}
     return {"description": description, "content": content}
+
+
+def _show_examples(operation: dict[str, Any]) -> None:
+    """Put examples beside the messages; FastAPI would take the nulls out of them."""
+    for described in (operation.get("requestBody", {}), *operation["responses"].values()):
+        for content in described.get("content", {}).values():
+            name = content["schema"].get("$ref", "").rpartition("/")[2]
+            if name in EXAMPLES:
+                content["example"] = EXAMPLES[name]
 
 
 def describe(app: FastAPI, more: Mapping[str, Any]) -> None:
@@ -66,6 +81,8 @@ def describe(app: FastAPI, more: Mapping[str, Any]) -> None:
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
+            for operation in (one for path in document["paths"].values() for one in path.values()):
+                _show_examples(operation)
             components = document.setdefault("components", {})
             components.setdefault("schemas", {}).update({**schemas()[0], **more})
             components["schemas"]["Problem"] = {
