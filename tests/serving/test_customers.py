@@ -16,6 +16,7 @@ from adapters.postgres_admin import PostgresAdmin
 from foundation.access import SCOPES
 from foundation.settings import ContactRules
 from regulars.wiring import House
+from regulars_client import Client, Refused
 from tests.deployment import listening
 
 EMAIL = {"channel": "email", "placements": [{"name": "hero", "limit": 2}]}
@@ -252,6 +253,17 @@ class TestOneCustomer:
                 "SELECT count(*) FROM replays WHERE row_to_json(replays)::text LIKE '%c-0010%'"
             ).fetchall()
         assert named == (0,)
+
+
+def test_the_client_asks_for_all_that_she_may_want(served: Served) -> None:
+    key = served.client.headers["authorization"].removeprefix("Bearer ")
+    with Client(str(served.client.base_url), key, seconds=60) as client:
+        assert client.consents("c-0011", {"email": True}).consents == {"email": True}
+        assert client.customer("c-0011").consents[0].channel == "email"
+        assert client.export("c-0011").database.keys() == {"consents", "consent_history"}
+        assert client.erase("c-0011").rows == {"consents": 1, "consent_history": 1}
+        with pytest.raises(Refused, match="unknown_customer"):
+            client.customer("c-0011")
 
 
 @pytest.mark.parametrize(
