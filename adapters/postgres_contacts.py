@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from adapters.postgres_pool import PostgresPool
-from adapters.postgres_replays import keep_answers, take_names
+from adapters.postgres_replays import free_names, keep_answers, take_names
 from foundation.contact_policy import (
     REMEMBERED,
     Contact,
@@ -149,9 +149,7 @@ async def _finish_names(
     await keep_answers(connection, answered)
     if refused:
         # Their requests are not answered yet.
-        await connection.execute(
-            "DELETE FROM replays WHERE replay = ANY($1::text[])", list(refused)
-        )
+        await free_names(connection, list(refused))
 
 
 async def insert_decisions(connection: Any, records: Sequence[DecisionRecord]) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import msgspec
 
+from adapters.postgres_contacts import CONSENTS
 from adapters.postgres_pool import PostgresPool
+from adapters.postgres_replays import answer_before, keep_answer
 from foundation.consent import ConsentAnswer
 from foundation.decision import DecisionRecord, encode
 from foundation.outcome import Outcome
@@ -17,6 +19,7 @@ from foundation.pseudonym import (
     pseudonymous_decision,
     pseudonymous_outcome,
 )
+from foundation.replay import Replay
 
 # Rows that only tell of her go; what counts for others stays under her pseudonym.
 DELETED = ("consents", "consent_history", "contacts")
@@ -53,19 +56,22 @@ class PostgresCustomers:
         self._pool = pool
 
     async def answer(self, answers: Sequence[ConsentAnswer]) -> None:
-        # A statement may change a row only once, and two of them must not wait in a circle.
-        newest = {(a.customer_id, a.channel): a for a in sorted(answers, key=_order)}
-        ordered = [newest[key] for key in sorted(newest)]
         async with self._pool.connection() as connection:
-            await connection.execute(
-                _ANSWER,
-                [one.customer_id for one in ordered],
-                [one.channel for one in ordered],
-                [one.granted for one in ordered],
-                [one.at for one in ordered],
-                [one.who for one in ordered],
-                [one.source for one in ordered],
-            )
+            await _answer(connection, answers)
+
+    async def consent(
+        self, customer_id: str, answers: Sequence[ConsentAnswer], replay: Replay | None = None
+    ) -> dict[str, bool]:
+        async with self._pool.connection() as connection, connection.transaction():
+            before = await answer_before(connection, replay)
+            if before is not None:
+                return msgspec.json.decode(before, type=dict[str, bool])
+            await _answer(connection, answers)
+            rows = await connection.fetch(CONSENTS, [customer_id])
+            consents = {row["channel"]: row["granted"] for row in rows}
+            # Without her id: who is erased is not brought back by a repetition.
+            await keep_answer(connection, replay, consents)
+        return consents
 
     async def newest_answer(self) -> int:
         async with self._pool.connection() as connection:
@@ -98,9 +104,14 @@ class PostgresCustomers:
                     found[table] = [json.loads(row["row"]) for row in rows]
         return found
 
-    async def erase(self, customer_id: str, who: str) -> dict[str, int]:
+    async def erase(
+        self, customer_id: str, who: str, replay: Replay | None = None
+    ) -> dict[str, int]:
         changed: dict[str, int] = {}
         async with self._pool.connection() as connection, connection.transaction():
+            before = await answer_before(connection, replay)
+            if before is not None:
+                return msgspec.json.decode(before, type=dict[str, int])
             first = await connection.fetchval(
                 "INSERT INTO erasures (customer_id, pseudonym) VALUES ($1, $2) "
                 "ON CONFLICT DO NOTHING RETURNING true",
@@ -148,6 +159,7 @@ class PostgresCustomers:
                     f"customer {pseudonym}",
                     json.dumps(changed),
                 )
+            await keep_answer(connection, replay, changed)
         return changed
 
     async def erased(self) -> frozenset[str]:
@@ -189,6 +201,21 @@ class PostgresCustomers:
 
 def _order(answer: ConsentAnswer) -> datetime:
     return datetime.max.replace(tzinfo=UTC) if answer.at is None else answer.at
+
+
+async def _answer(connection: Any, answers: Sequence[ConsentAnswer]) -> None:
+    # A statement may change a row only once, and two of them must not wait in a circle.
+    newest = {(a.customer_id, a.channel): a for a in sorted(answers, key=_order)}
+    ordered = [newest[key] for key in sorted(newest)]
+    await connection.execute(
+        _ANSWER,
+        [one.customer_id for one in ordered],
+        [one.channel for one in ordered],
+        [one.granted for one in ordered],
+        [one.at for one in ordered],
+        [one.who for one in ordered],
+        [one.source for one in ordered],
+    )
 
 
 def _decision(text: str, pseudonym: str) -> str:

@@ -1,9 +1,11 @@
 """Names of requests that may come again, with what each asked and was answered, in PostgreSQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from foundation.replay import KEPT_HOURS
+from foundation.decision import encode
+from foundation.errors import KeyReused
+from foundation.replay import KEPT_HOURS, Replay
 
 # A pass takes no more, so that it holds no lock for long.
 _FORGOTTEN_AT_ONCE = 10_000
@@ -44,6 +46,31 @@ async def keep_answers(connection: Any, answers: Mapping[str, str]) -> None:
         await connection.executemany(
             "UPDATE replays SET answer = $2 WHERE replay = $1", list(answers.items())
         )
+
+
+async def answer_before(connection: Any, replay: Replay | None) -> str | None:
+    """Take the name of one request; return what it was answered before, None where it is new.
+
+    Raises:
+        KeyReused: The name belongs to another request.
+    """
+    asked = {} if replay is None else {replay.name: replay.digest}
+    for digest, answer in (await take_names(connection, asked)).values():
+        if digest not in asked.values():
+            raise KeyReused
+        return answer
+    return None
+
+
+async def keep_answer(connection: Any, replay: Replay | None, answer: Any) -> None:
+    """Keep what one request was answered."""
+    if replay is not None:
+        await keep_answers(connection, {replay.name: encode(answer).decode()})
+
+
+async def free_names(connection: Any, names: Sequence[str]) -> None:
+    """Give back the names of requests that did nothing: they may be sent again."""
+    await connection.execute("DELETE FROM replays WHERE replay = ANY($1::text[])", names)
 
 
 async def forget_names(connection: Any) -> int:

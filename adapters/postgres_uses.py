@@ -14,12 +14,18 @@ from typing import Any
 import msgspec
 
 from adapters.postgres_pool import PostgresPool
-from adapters.postgres_replays import keep_answers, take_names
+from adapters.postgres_replays import (
+    answer_before,
+    free_names,
+    keep_answer,
+    keep_answers,
+    take_names,
+)
 from experiments.shared_cap import arm_exhausted
 from foundation.decision import encode
 from foundation.outcome import Outcome
 from foundation.own_id import own_id
-from foundation.replay import digest
+from foundation.replay import Replay, digest
 from foundation.uses import (
     Claim,
     Claimed,
@@ -66,11 +72,11 @@ class PostgresUses:
             )
         return [_answer(claim, known, fresh, answers) for claim in claims]
 
-    async def cancel(self, use_id: str) -> Ended:
-        return await self._end(use_id, "reserved", "released")
+    async def cancel(self, use_id: str, replay: Replay | None = None) -> Ended:
+        return await self._end(use_id, "reserved", "released", replay)
 
-    async def reverse(self, use_id: str, event_id: str) -> Ended:
-        return await self._end(use_id, "redeemed", "reversed", event_id)
+    async def reverse(self, use_id: str, event_id: str, replay: Replay | None = None) -> Ended:
+        return await self._end(use_id, "redeemed", "reversed", replay, event_id)
 
     async def release_expired(self) -> int:
         async with self._pool.connection() as connection:
@@ -92,35 +98,52 @@ class PostgresUses:
         return _gather(rows, arms)
 
     async def _end(
-        self, use_id: str, before: State, after: State, event_id: str | None = None
+        self,
+        use_id: str,
+        before: State,
+        after: State,
+        replay: Replay | None,
+        event_id: str | None = None,
     ) -> Ended:
         async with self._pool.connection() as connection, connection.transaction():
-            found = await connection.fetchrow(
-                "SELECT use_id, offer_id FROM uses WHERE use_id = $1 OR event_id = $1 "
-                "ORDER BY use_id = $1 DESC LIMIT 1",
-                use_id,
-            )
-            if found is None:
-                return Ended(None, changed=False)
-            use_id, offer_id = found
-            await lock_offers(connection, [offer_id])
-            row = await connection.fetchrow(
-                "UPDATE uses SET state = $3, changed_at = now() WHERE use_id = $1 AND state = $2 "
-                "RETURNING *, now() AS at",
-                use_id,
-                before,
-                after,
-            )
-            if row is None:
-                state = await connection.fetchval(
-                    "SELECT state FROM uses WHERE use_id = $1", use_id
-                )
-                return Ended(state, changed=False)
-            await _move(connection, [(offer_id, row["store_id"], -1, -row["cost"], row["arm"])])
-            if event_id is not None:
-                reversal = _outcome(row, event_id, "reverse", row["at"])
-                await _write_outcomes(connection, [reversal])
-        return Ended(after, changed=True)
+            answer = await answer_before(connection, replay)
+            if answer is not None:
+                return msgspec.json.decode(answer, type=Ended)
+            ended = await _end(connection, use_id, before, after, event_id)
+            if ended.state == after:
+                await keep_answer(connection, replay, ended)
+            elif replay is not None:
+                await free_names(connection, [replay.name])
+        return ended
+
+
+async def _end(
+    connection: Any, use_id: str, before: State, after: State, event_id: str | None
+) -> Ended:
+    found = await connection.fetchrow(
+        "SELECT use_id, offer_id FROM uses WHERE use_id = $1 OR event_id = $1 "
+        "ORDER BY use_id = $1 DESC LIMIT 1",
+        use_id,
+    )
+    if found is None:
+        return Ended(None, changed=False)
+    use_id, offer_id = found
+    await lock_offers(connection, [offer_id])
+    row = await connection.fetchrow(
+        "UPDATE uses SET state = $3, changed_at = now() WHERE use_id = $1 AND state = $2 "
+        "RETURNING *, now() AS at",
+        use_id,
+        before,
+        after,
+    )
+    if row is None:
+        state = await connection.fetchval("SELECT state FROM uses WHERE use_id = $1", use_id)
+        return Ended(state, changed=False)
+    await _move(connection, [(offer_id, row["store_id"], -1, -row["cost"], row["arm"])])
+    if event_id is not None:
+        reversal = _outcome(row, event_id, "reverse", row["at"])
+        await _write_outcomes(connection, [reversal])
+    return Ended(after, changed=True)
 
 
 async def lock_offers(connection: Any, offer_ids: Iterable[str]) -> None:

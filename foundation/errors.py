@@ -34,5 +34,12 @@ class EventRefused(Exception):
     """The database takes an event never, however often it is told: a fault of ours, no outage."""
 
 
+class KeyReused(RegularsError):
+    """An Idempotency-Key came back with another request."""
+
+    def __init__(self) -> None:
+        super().__init__("this Idempotency-Key was used for another request; send a new one")
+
+
 class SpoolUnavailable(StoreUnavailable):
     """This machine's disk takes nothing that could wait for the database there."""

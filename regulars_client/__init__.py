@@ -3,6 +3,12 @@
 from regulars_client.asking import Refused, Unavailable
 from regulars_client.client import Client
 from regulars_client.marketing import Marketing
+from serving.customer_messages import (
+    ConsentsAnswer,
+    CustomerAnswer,
+    CustomerExport,
+    ErasedAnswer,
+)
 from serving.messages import (
     ActivationAnswer,
     AskedLine,
@@ -23,8 +29,12 @@ __all__ = [
     "AskedLine",
     "AskedPlacement",
     "Client",
+    "ConsentsAnswer",
+    "CustomerAnswer",
+    "CustomerExport",
     "DecisionAnswer",
     "EndedAnswer",
+    "ErasedAnswer",
     "ExperimentTerms",
     "Marketing",
     "NewExperiment",

@@ -1,12 +1,19 @@
 """The client: one method a question, answers as types, repeated where that is safe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from foundation.outcome import Channel, Outcome
 from regulars_client.asking import Asking, part
 from regulars_client.marketing import Marketing
+from serving.customer_messages import (
+    ConsentRequest,
+    ConsentsAnswer,
+    CustomerAnswer,
+    CustomerExport,
+    ErasedAnswer,
+)
 from serving.messages import (
     ActivationAnswer,
     ActivationRequest,
@@ -26,6 +33,8 @@ from serving.messages import (
 
 # Nobody waits longer at a checkout than these together.
 SECONDS = 1.0
+# All that is known of a customer is looked for in the lake.
+SEARCH_SECONDS = 60.0
 TRIES = 3
 
 Answer = TypeVar("Answer")
@@ -153,5 +162,50 @@ class Client:
         """
         return self._post("/v1/outcomes", OutcomeRequest(list(events)), OutcomeAnswer)
 
+    def consents(
+        self, customer_id: str, consents: Mapping[Channel, bool], *, source: str = "api"
+    ) -> ConsentsAnswer:
+        """Tell whether a customer may be contacted, by channel; other channels stay.
+
+        Args:
+            source: Where she said so.
+
+        Raises:
+            Refused, Unavailable: See there.
+        """
+        asked = ConsentRequest(dict(consents), source)
+        return self._asking.ask("PUT", f"{_customer(customer_id)}/consents", asked, ConsentsAnswer)
+
+    def customer(self, customer_id: str) -> CustomerAnswer:
+        """Return what is known of a customer: profile, segments, consents and journey.
+
+        Raises:
+            Refused, Unavailable: See there.
+        """
+        return self._search("GET", _customer(customer_id), CustomerAnswer)
+
+    def export(self, customer_id: str) -> CustomerExport:
+        """Return all that is known of a customer, as it is kept.
+
+        Raises:
+            Refused, Unavailable: See there.
+        """
+        return self._search("GET", f"{_customer(customer_id)}/export", CustomerExport)
+
+    def erase(self, customer_id: str) -> ErasedAnswer:
+        """Forget a customer; what was counted stays, under a pseudonym drawn by chance.
+
+        Raises:
+            Refused, Unavailable: See there.
+        """
+        return self._search("DELETE", _customer(customer_id), ErasedAnswer)
+
+    def _search(self, method: str, path: str, answer: type[Answer]) -> Answer:
+        return self._asking.ask(method, path, None, answer, seconds=SEARCH_SECONDS)
+
     def _post(self, path: str, asked: Any, answer: type[Answer]) -> Answer:
         return self._asking.ask("POST", path, asked, answer)
+
+
+def _customer(customer_id: str) -> str:
+    return f"/v1/customers/{part(customer_id)}"

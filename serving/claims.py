@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from foundation.errors import StoreUnavailable
+from foundation.errors import KeyReused, StoreUnavailable
 from foundation.own_id import own_id
+from foundation.replay import Replay
 from foundation.rule_profile import Facts
 from foundation.uses import Claim, Claimed, Ended
 from serving import metrics
@@ -14,7 +15,6 @@ from serving.arms import arms_of
 from serving.batching import Batcher
 from serving.breaker import Breaker
 from serving.eligibility import inapplicable
-from serving.errors import KeyReused
 from serving.ids import new_id
 from serving.live import LiveKnowledge
 from serving.messages import (
@@ -68,19 +68,28 @@ class Claims:
         granted = await self._granted(claim)
         return RedemptionAnswer(granted.use_id, granted.refused)
 
-    async def cancel(self, activation_id: str) -> Ended:
-        """Give a reservation back before its time."""
-        ended = await self._parts.uses.cancel(activation_id)
-        _count("activation", ended)
-        await self._live.read_uses()
-        return ended
+    async def cancel(self, activation_id: str, replay: Replay | None = None) -> Ended:
+        """Give a reservation back before its time.
 
-    async def reverse(self, redemption_id: str) -> Ended:
-        """Give a use back after a return: cap, stock and budget have it again."""
-        ended = await self._parts.uses.reverse(redemption_id, own_id("reverse", redemption_id))
-        _count("redemption", ended)
-        await self._live.read_uses()
-        return ended
+        Args:
+            replay: Names the request; the same one gets the same answer again.
+
+        Raises:
+            As `activate`.
+        """
+        ended = await self._parts.uses.cancel(activation_id, replay)
+        return await self._ended("activation", ended)
+
+    async def reverse(self, redemption_id: str, replay: Replay | None = None) -> Ended:
+        """Give a use back after a return: cap, stock and budget have it again.
+
+        Args, Raises:
+            As `cancel`.
+        """
+        ended = await self._parts.uses.reverse(
+            redemption_id, own_id("reverse", redemption_id), replay
+        )
+        return await self._ended("redemption", ended)
 
     async def _claim(
         self, asked: ActivationRequest | RedemptionRequest, replay: str | None, *, redeem: bool
@@ -142,7 +151,8 @@ class Claims:
         metrics.USES.labels(kind, claimed.refused or "granted").inc()
         return claimed
 
-
-def _count(kind: str, ended: Ended) -> None:
-    if ended.changed and ended.state is not None:
-        metrics.USES.labels(kind, ended.state).inc()
+    async def _ended(self, kind: str, ended: Ended) -> Ended:
+        if ended.changed and ended.state is not None:
+            metrics.USES.labels(kind, ended.state).inc()
+        await self._live.read_uses()
+        return ended

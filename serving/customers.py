@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from foundation.consent import ConsentAnswer
 from foundation.pseudonym import Former
+from foundation.replay import Replay
 
 
 class Customers(Protocol):
@@ -25,15 +26,31 @@ class Customers(Protocol):
         """Return the customers who refuse a channel now, by channel."""
         ...
 
+    async def consent(
+        self, customer_id: str, answers: Sequence[ConsentAnswer], replay: Replay | None = None
+    ) -> dict[str, bool]:
+        """Keep one customer's consents as `answer` does, and return her newest by channel.
+
+        Args:
+            replay: Names the request; the same one gets the same answer again and changes nothing.
+
+        Raises:
+            KeyReused: The name belongs to another request.
+        """
+        ...
+
     async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
         """Return every row about her, by table; empty where there is none."""
         ...
 
-    async def erase(self, customer_id: str, who: str) -> dict[str, int]:
+    async def erase(
+        self, customer_id: str, who: str, replay: Replay | None = None
+    ) -> dict[str, int]:
         """Forget her: rows about her go, what counts stays under a pseudonym.
 
         Args:
             who: Who did it, for the audit log, which names her by her pseudonym only.
+            replay, Raises: As for `consent`; what is kept of the request does not name her.
 
         Returns:
             Rows that were deleted or put under the pseudonym, by table.

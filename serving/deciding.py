@@ -8,6 +8,7 @@ import msgspec
 
 from foundation.contact_policy import Decided, is_contact
 from foundation.decision import DecisionRecord
+from foundation.errors import KeyReused
 from foundation.money import InvalidAmount
 from foundation.profile import UNCOUNTED, LiveState, Profile
 from foundation.replay import Answered, Replay
@@ -17,7 +18,7 @@ from serving.contacting import Contacting
 from serving.decide import Knowledge, decide
 from serving.decision_log import DegradedLog, deciding
 from serving.degraded import UNCOUNTED_CAUSE, count_degraded, kept_elsewhere, without_profile
-from serving.errors import InvalidField, KeyReused
+from serving.errors import InvalidField
 from serving.ids import id_of, new_id, seed_of
 from serving.live import LiveKnowledge
 from serving.messages import DecisionAnswer, DecisionRequest

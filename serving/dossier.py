@@ -10,6 +10,7 @@ import numpy as np
 from foundation.consent import ConsentAnswer
 from foundation.money import MINOR_PER_MAJOR
 from foundation.profile import Profile
+from foundation.replay import Replay
 from serving.customer_messages import (
     ConsentRequest,
     ConsentsAnswer,
@@ -44,16 +45,23 @@ class Dossiers:
         """Take over who is to be unknown from now on."""
         self._profiles.forgotten = await self._parts.customers.erased()
 
-    async def consent(self, customer_id: str, asked: ConsentRequest, who: str) -> ConsentsAnswer:
-        """Keep her answers; every decision that is asked for from now on heeds them."""
-        await self._parts.customers.answer(
-            [
-                ConsentAnswer(customer_id, channel, granted, None, who, asked.source)
-                for channel, granted in asked.consents.items()
-            ]
-        )
-        [state] = await self._parts.journal.live_states([customer_id])
-        return ConsentsAnswer(customer_id, dict(state.consents))
+    async def consent(
+        self, customer_id: str, asked: ConsentRequest, who: str, replay: Replay | None = None
+    ) -> ConsentsAnswer:
+        """Keep her answers; every decision that is asked for from now on heeds them.
+
+        Args:
+            replay: Names the request; the same one gets the same answer again.
+
+        Raises:
+            KeyReused: The name belongs to another request.
+        """
+        answers = [
+            ConsentAnswer(customer_id, channel, granted, None, who, asked.source)
+            for channel, granted in asked.consents.items()
+        ]
+        consents = await self._parts.customers.consent(customer_id, answers, replay)
+        return ConsentsAnswer(customer_id, consents)
 
     async def customer(self, customer_id: str) -> CustomerAnswer:
         """Return what is known of her.
@@ -112,13 +120,14 @@ class Dossiers:
             snapshot,
         )
 
-    async def erase(self, customer_id: str, who: str) -> ErasedAnswer:
+    async def erase(self, customer_id: str, who: str, replay: Replay | None = None) -> ErasedAnswer:
         """Forget her here and now; snapshot and lake follow with the next run. Twice is as once.
 
         Args:
             who: Who did it, for the audit log.
+            replay, Raises: As for `consent`.
         """
-        rows = await self._parts.customers.erase(customer_id, who)
+        rows = await self._parts.customers.erase(customer_id, who, replay)
         await self.read_forgotten()
         return ErasedAnswer(customer_id, rows, list(PENDING))
 

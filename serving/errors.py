@@ -3,13 +3,6 @@
 from foundation.errors import RegularsError, StoreUnavailable
 
 
-class KeyReused(RegularsError):
-    """An Idempotency-Key came back with another request."""
-
-    def __init__(self) -> None:
-        super().__init__("this Idempotency-Key was used for another request; send a new one")
-
-
 class InvalidField(RegularsError):
     """A value of a request breaks a rule; `field` is its place in the body."""
 

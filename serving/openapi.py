@@ -5,30 +5,35 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from serving.examples import EXAMPLES
 from serving.messages import schemas
 from serving.wire import LONGEST_NAME
 
 
-def body(name: str, *, replayed: bool = False) -> dict[str, Any]:
-    """Describe a request by its message."""
+def body(name: str | None = None, *, replayed: bool = False) -> dict[str, Any]:
+    """Describe a request by its message, if it has one."""
     header = {
         "name": "Idempotency-Key",
         "in": "header",
         "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
         "description": "The same key gets the same answer again and does nothing twice",
     }
-    return {
+    described: dict[str, Any] = {
         "parameters": [header] if replayed else [],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _reference(name)}},
-        },
         "security": [{"key": []}],
     }
+    if name is not None:
+        described["requestBody"] = {"required": True, "content": _json(name)}
+    return described
 
 
 def _reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(name: str) -> dict[str, Any]:
+    """Describe content by its message."""
+    return {"application/json": {"schema": _reference(name)}}
 
 
 def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
@@ -46,14 +51,27 @@ def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
     }
     statuses = sorted({400, 401, 403, 413, 422, 429, 503, *more})
     problems: dict[int | str, dict[str, Any]] = {s: refused(words[s]) for s in statuses}
-    good = {"description": "Done", "content": {"application/json": {"schema": _reference(name)}}}
-    return {200: good, **problems}
+    return {200: {"description": "Done", "content": _json(name)}, **problems}
+
+
+def answered(example: Any) -> dict[int | str, dict[str, Any]]:
+    """Describe the good answer of a route whose own types say what it is."""
+    return {200: {"content": {"application/json": {"example": example}}}}
 
 
 def refused(description: str) -> dict[str, Any]:
     """Describe a refusal."""
     content = {"application/problem+json": {"schema": _reference("Problem")}}
     return {"description": description, "content": content}
+
+
+def _show_examples(operation: dict[str, Any]) -> None:
+    """Put examples beside the messages; FastAPI would take the nulls out of them."""
+    for described in (operation.get("requestBody", {}), *operation["responses"].values()):
+        for content in described.get("content", {}).values():
+            name = content["schema"].get("$ref", "").rpartition("/")[2]
+            if name in EXAMPLES:
+                content["example"] = EXAMPLES[name]
 
 
 def describe(app: FastAPI, more: Mapping[str, Any]) -> None:
@@ -63,6 +81,8 @@ def describe(app: FastAPI, more: Mapping[str, Any]) -> None:
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
+            for operation in (one for path in document["paths"].values() for one in path.values()):
+                _show_examples(operation)
             components = document.setdefault("components", {})
             components.setdefault("schemas", {}).update({**schemas()[0], **more})
             components["schemas"]["Problem"] = {

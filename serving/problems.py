@@ -5,8 +5,8 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from foundation.errors import EventChanged, RegularsError, StoreUnavailable
-from serving.errors import InvalidField, KeyReused, Overloaded, UnknownCustomer
+from foundation.errors import EventChanged, KeyReused, RegularsError, StoreUnavailable
+from serving.errors import InvalidField, Overloaded, UnknownCustomer
 
 
 class Problem(Exception):

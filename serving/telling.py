@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 
-from foundation.errors import EventChanged, RegularsError, StoreUnavailable
+from foundation.errors import EventChanged, KeyReused, RegularsError, StoreUnavailable
 from foundation.outcome import Outcome, check_outcome
 from foundation.replay import Replay
 from foundation.spooled import Spooled
 from serving import metrics
 from serving.batching import Batcher
 from serving.breaker import Breaker
-from serving.errors import InvalidField, KeyReused
+from serving.errors import InvalidField
 from serving.messages import OutcomeAnswer, OutcomeRequest
 from serving.parts import Parts
 from serving.spooling import Spooling

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from foundation.replay import Replay
 from foundation.uses import Claim, Claimed, Ended, Held
 
 
@@ -17,16 +18,24 @@ class Uses(Protocol):
         """
         ...
 
-    async def cancel(self, use_id: str) -> Ended:
-        """Release a reservation."""
+    async def cancel(self, use_id: str, replay: Replay | None = None) -> Ended:
+        """Release a reservation.
+
+        Args:
+            replay: Names the request; one that released it gets the same answer again.
+
+        Raises:
+            KeyReused: The name belongs to another request.
+        """
         ...
 
-    async def reverse(self, use_id: str, event_id: str) -> Ended:
+    async def reverse(self, use_id: str, event_id: str, replay: Replay | None = None) -> Ended:
         """Give back a redeemed use: its place under every cap, its stock, its budget.
 
         Args:
             use_id: The use, or the event that told its redemption.
             event_id: What the reversal is called among outcomes.
+            replay, Raises: As for `cancel`.
         """
         ...
 

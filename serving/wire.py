@@ -16,6 +16,8 @@ from serving.service import DecisionService
 
 LARGEST_BODY = 2_000_000
 LONGEST_NAME = 200
+# Where msgspec found it; of a name in an object it says only in which object.
+_PLACE = re.compile(r" - at `(?:key` in `)?\$\.?([^`]*)`$")
 # msgspec names the field that is missing or too much in its sentence, not in the path.
 _NAMED = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
 
@@ -71,8 +73,8 @@ def _too_large() -> Problem:
 
 def _invalid(said: str) -> Problem:
     """Return what msgspec said of a body, with the whole path of the field it is about."""
-    text, _, place = said.partition(" - at `")
-    path = place.rstrip("`").removeprefix("$").lstrip(".")
+    found = _PLACE.search(said)
+    text, path = (said, "") if found is None else (said[: found.start()], found[1])
     named = _NAMED.search(text)
     if named is not None:
         path = f"{path}.{named[2]}".lstrip(".")
@@ -118,7 +120,10 @@ def replay_of(request: Request, key: KeyFacts, asked: Any) -> Replay | None:
 
 
 def replay_name(request: Request, key: KeyFacts) -> str | None:
-    """Return the name under which a repeated request is known: the caller's, the path, hers."""
+    """Return the name under which a repeated request is known: the key, the path, its own.
+
+    A hash of them: path and name are the caller's words, which may hold whom they are about.
+    """
     given = header(request, b"idempotency-key")
     if given is None:
         return None
@@ -129,4 +134,4 @@ def replay_name(request: Request, key: KeyFacts) -> str | None:
             f"an Idempotency-Key has 1 to {LONGEST_NAME} printable characters",
             "Idempotency-Key",
         )
-    return f"{key.line[:16]} {request.url.path} {given}"
+    return digest([key.line, request.url.path, given]).hex()

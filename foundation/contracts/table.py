@@ -53,6 +53,16 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The highest value of a column in the rows where another column, `where`, `equals` a word."""
+
+    column: str
+    at_most: float
+    where: str
+    equals: str
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Why one row was refused. `row` is its position in the frame that was judged."""
 
@@ -74,6 +84,7 @@ class Table:
     key: str
     nature: Literal["event", "record"]
     columns: tuple[Column, ...]
+    ceilings: tuple[Ceiling, ...] = ()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -118,12 +129,13 @@ class Table:
         Args:
             frame: Rows with this table's columns, index 0..n-1.
         """
+        found: list[Fault] = []
         try:
             self._rules.validate(frame, lazy=True)
         except pa.errors.SchemaErrors as errors:
             cases = errors.failure_cases
-            return _readable(cases.drop_duplicates(subset=["column", "index"]))
-        return []
+            found = _readable(cases.drop_duplicates(subset=["column", "index"]))
+        return found + [fault for one in self.ceilings for fault in _above(one, frame)]
 
     def to_arrow(self, frame: pd.DataFrame) -> arrow.Table:
         """Return rows in the contract's own types and column order."""
@@ -134,6 +146,14 @@ class Table:
     def from_rows(self, rows: Sequence[dict[str, Any]]) -> arrow.Table:
         """Return an arrow table of dictionaries; a missing nullable column is null."""
         return arrow.Table.from_pylist(list(rows), schema=self.arrow_schema)
+
+
+def _above(ceiling: Ceiling, frame: pd.DataFrame) -> list[Fault]:
+    values = frame[ceiling.column]
+    above = pd.to_numeric(values, errors="coerce") > ceiling.at_most
+    rows = frame.index[above & (frame[ceiling.where] == ceiling.equals)]
+    reason = f"must be at most {ceiling.at_most:g} where {ceiling.where} is {ceiling.equals}"
+    return [Fault(int(row), ceiling.column, str(values[row]), reason) for row in rows]
 
 
 def _readable(cases: pd.DataFrame) -> list[Fault]:

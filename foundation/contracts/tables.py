@@ -1,6 +1,6 @@
 """The tables of the house. Money is minor units, times are UTC, ids are opaque strings."""
 
-from foundation.contracts.table import Column, Table
+from foundation.contracts.table import Ceiling, Column, Table
 
 CHANNELS = ("store", "app", "web", "email", "push", "mail", "till", "call")
 
@@ -185,7 +185,10 @@ OFFERS = Table(
             at_most=HIGHEST_LEVER,
         ),
     ),
+    # More than the whole price nobody takes off.
+    ceilings=(Ceiling("reward", 100, where="kind", equals="percent"),),
 )
+
 
 INTERACTIONS = Table(
     "interactions",

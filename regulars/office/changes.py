@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from adapters.postgres_admin import PostgresAdmin
+from foundation.errors import KeyReused
 from foundation.replay import Replay
-from serving.errors import KeyReused
 from serving.office.asking import Asked, Told
 from serving.problems import Problem
 

@@ -63,7 +63,6 @@ class Operation:
     does: str
     answer: Any
     body: Any = None
-    example: Any = None
     status: int = 200
     changes: bool = False
 
@@ -89,11 +88,8 @@ class Operation:
 
 def add(app: FastAPI, operation: Operation, endpoint: Any) -> None:
     """Add the route of an operation, documented whole."""
-    described = body(_name(operation.body), replayed=operation.changes)
-    if operation.body is None:
-        del described["requestBody"]
-    else:
-        described["requestBody"]["content"]["application/json"]["example"] = operation.example
+    name = None if operation.body is None else operation.body.__name__
+    described = body(name, replayed=operation.changes)
     described["parameters"] += _parameters(operation)
     app.add_api_route(
         operation.path,
@@ -106,10 +102,6 @@ def add(app: FastAPI, operation: Operation, endpoint: Any) -> None:
         status_code=operation.status,
         openapi_extra=described,
     )
-
-
-def _name(message: Any) -> str:
-    return "" if message is None else message.__name__
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -134,7 +126,7 @@ def _answers(operation: Operation) -> dict[int | str, dict[str, Any]]:
     more = [404] if operation.subject is not None else []
     more += [409] if operation.method != "GET" or operation.path.endswith("report") else []
     more += [412] if operation.conditional else []
-    told = answers(_name(operation.answer), *(status for status in more if status != 412))
+    told = answers(operation.answer.__name__, *(status for status in more if status != 412))
     if 412 in more:
         told[412] = dict(told[409])
     good = told.pop(200)
@@ -148,46 +140,16 @@ def _answers(operation: Operation) -> dict[int | str, dict[str, Any]]:
     return {operation.status: good, **told}
 
 
-_OFFER = {
-    "title": "One euro off coffee",
-    "kind": "amount",
-    "reward": 1.0,
-    "cost": 1.0,
-    "valid_from": "2026-12-01T00:00:00Z",
-    "valid_to": "2026-12-24T00:00:00Z",
-    "channels": ["app", "till"],
-    "eligibility": {"all": [{"feature": "recency_days", "is": "<", "value": 30}]},
-    "total_cap": 5000,
-}
-_RULE = {
-    "count": {"event": "purchase", "where": {"subcategory": ["COFFEE"]}, "days": 30},
-    "is": ">=",
-    "value": 3,
-}
-_SEGMENT = {"name": "Coffee lovers", "rule": _RULE, "note": "for the winter campaign"}
-_EXPERIMENT = {
-    "variants": [
-        {"name": "control", "weight": 0.5},
-        {"name": "treatment", "weight": 0.5, "policy": "uplift"},
-    ],
-    "control": "control",
-    "hypothesis": "offers to whom they move bring more margin",
-    "minimum_effect": 0.5,
-    "stop": {"days": 28},
-}
-_POLICY = {"kind": "rule", "order": ["coffee-1", "bakery-2"], "exploration": 0.1}
-
-
 def _listed(path: str, does: str, answer: Any) -> Operation:
     return Operation("GET", path, does, answer)
 
 
-def _made(path: str, does: str, answer: Any, body: Any, example: Any) -> Operation:
-    return Operation("POST", path, does, answer, body, example, 201, changes=True)
+def _made(path: str, does: str, answer: Any, body: Any) -> Operation:
+    return Operation("POST", path, does, answer, body, 201, changes=True)
 
 
-def _written(path: str, does: str, answer: Any, body: Any, example: Any) -> Operation:
-    return Operation("PUT", path, does, answer, body, example, changes=True)
+def _written(path: str, does: str, answer: Any, body: Any) -> Operation:
+    return Operation("PUT", path, does, answer, body, changes=True)
 
 
 def _removed(path: str, does: str, answer: Any) -> Operation:
@@ -201,7 +163,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Write a new offer; it is live within a second",
         WrittenOffer,
         NewOffer,
-        {"offer_id": "coffee-1", **_OFFER},
     ),
     _listed("/v1/offers/{offer_id}", "Show an offer", ShownOffer),
     _written(
@@ -209,7 +170,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Write an offer whole, in the place of what there is",
         WrittenOffer,
         OfferTerms,
-        _OFFER,
     ),
     _removed(
         "/v1/offers/{offer_id}",
@@ -222,7 +182,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Save a new living segment",
         WrittenSegment,
         NewSegment,
-        {"id": "coffee-lovers", **_SEGMENT},
     ),
     Operation(
         "POST",
@@ -230,7 +189,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Say whom a rule would hold, without saving it",
         PreviewAnswer,
         PreviewRequest,
-        {"rule": _RULE},
     ),
     _listed("/v1/segments/{id}", "Show a living segment's newest version", ShownSegment),
     _written(
@@ -238,7 +196,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Save a living segment's next version",
         WrittenSegment,
         SegmentTerms,
-        _SEGMENT,
     ),
     _removed(
         "/v1/segments/{id}",
@@ -251,7 +208,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Keep the plan of a new experiment as a draft",
         ShownExperiment,
         NewExperiment,
-        {"key": "spring-latte", **_EXPERIMENT},
     ),
     _listed("/v1/experiments/{key}", "Show an experiment", ShownExperiment),
     _written(
@@ -259,7 +215,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Change a draft; of what runs, a larger exposure lets more in",
         ShownExperiment,
         ExperimentTerms,
-        _EXPERIMENT,
     ),
     _removed("/v1/experiments/{key}", "Forget a draft", RemovedExperiment),
     Operation(
@@ -288,7 +243,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Keep a new policy, for variants of experiments to name",
         ShownPolicy,
         NewPolicy,
-        {"name": "winter-rules", **_POLICY},
     ),
     _listed("/v1/policies/{name}", "Show a policy", ShownPolicy),
     _written(
@@ -296,7 +250,6 @@ OPERATIONS: tuple[Operation, ...] = (
         "Write a policy; `default` serves from the next second on",
         ShownPolicy,
         PolicyTerms,
-        _POLICY,
     ),
     _removed(
         "/v1/policies/{name}",

@@ -9,7 +9,7 @@ from serving.customer_messages import ConsentRequest
 from serving.openapi import answers, body
 from serving.problems import Problem
 from serving.service import DecisionService
-from serving.wire import authorise, json_answer, read
+from serving.wire import authorise, json_answer, read, replay_of
 
 # An app tells consents; all that is known of a person is for few to see.
 CONSENTS: Scope = "outcomes"
@@ -21,18 +21,21 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
 
     @app.put(
         "/v1/customers/{customer_id}/consents",
-        openapi_extra=body("ConsentRequest"),
-        responses=answers("ConsentsAnswer"),
+        openapi_extra=body("ConsentRequest", replayed=True),
+        responses=answers("ConsentsAnswer", 409),
     )
     async def consents(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Keep whether she may be contacted, by channel; it holds for every decision at once."""
         key = await authorise(service, request, CONSENTS)
         asked = await read(request, ConsentRequest)
-        return json_answer(await service.dossiers.consent(_id(customer_id), asked, key.called))
+        replay = replay_of(request, key, asked)
+        return json_answer(
+            await service.dossiers.consent(_id(customer_id), asked, key.called, replay)
+        )
 
     @app.get(
         "/v1/customers/{customer_id}",
-        openapi_extra={"security": [{"key": []}]},
+        openapi_extra=body(),
         responses=answers("CustomerAnswer", 404),
     )
     async def customer(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -42,7 +45,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
 
     @app.get(
         "/v1/customers/{customer_id}/export",
-        openapi_extra={"security": [{"key": []}]},
+        openapi_extra=body(),
         responses=answers("CustomerExport", 404),
     )
     async def export(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
@@ -52,13 +55,14 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
 
     @app.delete(
         "/v1/customers/{customer_id}",
-        openapi_extra={"security": [{"key": []}]},
-        responses=answers("ErasedAnswer"),
+        openapi_extra=body(replayed=True),
+        responses=answers("ErasedAnswer", 409),
     )
     async def erase(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Forget her. What was counted stays, under a pseudonym drawn by chance."""
         key = await authorise(service, request, PERSON)
-        return json_answer(await service.dossiers.erase(_id(customer_id), key.called))
+        replay = replay_of(request, key, None)
+        return json_answer(await service.dossiers.erase(_id(customer_id), key.called, replay))
 
 
 def _id(given: str) -> str:

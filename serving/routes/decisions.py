@@ -25,7 +25,7 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
 
     @app.post(
         "/v1/decisions/{decision_id}/replay",
-        openapi_extra={"security": [{"key": []}]},
+        openapi_extra=body(),
         responses=answers("ReplayAnswer", 404),
     )
     async def replay(decision_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]

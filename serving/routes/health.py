@@ -6,7 +6,7 @@ import prometheus_client
 from fastapi import FastAPI, Response
 from prometheus_client import multiprocess
 
-from serving.openapi import refused
+from serving.openapi import answered, refused
 from serving.problems import Problem
 from serving.service import DecisionService
 
@@ -14,12 +14,18 @@ from serving.service import DecisionService
 def add_health(app: FastAPI, service: DecisionService) -> None:
     """Add the routes a balancer and Prometheus ask."""
 
-    @app.get("/health/live")
+    @app.get("/health/live", responses=answered({"status": "live"}))
     async def live() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
         """The process answers."""
         return {"status": "live"}
 
-    @app.get("/health/ready", responses={503: refused("Not now")})
+    @app.get(
+        "/health/ready",
+        responses={
+            **answered({"status": "ready", "causes": [], "refused": []}),
+            503: refused("Not now"),
+        },
+    )
     async def ready() -> dict[str, str | list[str]]:  # pyright: ignore[reportUnusedFunction]
         """A decision would be answered now.
 
@@ -39,7 +45,16 @@ def add_health(app: FastAPI, service: DecisionService) -> None:
     @app.get(
         "/metrics",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        responses={
+            200: {
+                "content": {
+                    "text/plain": {
+                        "schema": {"type": "string"},
+                        "example": 'regulars_decisions_total{channel="app",policy="response"} 42.0',
+                    }
+                }
+            }
+        },
     )
     async def prometheus() -> Response:  # pyright: ignore[reportUnusedFunction]
         """Figures for Prometheus, of all workers together."""

@@ -7,7 +7,7 @@ from serving.messages import ActivationRequest, EndedAnswer, RedemptionRequest
 from serving.openapi import answers, body
 from serving.problems import Problem
 from serving.service import DecisionService
-from serving.wire import authorise, json_answer, read, replay_name
+from serving.wire import authorise, json_answer, read, replay_name, replay_of
 
 
 def add_uses(app: FastAPI, service: DecisionService) -> None:
@@ -26,13 +26,14 @@ def add_uses(app: FastAPI, service: DecisionService) -> None:
 
     @app.post(
         "/v1/activations/{activation_id}/cancel",
-        openapi_extra={"security": [{"key": []}]},
+        openapi_extra=body(replayed=True),
         responses=answers("EndedAnswer", 404, 409),
     )
     async def cancel(activation_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give a reservation back before its time. Twice is the same as once."""
-        await authorise(service, request, "outcomes")
-        ended = await service.claims.cancel(_known_form(activation_id, "activation"))
+        key = await authorise(service, request, "outcomes")
+        use_id = _known_form(activation_id, "activation")
+        ended = await service.claims.cancel(use_id, replay_of(request, key, None))
         return _ended(ended, "released", "activation", activation_id)
 
     @app.post(
@@ -48,13 +49,14 @@ def add_uses(app: FastAPI, service: DecisionService) -> None:
 
     @app.post(
         "/v1/redemptions/{redemption_id}/reverse",
-        openapi_extra={"security": [{"key": []}]},
+        openapi_extra=body(replayed=True),
         responses=answers("EndedAnswer", 404, 409),
     )
     async def reverse(redemption_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give a use back after a return: cap, stock, budget and cost. Twice is as once."""
-        await authorise(service, request, "outcomes")
-        ended = await service.claims.reverse(_known_form(redemption_id, "redemption"))
+        key = await authorise(service, request, "outcomes")
+        use_id = _known_form(redemption_id, "redemption")
+        ended = await service.claims.reverse(use_id, replay_of(request, key, None))
         return _ended(ended, "reversed", "redemption", redemption_id)
 
 

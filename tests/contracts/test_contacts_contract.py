@@ -37,6 +37,7 @@ from foundation.decision import (
     Versions,
     decode_record,
 )
+from foundation.errors import KeyReused
 from foundation.outcome import Outcome
 from foundation.pseudonym import PREFIX
 from foundation.replay import Answered, Replay
@@ -336,6 +337,27 @@ class TestConsents:
 
         tell_story(url, story)
 
+    def test_under_a_name_are_taken_once(self, url: str) -> None:
+        later = AT + timedelta(seconds=1)
+
+        async def story(store: Store) -> None:
+            def told(granted: bool, name: str) -> Awaitable[dict[str, bool]]:
+                given = [answer("c-1", granted, AT if granted else later)]
+                return store.customers.consent("c-1", given, Replay(name, b"%d" % granted))
+
+            assert await told(True, "n") == {"email": True}
+            assert await told(False, "m") == {"email": False}
+            # What was withdrawn since stays so; the till hears what it would have heard.
+            assert await told(True, "n") == {"email": True}
+            [state] = await store.journal.live_states(["c-1"])
+            assert state.consents == {"email": False}
+            with pytest.raises(KeyReused):
+                await told(False, "n")
+            # What is refused as too old is answered by what holds.
+            assert await told(True, "o") == {"email": False}
+
+        tell_story(url, story)
+
 
 class TestErasure:
     def test_leaves_counts_and_nothing_of_her(self, url: str, tmp_path: Path) -> None:
@@ -404,6 +426,42 @@ class TestErasure:
             assert (await store.customers.known(other)).keys() == {
                 "consents", "consent_history", "contacts", "decisions", "outcomes", "uses",
             }  # fmt: skip
+
+        tell_story(url, story)
+
+    def test_is_answered_again_as_it_was_and_done_once(self, url: str, tmp_path: Path) -> None:
+        her = "ana-b@example"
+
+        async def story(store: Store) -> None:
+            await store.customers.answer([answer(her, True)])
+            await store.contacts.record([decision("d-1", her)])
+            told = await store.customers.erase(her, "desk", Replay("n", b"erase"))
+            entries = store.rows("SELECT count(*) FROM audit_log")
+            # Who came back is not erased by a repetition, and what is kept of it names nobody.
+            await store.customers.answer([answer(her, True)])
+            assert await store.customers.erase(her, "desk", Replay("n", b"erase")) == told
+            assert (await store.customers.known(her)).keys() == {"consents", "consent_history"}
+            assert store.rows("SELECT count(*) FROM audit_log") == entries
+            with pytest.raises(KeyReused):
+                await store.customers.erase(her, "desk", Replay("n", b"another"))
+            # Also after the next erasure, which forgets answers that name her.
+            await store.customers.erase(her, "desk", Replay("m", b"erase"))
+            assert await store.customers.erase(her, "desk", Replay("n", b"erase")) == told
+            await store.customers.forgotten([her])
+            assert not traces_of(*places(her, url, tmp_path)).found
+            assert store.rows("SELECT replay FROM replays ORDER BY 1") == [("m",), ("n",)]
+
+        tell_story(url, story)
+
+    def test_is_not_undone_by_a_repeated_consent(self, url: str) -> None:
+        async def story(store: Store) -> None:
+            def told() -> Awaitable[dict[str, bool]]:
+                return store.customers.consent("c-1", [answer("c-1", True)], Replay("n", b"yes"))
+
+            assert await told() == {"email": True}
+            await store.customers.erase("c-1", "desk")
+            assert await told() == {"email": True}
+            assert await store.customers.known("c-1") == {}
 
         tell_story(url, story)
 

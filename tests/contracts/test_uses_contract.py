@@ -19,9 +19,11 @@ from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
+from foundation.errors import KeyReused
 from foundation.outcome import Outcome
 from foundation.own_id import own_id
 from foundation.profile import LiveState
+from foundation.replay import Replay
 from foundation.uses import Arm, Claim, Claimed, Ended, Held
 
 HOUR = 3600
@@ -441,6 +443,70 @@ class TestReversals:
             assert await uses.cancel("nothing") == Ended(None, changed=False)
 
         counter.told(story)
+
+
+class TestRepeatedEnds:
+    """A cancel or a reverse under a name, as of a till that did not hear the answer."""
+
+    def test_are_answered_as_before_and_change_nothing(self, counter: Counter) -> None:
+        counter.offers(o={"total_cap": 2})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            await uses.claim([claim("kept"), use("used")])
+            for _again in range(2):
+                assert await uses.cancel("kept", named("a")) == Ended("released", changed=True)
+                assert await uses.reverse("used", "r", named("b")) == Ended(
+                    "reversed", changed=True
+                )
+            # Another request finds what the first one did.
+            assert await uses.cancel("kept", named("c")) == Ended("released", changed=False)
+            assert await uses.cancel("kept", named("c")) == Ended("released", changed=False)
+
+        counter.told(story)
+        assert counter.rows("SELECT kind FROM outcomes ORDER BY kind") == [
+            ("redeem",),
+            ("reverse",),
+        ]
+
+    def test_at_once_are_one(self, counter: Counter) -> None:
+        counter.offers(o={})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            await uses.claim([use("used")])
+            told = await asyncio.gather(
+                *(uses.reverse("used", "r", named("a")) for _again in range(8))
+            )
+            assert told == [Ended("reversed", changed=True)] * 8
+
+        counter.told(story)
+
+    def test_of_another_request_are_refused(self, counter: Counter) -> None:
+        counter.offers(o={})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            await uses.claim([claim("one"), claim("two")])
+            await uses.cancel("one", named("a"))
+            with pytest.raises(KeyReused):
+                await uses.cancel("two", Replay("a", b"another"))
+
+        counter.told(story)
+        assert counter.states() == {"released": 1, "reserved": 1}
+
+    def test_that_did_nothing_may_come_again(self, counter: Counter) -> None:
+        counter.offers(o={})
+
+        async def story(uses: PostgresUses, _: PostgresJournal) -> None:
+            assert await uses.reverse("u", "r", named("a")) == Ended(None, changed=False)
+            await uses.claim([claim("u", customer_id="c")])
+            assert await uses.reverse("u", "r", named("a")) == Ended("reserved", changed=False)
+            await uses.claim([use("-", customer_id="c", activation_id="u")])
+            assert await uses.reverse("u", "r", named("a")) == Ended("reversed", changed=True)
+
+        counter.told(story)
+
+
+def named(name: str) -> Replay:
+    return Replay(name, b"asked")
 
 
 class TestTold:

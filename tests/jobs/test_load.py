@@ -226,6 +226,24 @@ constants: {title: t, kind: percent, reward: 10, min_spend: 0, channels: [], pla
     assert found["valid_from"] == datetime(2026, 6, 1, tzinfo=UTC)
 
 
+def test_a_percentage_above_the_whole_price_is_quarantined(
+    load_file: Load, lake: DuckDbLake
+) -> None:
+    mapping = """\
+table: offers
+columns: {offer_id: id, kind: kind, reward: reward}
+constants: {title: t, min_spend: 0, channels: [], placements: [], scope: [],
+  stores: [], valid_from: 2026-06-01, valid_to: 2026-07-01, cost: 0, priority: 0, combinable: true}
+"""
+    rows = b"id,kind,reward\nall,percent,100\nmore,percent,101\npoints,points,500\n"
+
+    load_file(rows, "offers.csv", mapping)
+
+    found = lake.fetch(lake.table("offers")).to_pylist()
+    assert {row["offer_id"] for row in found} == {"all", "points"}
+    assert quarantine(lake) == [(3, "reward", "101.0", "must be at most 100 where kind is percent")]
+
+
 def test_a_mapping_says_text_also_where_yaml_would_read_a_number_or_a_flag(
     load_file: Load, lake: DuckDbLake
 ) -> None:

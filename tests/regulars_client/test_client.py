@@ -4,12 +4,14 @@ import contextlib
 import json
 import threading
 from collections.abc import Generator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from regulars_client import AskedLine, AskedPlacement, Client, Refused, Unavailable
+from serving.examples import EXAMPLES
 
 ACTIVATED = {"activation_id": "a-1", "expires_at": "2026-11-22T12:00:00Z", "refused": None}
 
@@ -21,6 +23,7 @@ class Told(BaseHTTPRequestHandler):
         server: Any = self.server
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         server.heard.append((self.path, dict(self.headers), body))
+        server.asked.append((self.command, self.path))
         status, headers, answer = server.answers.pop(0)
         if status == 0:
             # The answer is lost on its way.
@@ -49,7 +52,7 @@ class Told(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def told(*answers: tuple[int, dict[str, str], Any]) -> Generator[tuple[Any, Client]]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Told)
-    server.answers, server.heard = list(answers), []
+    server.answers, server.heard, server.asked = list(answers), [], []
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -153,6 +156,45 @@ def test_an_id_is_one_part_of_the_path() -> None:
         client.cancel("a/1?x")
 
     assert server.heard[0][0] == "/v1/activations/a%2F1%3Fx/cancel"
+
+
+def test_what_a_customer_wants_is_told_and_asked_under_her_id() -> None:
+    answers = (
+        "ConsentsAnswer",
+        "CustomerAnswer",
+        "CustomerExport",
+        "ErasedAnswer",
+    )
+    with told(*((200, {}, EXAMPLES[name]) for name in answers)) as (server, client):
+        kept = client.consents("a/1", {"email": True, "push": False}, source="desk")
+        known = client.customer("a/1")
+        exported = client.export("a/1")
+        erased = client.erase("a/1")
+
+    assert kept.consents == {"email": True, "push": False}
+    assert known.segments == {"rfm": "champions", "lifecycle": "active"}
+    assert known.journey[0].at == datetime(2026, 12, 3, 12, 5, tzinfo=UTC)
+    assert exported.lake["surveys"][0]["score"] == 9.0
+    assert erased.rows["decisions"] == 12
+    assert server.asked == [
+        ("PUT", "/v1/customers/a%2F1/consents"),
+        ("GET", "/v1/customers/a%2F1"),
+        ("GET", "/v1/customers/a%2F1/export"),
+        ("DELETE", "/v1/customers/a%2F1"),
+    ]
+    (_, put, body), (_, read, _), _, (_, delete, nothing) = server.heard
+    assert json.loads(body) == {"consents": {"email": True, "push": False}, "source": "desk"}
+    assert "Idempotency-Key" not in read
+    assert put["Idempotency-Key"] != delete["Idempotency-Key"]
+    assert nothing == b""
+
+
+def test_an_erasure_that_was_not_heard_of_is_asked_again_under_the_same_name() -> None:
+    with told((0, {}, b""), (200, {}, EXAMPLES["ErasedAnswer"])) as (server, client):
+        client.erase("c-1")
+
+    assert len({headers["Idempotency-Key"] for _, headers, _ in server.heard}) == 1
+    assert [method for method, _ in server.asked] == ["DELETE", "DELETE"]
 
 
 def test_a_marketer_changes_what_she_has_seen_and_is_told_what_was_made() -> None:

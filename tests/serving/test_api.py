@@ -535,6 +535,20 @@ class TestUses:
         too_long = self.post(client, "redemptions", self.body(), "k" * 201)
         assert too_long.json()["code"] == "invalid_idempotency_key"
 
+    def test_a_repeated_end_is_answered_as_before(self, client: httpx.Client, scarce: str) -> None:
+        kept = self.post(client, "activations", self.body()).json()["activation_id"]
+        for _ in range(2):
+            told = self.post(client, f"activations/{kept}/cancel", name="end-1")
+            assert told.json() == {"state": "released", "changed": True}
+        used = self.post(client, "redemptions", self.body()).json()["redemption_id"]
+        for _ in range(2):
+            told = self.post(client, f"redemptions/{used}/reverse", name="end-1")
+            assert told.json() == {"state": "reversed", "changed": True}
+        assert self.post(client, f"redemptions/{used}/reverse", name="end-2").json() == {
+            "state": "reversed",
+            "changed": False,
+        }
+
     def test_an_offer_that_is_not_for_her_is_refused_with_its_reason(
         self, client: httpx.Client, scarce: str
     ) -> None:

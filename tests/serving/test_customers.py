@@ -16,6 +16,7 @@ from adapters.postgres_admin import PostgresAdmin
 from foundation.access import SCOPES
 from foundation.settings import ContactRules
 from regulars.wiring import House
+from regulars_client import Client, Refused
 from tests.deployment import listening
 
 EMAIL = {"channel": "email", "placements": [{"name": "hero", "limit": 2}]}
@@ -146,19 +147,46 @@ def test_a_refused_decision_is_recorded_with_its_reason(served: Served) -> None:
     assert row[0]["slates"][0]["slate_propensity"] == 1.0
 
 
+def test_a_repeated_consent_changes_nothing_and_another_one_needs_its_own_key(
+    served: Served,
+) -> None:
+    def told(key: str, **consents: bool) -> httpx.Response:
+        return served.client.put(
+            "/v1/customers/c-0009/consents",
+            json={"consents": consents},
+            headers={"Idempotency-Key": key},
+        )
+
+    assert told("asked-1", email=True).json()["consents"] == {"email": True}
+    assert told("asked-2", email=False).json()["consents"] == {"email": False}
+    # She withdrew since: a till that repeats itself does not opt her in again.
+    assert told("asked-1", email=True).json()["consents"] == {"email": True}
+    assert served.verdicts("c-0009") == {"no_consent"}
+    other = told("asked-1", push=True)
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_key_reused")
+    history = served.client.get("/v1/customers/c-0009").json()["consents"]
+    assert [(one["channel"], one["granted"]) for one in history] == [
+        ("email", True),
+        ("email", False),
+    ]
+
+
 @pytest.mark.parametrize(
-    "body",
+    ("body", "field"),
     [
-        {"consents": {}},
-        {"consents": {"fax": True}},
-        {"consents": {"email": "yes"}},
-        {"granted": True},
+        ({"consents": {}}, "consents"),
+        ({"consents": {"fax": True}}, "consents"),
+        ({"consents": {"email": "yes"}}, "consents[...]"),
+        ({"granted": True}, "granted"),
     ],
 )
-def test_a_consent_that_names_no_channel_of_ours_is_refused(served: Served, body: Any) -> None:
+def test_a_consent_that_names_no_channel_of_ours_is_refused(
+    served: Served, body: Any, field: str
+) -> None:
     answer = served.client.put("/v1/customers/c-1/consents", json=body)
     assert answer.status_code == 422
     assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["field"] == field
 
 
 class TestOneCustomer:
@@ -224,6 +252,35 @@ class TestOneCustomer:
             ).fetchall()
         assert [event for _, event in left] == [{"customer_id": name} for name, _ in left]
         assert all(name.startswith("erased-") for name, _ in left)
+
+    def test_who_is_erased_again_under_one_key_is_erased_once(self, served: Served) -> None:
+        served.decide("c-0010", APP)
+        headers = {"Idempotency-Key": "forget c-0010"}
+        first = served.client.delete("/v1/customers/c-0010", headers=headers).json()
+        assert first["rows"] == {"decisions": 1}
+        served.consent("c-0010", app=True)
+        assert served.other.delete("/v1/customers/c-0010", headers=headers).json() == first
+        assert served.client.get("/v1/customers/c-0010/export").json()["database"].keys() == {
+            "consents",
+            "consent_history",
+        }
+        # Neither path nor key, which are the caller's words, are kept as they are.
+        with psycopg.connect(served.url) as connection:
+            [named] = connection.execute(
+                "SELECT count(*) FROM replays WHERE row_to_json(replays)::text LIKE '%c-0010%'"
+            ).fetchall()
+        assert named == (0,)
+
+
+def test_the_client_asks_for_all_that_she_may_want(served: Served) -> None:
+    key = served.client.headers["authorization"].removeprefix("Bearer ")
+    with Client(str(served.client.base_url), key, seconds=60) as client:
+        assert client.consents("c-0011", {"email": True}).consents == {"email": True}
+        assert client.customer("c-0011").consents[0].channel == "email"
+        assert client.export("c-0011").database.keys() == {"consents", "consent_history"}
+        assert client.erase("c-0011").rows == {"consents": 1, "consent_history": 1}
+        with pytest.raises(Refused, match="unknown_customer"):
+            client.customer("c-0011")
 
 
 @pytest.mark.parametrize(

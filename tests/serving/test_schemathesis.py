@@ -60,6 +60,8 @@ def api(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 WRITES = {operation.key for operation in OPERATIONS if operation.changes}
 REPLAYED = (
     *("/v1/decisions", "/v1/outcomes", "/v1/activations", "/v1/redemptions"),
+    *("/v1/activations/{activation_id}/cancel", "/v1/redemptions/{redemption_id}/reverse"),
+    *("/v1/customers/{customer_id}/consents", "/v1/customers/{customer_id}"),
     *(path for _, path in WRITES),
 )
 

@@ -183,6 +183,7 @@ def test_a_list_comes_in_pages(marketer: Marketer) -> None:
         ({"cost": -1}, "cost"),
         ({"cost": 1.234}, "cost"),
         ({"reward": 1.234}, "reward"),
+        ({"kind": "percent", "reward": 100.5}, "reward"),
         ({"valid_to": TERMS["valid_from"]}, "valid_to"),
         ({"valid_to": "2027-01-01T00:00:00"}, "valid_to"),
         ({"valid_to": "2500-01-01T00:00:00Z"}, "valid_to"),
@@ -191,6 +192,7 @@ def test_a_list_comes_in_pages(marketer: Marketer) -> None:
         ({"lever": 3}, "lever"),
         ({"attribution_days": 0}, "attribution_days"),
         ({"store_stock": {"s-1": -1}}, "store_stock[...]"),
+        ({"store_stock": {"": 1}}, "store_stock"),
         ({"colour": "red"}, "colour"),
         ({"eligibility": {"feature": "height", "is": ">", "value": 1}}, "eligibility.feature"),
         ({"eligibility": {"any": []}}, "eligibility.any"),
@@ -206,6 +208,17 @@ def test_a_broken_offer_is_refused_with_its_field(
     assert answer.status_code == (422 if field else 400), answer.text
     assert answer.json().get("field") == field
     assert marketer.ask("GET", "/v1/offers/broken").status_code == 404
+
+
+def test_more_than_the_whole_price_is_no_percentage(marketer: Marketer) -> None:
+    asked = {**TERMS, "kind": "percent", "reward": 1e9}
+    told = marketer.refused(422, "PUT", "/v1/offers/generous", asked)
+    assert told["detail"] == (
+        "offer 'generous': reward '1000000000.0' must be at most 100 where kind is percent"
+    )
+    assert marketer.ask("PUT", "/v1/offers/free", {**asked, "reward": 100}).status_code == 200
+    points = {**asked, "kind": "points", "reward": 500}
+    assert marketer.ask("PUT", "/v1/offers/points", points).status_code == 200
 
 
 def test_a_field_that_is_missing_is_named(marketer: Marketer) -> None:
