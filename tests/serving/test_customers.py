@@ -241,11 +241,11 @@ class TestOneCustomer:
             for event_id, document in (("x" * 201, '{"text": "I am Ana"}'), ("y", '{"at": 1}')):
                 connection.execute(
                     "INSERT INTO outcomes (event_id, customer_id, at, kind, event, digest) "
-                    "VALUES (%s, 'c-0009', now(), 'reverse', %s, '')",
+                    "VALUES (%s, 'c-0014', now(), 'reverse', %s, '')",
                     (event_id, document),
                 )
             connection.commit()
-            answer = served.client.delete("/v1/customers/c-0009")
+            answer = served.client.delete("/v1/customers/c-0014")
             assert answer.json()["rows"] == {"outcomes": 2}
             left = connection.execute(
                 "SELECT customer_id, event FROM outcomes WHERE event_id IN (%s, 'y')", ("x" * 201,)
