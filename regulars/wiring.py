@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Generator, MutableMapping, Sequ
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar, cast
 
 import structlog
 from fastapi import FastAPI
@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 
 
 Loaded = TypeVar("Loaded")
+# Says how much the processes that a command starts are to log.
+LOG_LEVEL = "REGULARS_LOG_LEVEL"
 # Names the file in which the workers of one machine count together how often keys ask.
 RATES = "REGULARS_RATES_FILE"
 # Names the socket on which the office of this machine listens to its API workers.
@@ -422,14 +424,19 @@ def traces() -> "Traces | None":
     return Traces(open_traces())
 
 
-def quiet_logs() -> None:
-    """Write structured logs, one JSON object a line, to standard error."""
+def quiet_logs(least: Literal["info", "warning"] = "info") -> None:
+    """Write structured logs, one JSON object a line, to standard error.
+
+    Args:
+        least: What is told at least, unless the environment says otherwise.
+    """
     beside: list[Processor] = [with_decision]
     if os.environ.get(TRACES_TO):
         from serving.tracing import with_trace
 
         beside.append(with_trace)
     structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(os.environ.get(LOG_LEVEL) or least),
         processors=[
             *beside,
             structlog.processors.add_log_level,

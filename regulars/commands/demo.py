@@ -1,5 +1,6 @@
 """The demo: the whole loop on real data, then the service."""
 
+import os
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -22,7 +23,10 @@ def demo(
     from regulars.jobs import demo as job
     from regulars.locks import only_one
     from regulars.serve import check_port, running
+    from regulars.wiring import LOG_LEVEL
 
+    # That of the processes which the demo starts, too.
+    os.environ.setdefault(LOG_LEVEL, "warning")
     house, progress = open_house(), progress_shown()
     # Told before the minutes of work, not after them.
     for one in (port, port + 1) if serve else (port,):

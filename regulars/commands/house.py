@@ -18,7 +18,8 @@ def open_house() -> "House":
     """Return the deployment that the environment describes."""
     from regulars.wiring import House, quiet_logs
 
-    quiet_logs()
+    # Whoever types a command reads its progress, which a service's steps would only cut up.
+    quiet_logs("warning")
     return House(load_settings())
 
 
