@@ -87,7 +87,7 @@ def test_a_cell_that_must_answer_fails_where_it_refuses():
 
 
 def test_a_cell_that_refuses_in_part_goes_on_until_it_answered_as_many():
-    cell = judge_cell(Cell("proportion", 500, 0.2, seed=1, experiments=200))
+    cell = judge_cell(Cell("proportion", 400, 0.2, seed=1, experiments=200))
     assert cell["answered"] >= 200
     assert 300 < cell["drawn"] < 600
     assert cell["refused"] == pytest.approx(1 - cell["answered"] / cell["drawn"])
