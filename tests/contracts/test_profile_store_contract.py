@@ -696,6 +696,7 @@ def killed_publisher(shelf: Shelf, adapter: str, pause: float, first: int, after
     return int(begun[-1]) if begun else first
 
 
+@pytest.mark.slow
 def test_a_publisher_killed_half_way_leaves_the_old_one_live(shelf: Shelf, adapter: str) -> None:
     first = shelf.publish(everyone(1))
     store = shelf.store()

@@ -487,6 +487,7 @@ segment(
 @pytest.mark.parametrize(
     "after", ["the lake's commit", pytest.param("the snapshot", marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_a_run_killed_after_its_commit_stays_in_the_lake_and_the_next_one_heals_what_is_served(
     shop: DuckDbLake, tmp_path: Path, silent: Progress, after: str
 ) -> None:

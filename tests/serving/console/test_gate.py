@@ -379,6 +379,7 @@ def test_a_name_that_points_here_is_refused(console: Console) -> None:
         assert client.get("/sign-in", headers={"Host": "evil.example"}).status_code == 400
 
 
+@pytest.mark.slow
 class TestBehindAProxy:
     """The proxy ends TLS for console.example, and says so."""
 

@@ -47,6 +47,7 @@ def within(seconds: float, holds: Any) -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_an_offer_on_all_goods_of_a_grocer_can_be_read_and_sent_back(marketer: Marketer) -> None:
     # The largest campaigns of the grocer of the demo are on more than 35,000 articles.
     goods = [f"{number:07}" for number in range(40_000)]
