@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 State = Literal["closed", "open", "half_open"]
-PAUSE_SECONDS = 1.0
+# A stall of a tenth of a second opens it, too: who comes after that should not pay for a second.
+PAUSE_SECONDS = 0.25
 # A store that is late once is late for all who wait at that moment, be they hundreds.
 SHARED = 5
 
