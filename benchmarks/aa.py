@@ -8,6 +8,7 @@ means and ratios that are near normal. Then always-valid sequences are read on 2
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ from experiments.welch import satterthwaite, student_p
 EXPERIMENTS = 10_000
 ALPHA = 0.05
 REJECTION_WITHIN, TAIL_MOST = 0.0065, 0.03
+# The band is three standard errors of 10,000: of 80 sound cells one would leave it by chance in
+# every fourth run. A cell more than this share of the way to its edge goes on to so many times as
+# many experiments, all of which count: luck fades, a fault stays.
+NEAR_THE_EDGE, GOES_ON = 0.8, 5
 EVER_REJECTS_MOST, EVER_DETECTS_LEAST = 0.05, 0.22
 SPLITS = (0.5, 0.2, 0.05)
 # A metric that refused whole would hold its band in vain: even sizes of so many units must answer
@@ -213,18 +218,10 @@ def must_answer(metric: str, n: int, split: float) -> bool:
 def judge_cell(cell: Cell) -> dict[str, Any]:
     """Simulate a cell's experiments until so many are answered, and count its rejections."""
     rng = np.random.default_rng(cell.seed)
-    parts: list[Judged] = []
-    drawn = answered = 0
-    most = max(VALUES_AT_ONCE // (cell.n * WIDTH.get(cell.metric, 1)), 1)
-    given = max(round(cell.n * cell.split), 1)
-    while answered < cell.experiments and drawn < MOST_DRAWN * cell.experiments:
-        # When to stop follows from what was refused, which does not look at who is better.
-        if drawn == cell.experiments and not answered:
-            break
-        due = cell.experiments - (answered if drawn >= cell.experiments else drawn)
-        parts.append(JUDGES[cell.metric](rng, min(most, due), cell.n, given))
-        drawn += len(parts[-1].p)
-        answered += int(np.isfinite(parts[-1].p).sum())
+    parts = _simulated(cell, rng, cell.experiments, [])
+    if _near_the_edge(_rates(parts), cell.experiments):
+        parts = _simulated(cell, rng, GOES_ON * cell.experiments, parts)
+    drawn, answered = _counted(parts)
     rates = _rates(parts)
     return {
         "metric": cell.metric,
@@ -240,6 +237,40 @@ def judge_cell(cell: Cell) -> dict[str, Any]:
         "upper_tail": rates[1] if rates else None,
         "refused": 1 - answered / drawn,
     }
+
+
+def _simulated(
+    cell: Cell, rng: np.random.Generator, wanted: int, parts: list[Judged]
+) -> list[Judged]:
+    """Return these parts and as many more as it takes until so many experiments are answered."""
+    parts = list(parts)
+    most = max(VALUES_AT_ONCE // (cell.n * WIDTH.get(cell.metric, 1)), 1)
+    given = max(round(cell.n * cell.split), 1)
+    drawn, answered = _counted(parts)
+    while answered < wanted and drawn < MOST_DRAWN * wanted:
+        # When to stop follows from what was refused, which does not look at who is better.
+        if drawn == wanted and not answered:
+            break
+        due = wanted - (answered if drawn >= wanted else drawn)
+        parts.append(JUDGES[cell.metric](rng, min(most, due), cell.n, given))
+        drawn, answered = _counted(parts)
+    return parts
+
+
+def _counted(parts: Sequence[Judged]) -> tuple[int, int]:
+    """Return how many experiments were drawn, and how many of them answered."""
+    drawn = sum(len(part.p) for part in parts)
+    return drawn, sum(int(np.isfinite(part.p).sum()) for part in parts)
+
+
+def _near_the_edge(rates: tuple[float, float] | None, experiments: int) -> bool:
+    """Whether shares of so many experiments, below and above, are where chance seldom puts them."""
+    if rates is None:
+        return False
+    away = abs(sum(rates) - ALPHA) / REJECTION_WITHIN
+    tail = (max(rates) - ALPHA / 2) / (TAIL_MOST - ALPHA / 2)
+    # Of fewer experiments chance puts them farther.
+    return max(away, tail) > NEAR_THE_EDGE * math.sqrt(EXPERIMENTS / experiments)
 
 
 def _rates(parts: list[Judged]) -> tuple[float, float] | None:

@@ -151,3 +151,27 @@ def test_looks_are_bars_and_a_cell_out_of_its_band_fails():
     found = bars({"cells": [cell], "sequential": looks})
     assert [bar.holds for bar in found[:3]] == [True, False, False]
     assert {bar.name for bar in found if not bar.holds} > {"rejects read once"}
+
+
+def drawing(rejects):
+    """Return a judge that rejects this share of the experiments it is given, half on each side."""
+
+    def judge(rng, count, n, given):
+        p = np.where(rng.random(count) < rejects, 0.0, 1.0)
+        return aa.Judged(p, rng.choice([-1.0, 1.0], count), 0.0, {"drawn"})
+
+    return judge
+
+
+def test_a_cell_near_the_edge_of_its_band_goes_on(monkeypatch):
+    monkeypatch.setitem(aa.JUDGES, "sound", drawing(0.05))
+    monkeypatch.setitem(aa.JUDGES, "at fault", drawing(0.065))
+    cells = [judge_cell(Cell("sound", 500, 0.5, seed, 10_000)) for seed in range(300)]
+    went_on = [cell for cell in cells if cell["answered"] > 10_000]
+    assert {cell["answered"] for cell in cells} == {10_000, 50_000}
+    # .8 of .0065 is 2.39 standard errors of 10,000, .8 of a tail's .005 is 2.56: some 2.4 %.
+    assert 1 <= len(went_on) <= 20
+    # All that was simulated counts, and three standard errors of 50,000 are .0029.
+    assert max(abs(cell["rejection"] - 0.05) for cell in went_on) < 0.0065
+    faulty = [judge_cell(Cell("at fault", 500, 0.5, seed, 10_000)) for seed in range(20)]
+    assert all(abs(cell["rejection"] - 0.05) > 0.0065 for cell in faulty)
