@@ -149,7 +149,8 @@ class LiveKnowledge:
             take(_Champion(last.live, fault, version, later, snapshot))
             raise
         if live is None:
-            take(_Champion(None, f"no {what}; run 'regulars train {name}'", version))
+            told = f"no {what}; run 'regulars train {name}'"
+            take(_Champion(None, told, version, snapshot=snapshot))
             return
         if last.live is not None and live.name == last.live.name:
             live = last.live

@@ -1144,6 +1144,37 @@ class TestTakingOver:
         finally:
             admin.close()
 
+    def test_a_model_that_is_not_there_is_looked_for_only_when_the_catalogue_moves(
+        self, house: House
+    ) -> None:
+        looks: list[str] = []
+        admin = PostgresAdmin(str(house.settings.database_url))
+
+        async def story() -> None:
+            serving = in_process(
+                house,
+                house.profiles(),
+                lambda: looks.append("response"),
+                lambda: looks.append("uplift"),
+            )
+            async with serving:
+                # At the start, and again when the snapshot is there.
+                await asyncio.sleep(1.2)
+                at_the_start = sorted(looks)
+                assert set(at_the_start) == {"response", "uplift"}
+                assert len(at_the_start) <= 4
+                await asyncio.sleep(1.5)
+                assert sorted(looks) == at_the_start
+                looks.clear()
+                admin.touch_catalogue()
+                await asyncio.sleep(1.5)
+                assert sorted(looks) == ["response", "uplift"]
+
+        try:
+            asyncio.run(story())
+        finally:
+            admin.close()
+
     def test_a_first_champion_that_fails_its_self_check_leaves_fallbacks_that_say_so(
         self, house: House
     ) -> None:
