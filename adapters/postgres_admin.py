@@ -26,6 +26,7 @@ from adapters.postgres_answers import PostgresAnswers
 from adapters.postgres_documents import PostgresDocuments
 from adapters.postgres_keys import ApiKeys
 from adapters.postgres_offers import PostgresOffers, move_catalogue
+from adapters.postgres_old_decisions import PostgresOldDecisions
 from adapters.postgres_users import PostgresUsers
 from experiments.design import Experiment, content_hash, read_design
 from experiments.holdout import HOLDOUT
@@ -306,6 +307,11 @@ class PostgresAdmin:
         return PostgresAnswers(self._begin)
 
     @property
+    def old_decisions(self) -> PostgresOldDecisions:
+        """Decisions that may leave the database."""
+        return PostgresOldDecisions(self._begin)
+
+    @property
     def keys(self) -> ApiKeys:
         """The API keys."""
         return ApiKeys(self._begin, self._who)
@@ -360,10 +366,14 @@ class PostgresAdmin:
         """Yield the outcomes written in a window, as JSON texts, a page at a time."""
         return self._pages("SELECT event::text FROM outcomes", window)
 
-    def count_decisions(self) -> int:
-        """Return how many decisions the database holds."""
+    def count_decisions(self, cursor: str | None = None) -> int:
+        """Return how many decisions of the database stand behind a cursor; without it, all."""
+        window = self.window(cursor)
         with self._begin() as connection:
-            return int(connection.execute(text("SELECT count(*) FROM decisions")).scalar_one())
+            count = text(
+                "SELECT count(*) FROM decisions WHERE written_by >= CAST(:since AS text)::xid8"
+            )
+            return int(connection.execute(count, {"since": str(window.since)}).scalar_one())
 
     def _pages(self, select: str, window: Window) -> Iterator[list[str]]:
         with self._begin() as connection:

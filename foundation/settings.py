@@ -137,6 +137,14 @@ class Settings(BaseSettings):
         description="How long a decision waits for a database that does not answer.",
     )
 
+    decisions_kept_days: int = Field(
+        default=90,
+        # Names of repeated requests are kept for three of them, and backups are a few days old.
+        ge=7,
+        le=3650,
+        description="How long the lake holds a decision before it leaves the operational database.",
+    )
+
     activation_minutes: int = Field(
         default=1440, ge=1, description="How long an activated offer is kept for its customer."
     )

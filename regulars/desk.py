@@ -24,6 +24,7 @@ from foundation.settings import Settings
 from recommender.model_card import ModelCard, ModelCards
 from regulars.contacts import contact_costs
 from regulars.jobs.clusters import stored_model
+from regulars.jobs.ingest import CURSOR
 from regulars.jobs.overview import overview, report_of
 from regulars.jobs.runs import all_runs
 from segmentation.lifecycle import STATES
@@ -162,7 +163,7 @@ class HouseDesk:
         return Holdings(
             snapshot=self._profiles.facts(),
             lake_version=lake.version,
-            recorded=self._admin.count_decisions(),
+            recorded=ingested + self._admin.count_decisions(lake.note(CURSOR)),
             ingested=ingested,
         )
 

@@ -30,6 +30,7 @@ from foundation.feed import Feed
 from foundation.lake import Lake, LakeWrite
 from foundation.money import to_minor
 from foundation.outcome import MONEY_KINDS, Outcome
+from regulars.jobs import held_since
 from regulars.progress import Progress
 
 CURSOR = "ingested"
@@ -54,7 +55,8 @@ def ingest(
     """Copy what was written since the last run; late rows merge into their day."""
     report = IngestReport()
     with progress.step("ingest") as step, lake.write() as write:
-        window = feed.window(lake.note(CURSOR))
+        cursor = lake.note(CURSOR)
+        window = feed.window(cursor)
         zones = _zones(lake)
         for page in feed.decisions(window):
             rows, faults = _read(page, DECISIONS, lambda text: decision_row(decode_record(text)))
@@ -71,7 +73,9 @@ def ingest(
                 write, PURCHASES, lines, report, clock, lambda f: _localise(f, zones, time_zone)
             )
             step.show(f"{report.decisions:,} decisions, {report.outcomes:,} outcomes")
-        write.remember(CURSOR, f"{window.system}:{window.until}")
+        marks = held_since.marked(lake.note(held_since.NOTE), cursor, window, clock.now())
+        write.remember(held_since.NOTE, marks)
+        write.remember(CURSOR, held_since.cursor_of(window))
     return report
 
 

@@ -38,7 +38,7 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
                 404,
                 "unknown_decision",
                 f"decision {decision_id!r} is not in the database; one made while that was away "
-                "comes there later",
+                "comes there later, and old ones are in the lake alone",
                 "decision_id",
             )
         return json_answer(found)

@@ -556,6 +556,7 @@ def test_a_decision_replays_from_its_record(shop: Shop) -> None:
                 missing = await till.post(f"/v1/decisions/{unknown}/replay", {})
                 assert missing.status_code == 404
                 assert missing.json()["code"] == "unknown_decision"
+                assert "old ones are in the lake alone" in missing.json()["detail"]
 
     run(story)
 

@@ -53,6 +53,8 @@ def test_every_setting_is_read_from_its_variable(monkeypatch: pytest.MonkeyPatch
         ("REGULARS_CURRENCY_CODE", "KWD", "KWD has no cents"),
         ("REGULARS_EXPLORATION", "0", "greater than 0"),
         ("REGULARS_RFM_WINDOW_DAYS", "0", "greater than or equal to 1"),
+        # Names of repeated requests are kept for three days.
+        ("REGULARS_DECISIONS_KEPT_DAYS", "6", "greater than or equal to 7"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_rule_in_one_line(

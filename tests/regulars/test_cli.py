@@ -329,7 +329,10 @@ class TestJson:
         made = run("key", "add", "till 4", "--json").answer
         assert made["key"].startswith("rgl_")
         assert made["scopes"] == list(APP_SCOPES)
-        assert run("ingest", "--json").answer["decisions"] == 0
+        ingested = run("ingest", "--json").answer
+        assert ingested["decisions"] == 0
+        assert ingested["pruned"] == {"decisions": 0, "missing": 0}
+        assert "that the lake has held for 90 days" in run("ingest").out
 
     @pytest.mark.usefixtures("filled")
     def test_of_sleepers_counts_them_since_a_run_of_the_past(self, run: Run) -> None:
