@@ -5,7 +5,7 @@ from datetime import datetime
 
 from adapters.postgres_pool import PostgresPool
 from foundation.batch import Begun
-from foundation.decision import DecisionRecord, decode_record
+from foundation.decision import DecisionRecord, stored_record
 
 
 class PostgresBatches:
@@ -49,15 +49,15 @@ class PostgresBatches:
     async def records(self, batch_id: str, after: str, most: int) -> list[DecisionRecord]:
         async with self._pool.connection() as connection:
             rows = await connection.fetch(
-                'SELECT record::text AS record FROM (SELECT decision_id, customer_id COLLATE "C" '
-                "AS customer_id FROM batch_decisions WHERE batch_id = $1 "
+                "SELECT decision_id, record::text AS record FROM (SELECT decision_id, "
+                'customer_id COLLATE "C" AS customer_id FROM batch_decisions WHERE batch_id = $1 '
                 'AND customer_id COLLATE "C" > $2 ORDER BY 2 LIMIT $3) AS hers '
                 "JOIN decisions USING (decision_id) ORDER BY hers.customer_id",
                 batch_id,
                 after,
                 most,
             )
-        return [decode_record(row["record"]) for row in rows]
+        return [stored_record(row["decision_id"], row["record"]) for row in rows]
 
     async def finish(self, batch_id: str, at: datetime) -> None:
         async with self._pool.connection() as connection:

@@ -15,7 +15,7 @@ from adapters.postgres_uses import count_named, count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.contact_policy import REMEMBERED, Contact
-from foundation.decision import DEFAULT_POLICY, DecisionRecord, Policy, decode_record, encode
+from foundation.decision import DEFAULT_POLICY, DecisionRecord, Policy, encode, stored_record
 from foundation.errors import EventChanged, EventRefused, StoreUnavailable
 from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
@@ -92,7 +92,7 @@ class PostgresJournal:
             found = await connection.fetchval(
                 "SELECT record FROM decisions WHERE decision_id = $1", decision_id
             )
-        return None if found is None else decode_record(found)
+        return None if found is None else stored_record(decision_id, found)
 
     async def forget_names(self) -> int:
         async with self._pool.connection() as connection:

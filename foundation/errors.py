@@ -30,6 +30,16 @@ class EventChanged(RegularsError):
     """An event came again under the same id with other content."""
 
 
+class UnreadableRecord(RegularsError):
+    """A stored decision cannot be read: another version wrote it, or it is damaged."""
+
+    def __init__(self, decision_id: str, reason: object) -> None:
+        super().__init__(
+            f"the record of decision {decision_id!r} cannot be read ({reason}); another version of "
+            "Regulars wrote it, which can, or it is damaged"
+        )
+
+
 class EventRefused(Exception):
     """The database takes an event never, however often it is told: a fault of ours, no outage."""
 

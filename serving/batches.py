@@ -24,7 +24,11 @@ class Batches(Protocol):
         ...
 
     async def records(self, batch_id: str, after: str, most: int) -> list[DecisionRecord]:
-        """Return up to `most` of a batch's decisions, by customer, of those after one."""
+        """Return up to `most` of a batch's decisions, by customer, of those after one.
+
+        Raises:
+            UnreadableRecord: This version cannot read one of them.
+        """
         ...
 
     async def finish(self, batch_id: str, at: datetime) -> None:

@@ -28,6 +28,8 @@ Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
 # A journey is told from its newest end; the export has all of it.
 LONGEST_JOURNEY = 200
+# The channel of what a damaged row tells.
+UNREADABLE = "unknown"
 PENDING = (
     "snapshot: hidden at once, gone with the next 'regulars segment'",
     "lake: rewritten by the next 'regulars segment'",
@@ -162,11 +164,11 @@ def journey(told: Rows, lake: Rows) -> list[JourneyStep]:
         event = row["event"]
         lines = event.get("lines") or ()
         steps["event", row["event_id"]] = JourneyStep(
-            datetime.fromisoformat(event["at"]),
-            event["kind"],
-            event["channel"],
+            datetime.fromisoformat(row["at"]),
+            row["kind"],
+            event.get("channel", UNREADABLE),
             event.get("offer_id"),
-            event.get("order_id") or (event["event_id"] if lines else None),
+            event.get("order_id") or (row["event_id"] if lines else None),
             sum(line["amount"] for line in lines) if lines else None,
         )
     receipts = {(one.order_id, one.at) for one in steps.values() if one.amount is not None}
@@ -181,10 +183,13 @@ def journey(told: Rows, lake: Rows) -> list[JourneyStep]:
         steps["survey", row["response_id"]] = JourneyStep(
             row["at"], row["instrument"], row["touchpoint"] or "unknown"
         )
-    for row in (*lake.get("decisions", ()), *(r["record"] for r in told.get("decisions", ()))):
-        at = row["at"]
+    for row in lake.get("decisions", ()):
+        steps["decision", row["decision_id"]] = JourneyStep(row["at"], "decision", row["channel"])
+    for row in told.get("decisions", ()):
         steps["decision", row["decision_id"]] = JourneyStep(
-            datetime.fromisoformat(at) if isinstance(at, str) else at, "decision", row["channel"]
+            datetime.fromisoformat(row["at"]),
+            "decision",
+            row["record"].get("channel", UNREADABLE),
         )
     return sorted(steps.values(), key=lambda one: one.at, reverse=True)
 

@@ -35,7 +35,11 @@ class Journal(Protocol):
         ...
 
     async def decision(self, decision_id: str) -> DecisionRecord | None:
-        """Return a decision's record, None where there is none."""
+        """Return a decision's record, None where there is none.
+
+        Raises:
+            UnreadableRecord: There is one, and this version cannot read it.
+        """
         ...
 
     async def tell(self, outcomes: Sequence[Outcome], replay: Replay | None = None) -> int | None:

@@ -43,7 +43,8 @@ def answers(name: str, *more: int) -> dict[int | str, dict[str, Any]]:
         401: "No key, or an unknown one",
         403: "The key lacks the scope",
         404: "There is no such use, decision or customer",
-        409: "It was done before in another way: an event_id, an Idempotency-Key, a use",
+        409: "It was done before in another way: an event_id, an Idempotency-Key, a use; or it is "
+        "stored as this version cannot read it",
         413: "The body is too large",
         422: "A field breaks its rule",
         429: "The key asks too often, or too many do; try again after Retry-After seconds",

@@ -5,7 +5,13 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from foundation.errors import EventChanged, KeyReused, RegularsError, StoreUnavailable
+from foundation.errors import (
+    EventChanged,
+    KeyReused,
+    RegularsError,
+    StoreUnavailable,
+    UnreadableRecord,
+)
 from serving.errors import InvalidField, Overloaded, UnknownCustomer
 
 
@@ -56,6 +62,9 @@ def told(error: Exception) -> Problem | None:
             return Problem(409, "event_changed", str(error), "events")
         case KeyReused():
             return Problem(409, "idempotency_key_reused", str(error), "Idempotency-Key")
+        case UnreadableRecord():
+            # Nothing of the request is wrong, and coming again does not help.
+            return Problem(409, "unreadable_decision", str(error), "decision_id")
         case UnknownCustomer():
             return Problem(404, "unknown_customer", str(error), "customer_id")
         case InvalidField():

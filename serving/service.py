@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 
-from foundation.errors import StoreUnavailable
+from foundation.errors import RegularsError, StoreUnavailable, UnreadableRecord
 from foundation.replay import Replay
 from recommender.next_products import recommend
 from serving.batch import BatchDecisions
@@ -143,9 +143,13 @@ class DecisionService:
 
         Raises:
             StoreUnavailable: The database does not answer.
+            UnreadableRecord: Nothing can be made of the record.
         """
         record = await self._parts.journal.decision(decision_id)
-        return None if record is None else replayed(record, self.live.known)
+        try:
+            return None if record is None else replayed(record, self.live.known)
+        except RegularsError as error:
+            raise UnreadableRecord(decision_id, error) from error
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Return the products that go best with a basket, by the live snapshot alone.

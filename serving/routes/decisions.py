@@ -26,7 +26,7 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
     @app.post(
         "/v1/decisions/{decision_id}/replay",
         openapi_extra=body(),
-        responses=answers("ReplayAnswer", 404),
+        responses=answers("ReplayAnswer", 404, 409),
     )
     async def replay(decision_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Make a decision again from its record: the same slate, if all is well."""

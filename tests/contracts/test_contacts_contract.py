@@ -37,7 +37,7 @@ from foundation.decision import (
     Versions,
     decode_record,
 )
-from foundation.errors import KeyReused
+from foundation.errors import KeyReused, UnreadableRecord
 from foundation.outcome import Outcome
 from foundation.pseudonym import PREFIX
 from foundation.replay import Answered, Replay
@@ -501,5 +501,18 @@ class TestBatches:
                 ["é"],
                 [],
             ]
+
+        tell_story(url, story)
+
+    def test_name_the_decision_that_cannot_be_read(self, url: str) -> None:
+        async def story(store: Store) -> None:
+            await store.batches.begin("b-1", "app to all", AT)
+            made = [decision("d-1", "c-1", "app"), decision("d-2", "c-2", "app")]
+            await store.contacts.record(made, "b-1")
+            with psycopg.connect(store.url) as connection:
+                connection.execute("UPDATE decisions SET record = '{}' WHERE decision_id = 'd-2'")
+            assert len(await store.batches.records("b-1", "", 1)) == 1
+            with pytest.raises(UnreadableRecord, match="decision 'd-2' cannot be read"):
+                await store.batches.records("b-1", "", 3)
 
         tell_story(url, story)

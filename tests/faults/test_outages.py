@@ -561,6 +561,43 @@ def test_a_decision_replays_from_its_record(shop: Shop) -> None:
     run(story)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        # Of another version, damaged, and such as can be read but not drawn from.
+        """(record::jsonb || '{"placements": {"checkout": 3}}')::json""",
+        """'{"customer_id": "c-7"}'""",
+        """'[]'""",
+        """(record::jsonb || '{"policy": {"kind": "newest"}}')::json""",
+        """(record::jsonb || '{"policy": {"kind": "thompson", "posteriors": {"none": {
+            "family": "beta", "first": 1, "second": 1}}}}')::json""",
+    ],
+)
+def test_a_decision_whose_record_cannot_be_read_is_a_problem_that_says_so(
+    shop: Shop, changed: str
+) -> None:
+    async def story() -> None:
+        async with shop.till() as till:
+            decision_id = (await till.decide("c-7"))["decision_id"]
+            shop.change(
+                f"UPDATE decisions SET record = {changed} WHERE decision_id = '{decision_id}'"  # noqa: S608
+            )
+            refused = await till.post(f"/v1/decisions/{decision_id}/replay", {})
+            assert refused.status_code == 409
+            assert refused.json()["code"] == "unreadable_decision"
+            assert refused.json()["field"] == "decision_id"
+            told = f"the record of decision '{decision_id}' cannot be read"
+            assert refused.json()["detail"].startswith(told)
+            # The next one is as good as ever.
+            other = (await till.decide("c-7"))["decision_id"]
+            assert (await till.post(f"/v1/decisions/{other}/replay", {})).json()["same"]
+
+    try:
+        run(story)
+    finally:
+        shop.change("DELETE FROM decisions WHERE customer_id = 'c-7'")
+
+
 def test_slow_clients_keep_nobody_else_waiting(shop: Shop) -> None:
     async def story() -> None:
         async with shop.till() as till, listening(till) as port:

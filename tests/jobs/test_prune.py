@@ -329,6 +329,8 @@ class TestWhatStillNeedsIt:
         loop.decide(decision("d-1", on(0)), decision("d-2", on(0)))
         loop.ingest_on(0)
         with psycopg.connect(loop.url) as erasing:
+            # Whoever waited for it would find it ended, and delete both.
+            erasing.execute("SET idle_in_transaction_session_timeout = '5s'")
             erasing.execute("UPDATE decisions SET customer_id = 'x' WHERE decision_id = 'd-1'")
             assert loop.prune_on(90) == PruneReport(decisions=1)
             erasing.commit()

@@ -252,6 +252,21 @@ class TestOneCustomer:
             ).fetchall()
         assert [event for _, event in left] == [{"customer_id": name} for name, _ in left]
         assert all(name.startswith("erased-") for name, _ in left)
+        told = served.client.get(f"/v1/customers/{left[0][0]}").json()
+        assert [(step["kind"], step["channel"]) for step in told["journey"]] == [
+            ("reverse", "unknown")
+        ] * 2
+
+    def test_whose_decision_cannot_be_read_is_told_all_the_same(self, served: Served) -> None:
+        served.decide("c-0015", APP)
+        with psycopg.connect(served.url) as connection:
+            connection.execute(
+                """UPDATE decisions SET record = '{"at": 7}' WHERE customer_id = 'c-0015'"""
+            )
+        told = served.client.get("/v1/customers/c-0015").json()
+        assert ("decision", "unknown") in [(s["kind"], s["channel"]) for s in told["journey"]]
+        exported = served.client.get("/v1/customers/c-0015/export").json()
+        assert exported["database"]["decisions"][0]["record"] == {"at": 7}
 
     def test_who_is_erased_again_under_one_key_is_erased_once(self, served: Served) -> None:
         served.decide("c-0010", APP)
