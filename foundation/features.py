@@ -16,6 +16,7 @@ import ibis
 
 from foundation.contracts import TABLES
 from foundation.errors import RegularsError
+from foundation.taken_back import standing, with_taken_back
 
 View = Literal["lines", "orders", "visits", "stores", "offers"]
 WINDOWS = (7, 30, 90, 365)
@@ -192,12 +193,15 @@ def _views(events: Events, spine: ibis.Table) -> dict[View, Rows]:
     stores = known.group_by("customer_id", "as_of", "store_id").aggregate(
         orders=(known.age < 365).sum()
     )
+    told = with_taken_back(interactions.filter(interactions.offer_id.notnull()))
+    offers = events_before(told, spine)
     return {
         "lines": lines,
         "orders": orders,
         "visits": visits,
         "stores": stores,
-        "offers": events_before(interactions.filter(interactions.offer_id.notnull()), spine),
+        # A redemption taken back before T was none.
+        "offers": standing(offers, offers.as_of),
     }
 
 

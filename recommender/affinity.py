@@ -27,6 +27,7 @@ from scipy.sparse.linalg import svds
 
 from foundation.features import Events, Feature, NoEvents, events_before, feature_hash
 from foundation.lake import Lake
+from foundation.taken_back import standing, with_taken_back
 
 WINDOW_DAYS = 365
 FACTORS = 16
@@ -123,8 +124,9 @@ def _counted(events: Events, spine: ibis.Table) -> ibis.Table:
     in_all = _bought(lines, ["customer_id", "as_of"])
     in_scope = _bought(inside, _KEYS)
     told: Rows = events.table("interactions").select("customer_id", "at", "kind", "offer_id")
-    told = told.filter(told.kind.isin(["sent", "redeem"])).rename(event="kind")
-    told = events_before(told, customers).join(facts.select("offer_id", "kind"), "offer_id")
+    told = with_taken_back(told.filter(told.kind.isin(["sent", "redeem", "reverse"])))
+    told = events_before(told.rename(event="kind"), customers)
+    told = standing(told, told.as_of).join(facts.select("offer_id", "kind"), "offer_id")
     recent = told.age < WINDOW_DAYS
     answers = told.group_by("customer_id", "as_of", "kind").aggregate(
         sent=told.offer_id.nunique(where=recent & (told.event == "sent")),

@@ -13,10 +13,9 @@ import pandas as pd
 
 from foundation.decision import Slate
 from foundation.lake import Lake
+from foundation.taken_back import TAKEN_BACK
 
 _SHOWN = ["decision_id", "customer_id", "offer_id", "at"]
-# What takes an outcome of a kind back.
-TAKEN_BACK = {"redeem": "reverse"}
 
 
 def shown_offers(lake: Lake) -> pd.DataFrame:

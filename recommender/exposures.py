@@ -22,9 +22,9 @@ from foundation.context import context_features
 from foundation.errors import RegularsError
 from foundation.features import Feature, features_as_of
 from foundation.lake import Lake
+from foundation.taken_back import TAKEN_BACK
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import affinities
-from recommender.credit import TAKEN_BACK
 from recommender.offer_features import is_offer_feature, offer_feature_names, offer_features
 
 Source = Literal["history", "decision"]

@@ -14,6 +14,7 @@ from foundation.lake import Lake
 from foundation.profile import SEGMENTATIONS, Explanation, Profile, SnapshotFacts
 from foundation.rule_profile import Attribute
 from foundation.rules import MEMBER, AttributeKind
+from foundation.taken_back import standing, with_taken_back
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.affinity import affinities
 from recommender.next_products import NextProducts
@@ -189,8 +190,13 @@ def publish_catalogue(lake: Lake, run: Lake, operations: Operations, as_of: date
 
 
 def popularity(lake: Lake, offers: list[dict[str, Any]], as_of: datetime) -> dict[str, float]:
-    """Return each offer's past redemption rate, drawn towards the average where data are few."""
-    seen = lake.table("interactions").filter(lambda t: t["at"] < ibis.literal(as_of))
+    """Return each offer's past redemption rate, drawn towards the average where data are few.
+
+    What was taken back by then was not redeemed.
+    """
+    now = ibis.literal(as_of)
+    told = with_taken_back(lake.table("interactions"))
+    seen = standing(told.filter(told["at"] < now), now)
     counts = seen.group_by("offer_id").aggregate(
         shown=seen.customer_id.nunique(where=seen.kind.isin(SHOWN)),
         redeemed=seen.customer_id.nunique(where=seen.kind == "redeem"),

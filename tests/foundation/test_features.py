@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from adapters.duckdb_lake import DuckDbLake
+from foundation import features as registry
 from foundation.contracts import INTERACTIONS, PRODUCTS, PURCHASES
 from foundation.errors import RegularsError
 from foundation.features import Feature, definitions, feature_hash, features_as_of
@@ -141,6 +142,10 @@ ANA_TOLD = (
     Told("ana", utc("2026-01-01 05:00"), "sent", "B"),
     Told("ana", utc("2024-01-01 05:00"), "sent", "C"),
     Told("ana", NOON, "redeem", "B"),
+    # Taken back the day after; what is taken back at T is not yet.
+    Told("ana", utc("2026-06-29 12:00"), "redeem", "E"),
+    Told("ana", utc("2026-06-30 12:00"), "reverse", "E"),
+    Told("ana", NOON, "reverse", "A"),
 )
 
 # Worked out by hand from ANA and ANA_TOLD as of 2026-07-01 07:00 UTC. Ages in days: o1 0.375, o6
@@ -240,7 +245,7 @@ def expected(lines: Iterable[Line], told: Iterable[Told], t: datetime) -> dict[s
         if any(x.store is not None for x in r)
     ]
     stores = [store for a, store in known if a < 365]
-    offers = [x for x in told if x.at < t]
+    offers = kept([x for x in told if x.at < t])
 
     result: dict[str, Any] = {
         "recency_days": min((a for a, _ in aged), default=None),
@@ -305,6 +310,19 @@ def near(value: float | None, right: float | None) -> bool:
     return math.isclose(value, right, rel_tol=1e-14)
 
 
+def kept(told: list[Told]) -> list[Told]:
+    """Return events without the redemptions that were taken back, each by the next reversal."""
+    left: list[Told] = []
+    for event in sorted(told, key=lambda x: (x.at, x.kind)):
+        if event.kind != "reverse":
+            left.append(event)
+            continue
+        same = [x for x in left if x.kind == "redeem" and x.offer == event.offer]
+        if same:
+            left.remove(same[-1])
+    return left
+
+
 def random_history(rng: random.Random, customer: str) -> tuple[list[Line], list[Told]]:
     """Return some eighteen months of shopping, returns and offers, in every shape."""
     begin = datetime(2025, 1, 1, tzinfo=UTC)
@@ -331,9 +349,12 @@ def random_history(rng: random.Random, customer: str) -> tuple[list[Line], list[
                 )
             )  # fmt: skip
     told = [
-        Told(customer, instant(), rng.choice(("sent", "redeem", "view")), rng.choice("ABCDE"))
-        for _ in range(rng.randrange(10))
-    ]
+        Told(
+            customer, instant(), rng.choice(("sent", "redeem", "redeem", "reverse", "view")),
+            rng.choice("ABC"),
+        )
+        for _ in range(rng.randrange(14))
+    ]  # fmt: skip
     return lines, told
 
 
@@ -419,6 +440,8 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> tuple[DuckDbLake, DuckDbL
             for delay in (0, 1, 86_400_000_000):
                 at = t + timedelta(microseconds=delay)
                 full[1].append(Told(customer, at, kind, f"poison-{delay}"))
+        # What she had redeemed is taken back when it is too late to be known.
+        full[1].extend(Told(customer, t, "reverse", x.offer) for x in told if x.kind == "redeem")
     folder = tmp_path_factory.mktemp("probe")
     return (
         fill(DuckDbLake(folder / "clean"), *clean),
@@ -649,6 +672,17 @@ def test_the_fingerprint_stays_when_no_definition_changes() -> None:
     # Names that Ibis counts up as a process goes on are not in it.
     ibis.memtable({"x": [1]})
     assert feature_hash(again) == feature_hash(FEATURES)
+
+
+def test_the_fingerprint_changes_with_which_events_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that learned from redemptions taken back is another one."""
+    now = feature_hash(FEATURES)
+    registry._blank_views.cache_clear()
+    monkeypatch.setattr(registry, "standing", lambda events, _: events)
+    try:
+        assert feature_hash(FEATURES) != now
+    finally:
+        registry._blank_views.cache_clear()
 
 
 # Seed 4 puts the names of a set in another order than 1 does.

@@ -128,6 +128,8 @@ def test_answers_count_by_kind_of_campaign(lake: DuckDbLake) -> None:
             told("sent", AS_OF - 8 * DAY, "tea"),
             told("redeem", AS_OF - 2 * DAY, "tea"),
             told("redeem", AS_OF - 1 * DAY, "tea"),
+            told("redeem", AS_OF - 4 * DAY, "coffee"),
+            told("reverse", AS_OF - 3 * DAY, "coffee"),
             told("sent", AS_OF - 8 * DAY, "bread"),
             told("view", AS_OF - 8 * DAY, "bread"),
             told("sent", AS_OF - 400 * DAY, "plain"),
@@ -188,7 +190,11 @@ def test_nothing_from_the_instant_on_changes_a_row(lake: DuckDbLake) -> None:
         products=CROWD,
         offers=[offer("coffee", ["p-1", "p-2"]), offer("bread", ["p-3"]), offer("all", [])],
         purchases=crowd(draw),
-        interactions=[told("sent", AS_OF - 3 * DAY, "coffee", f"c-{i}") for i in range(20)],
+        interactions=[
+            told(kind, AS_OF - 3 * DAY, "coffee", f"c-{i}")
+            for i in range(20)
+            for kind in ("sent", "redeem")
+        ],
     )
     asked = pd.DataFrame(
         [(f"c-{i}", o, AS_OF) for i in range(40) for o in ("coffee", "bread", "all")],
@@ -207,7 +213,7 @@ def test_nothing_from_the_instant_on_changes_a_row(lake: DuckDbLake) -> None:
         interactions=[
             told(kind, at, "coffee", f"c-{i}")
             for i, at in enumerate(later * 10)
-            for kind in ("sent", "redeem")
+            for kind in ("sent", "redeem", "reverse")
         ],
     )
 
