@@ -24,6 +24,7 @@ from foundation.replay import Replay
 # Rows that only tell of her go; what counts for others stays under her pseudonym.
 DELETED = ("consents", "consent_history", "contacts")
 _HASH = "sha256(convert_to(customer_id, 'UTF8'))"
+_PIECE = 2000
 # Decisions and outcomes have no index by customer, whom nobody asks for on the hot path.
 PATIENCE_SECONDS = 600.0
 
@@ -77,14 +78,33 @@ class PostgresCustomers:
         async with self._pool.connection() as connection:
             return await connection.fetchval("SELECT coalesce(max(entry), 0) FROM consent_history")
 
-    async def refusals(self, channels: Sequence[str]) -> dict[str, list[str]]:
-        async with self._pool.connection() as connection:
-            rows = await connection.fetch(
-                "SELECT channel, array_agg(customer_id) AS customers FROM consents "
-                "WHERE NOT granted AND channel = ANY($1::text[]) GROUP BY channel",
+    async def refusals(self, channels: Sequence[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {channel: set() for channel in channels}
+        async with self._pool.connection() as connection, connection.transaction(readonly=True):
+            # There may be a million: piece by piece, so that requests go on.
+            rows = connection.cursor(
+                "SELECT channel, customer_id FROM consents "
+                "WHERE NOT granted AND channel = ANY($1::text[])",
                 list(channels),
+                prefetch=_PIECE,
             )
-        return {row["channel"]: row["customers"] for row in rows}
+            async for channel, customer_id in rows:
+                found[channel].add(customer_id)
+        return found
+
+    async def answers_after(
+        self, entry: int, channels: Sequence[str]
+    ) -> list[tuple[str, str, bool]]:
+        async with self._pool.connection() as connection, connection.transaction(readonly=True):
+            rows = connection.cursor(
+                "SELECT DISTINCT channel, customer_id, consents.granted "
+                "FROM consent_history JOIN consents USING (customer_id, channel) "
+                "WHERE entry > $1 AND channel = ANY($2::text[])",
+                entry,
+                list(channels),
+                prefetch=_PIECE,
+            )
+            return [tuple(row) async for row in rows]
 
     async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
