@@ -124,6 +124,8 @@ def test_a_plan_that_names_no_follow_up_gets_two_purchase_cycles(marketer: Marke
     # Nobody's are over yet: that is said, and no figure made up.
     early = marketer.refused(409, "GET", "/v1/experiments/cycles/report")
     assert early["code"] == "no_report"
+    # It has just brought in what there is: to do so again would help nobody.
+    assert "run 'regulars ingest'" not in early["detail"]
     # Whoever lets more in need not know what was chosen.
     more = {**terms, "layer": {"name": "cycles"}, "exposure": 0.75}
     grown = marketer.ask("PUT", "/v1/experiments/cycles", more)
