@@ -1,7 +1,8 @@
 """What was last known: catalogue and keys on disk, for a start while the database is away.
 
-They stand in once, for the first question a process cannot ask its database; after that an outage
-is told as ever, and what was read stays live. Keys are kept as the hashes that the database has.
+Who refused a channel is kept beside them, see last_refusals. They stand in once, for the first
+question a process cannot ask its database; after that an outage is told as ever, and what was read
+stays live. Keys are kept as the hashes that the database has.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
@@ -11,7 +12,7 @@ from typing import Generic, TypeVar
 import msgspec
 import structlog
 
-from adapters.durable import replaced
+from adapters.kept_file import KeptFile
 from adapters.postgres_journal import PostgresJournal
 from experiments.design import Experiment
 from foundation.access import KeyFacts
@@ -19,17 +20,14 @@ from foundation.decision import Policy
 from foundation.errors import StoreUnavailable
 from foundation.offer import Offer
 
-_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
-
 Content = TypeVar("Content")
 
 
 class _Remembered(Generic[Content]):
-    """The newest good answer to one question, on disk."""
+    """The newest good answer to one question, in this life or an earlier one."""
 
     def __init__(self, path: Path, content: type[Content]) -> None:
-        self._path = path
-        self._content = content
+        self._file = KeptFile(path, content)
         self._log = structlog.get_logger("last known")
         self._kept: Content | None = None
         # Whether the source, or the disk in its place, has answered.
@@ -40,38 +38,16 @@ class _Remembered(Generic[Content]):
         try:
             found = await source()
         except StoreUnavailable:
-            before = None if self.answered else self._before()
+            before = None if self.answered else self._file.read()
             if before is None:
                 raise
             self.answered = True
-            self._log.warning("the database is away", serving=self._path.name)
+            self._log.warning("the database is away", serving=self._file.name)
             return before
         self.answered = True
-        self._keep(found)
+        if found != self._kept and self._file.write(found):
+            self._kept = found
         return found
-
-    def _before(self) -> Content | None:
-        try:
-            return msgspec.msgpack.decode(self._path.read_bytes(), type=self._content)
-        except FileNotFoundError:
-            return None
-        except (OSError, msgspec.MsgspecError) as error:
-            self._log.error("not readable", file=self._path.name, reason=str(error))
-            return None
-
-    def _keep(self, found: Content) -> None:
-        if found == self._kept:
-            return
-        told = msgspec.msgpack.encode(found)
-        try:
-            self._path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            with replaced(self._path, _FILE_MODE) as file:
-                file.write(told)
-        except OSError as error:
-            # The service goes on; only a start without the database would miss it.
-            self._log.error("not kept", file=self._path.name, reason=str(error))
-            return
-        self._kept = found
 
 
 class _Catalogue(msgspec.Struct, frozen=True, array_like=True):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from foundation.decision import DecisionRecord, encode
 from foundation.outcome import Outcome
 from foundation.pseudonym import (
     Former,
+    Quoted,
     new_pseudonym,
     pseudonymous_decision,
     pseudonymous_outcome,
@@ -24,6 +26,7 @@ from foundation.replay import Replay
 # Rows that only tell of her go; what counts for others stays under her pseudonym.
 DELETED = ("consents", "consent_history", "contacts")
 _HASH = "sha256(convert_to(customer_id, 'UTF8'))"
+_PIECE = 2000
 # Decisions and outcomes have no index by customer, whom nobody asks for on the hot path.
 PATIENCE_SECONDS = 600.0
 
@@ -77,14 +80,33 @@ class PostgresCustomers:
         async with self._pool.connection() as connection:
             return await connection.fetchval("SELECT coalesce(max(entry), 0) FROM consent_history")
 
-    async def refusals(self, channels: Sequence[str]) -> dict[str, list[str]]:
-        async with self._pool.connection() as connection:
-            rows = await connection.fetch(
-                "SELECT channel, array_agg(customer_id) AS customers FROM consents "
-                "WHERE NOT granted AND channel = ANY($1::text[]) GROUP BY channel",
+    async def refusals(self, channels: Sequence[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {channel: set() for channel in channels}
+        async with self._pool.connection() as connection, connection.transaction(readonly=True):
+            # There may be a million: piece by piece, so that requests go on.
+            rows = connection.cursor(
+                "SELECT channel, customer_id FROM consents "
+                "WHERE NOT granted AND channel = ANY($1::text[])",
                 list(channels),
+                prefetch=_PIECE,
             )
-        return {row["channel"]: row["customers"] for row in rows}
+            async for channel, customer_id in rows:
+                found[channel].add(customer_id)
+        return found
+
+    async def answers_after(
+        self, entry: int, channels: Sequence[str]
+    ) -> list[tuple[str, str, bool]]:
+        async with self._pool.connection() as connection, connection.transaction(readonly=True):
+            rows = connection.cursor(
+                "SELECT DISTINCT channel, customer_id, consents.granted "
+                "FROM consent_history JOIN consents USING (customer_id, channel) "
+                "WHERE entry > $1 AND channel = ANY($2::text[])",
+                entry,
+                list(channels),
+                prefetch=_PIECE,
+            )
+            return [tuple(row) async for row in rows]
 
     async def known(self, customer_id: str) -> dict[str, list[dict[str, Any]]]:
         found: dict[str, list[dict[str, Any]]] = {}
@@ -135,6 +157,8 @@ class PostgresCustomers:
                 elif table == "erasures":
                     continue
                 else:
+                    if table == "uses":
+                        await _unquote_uses(connection, customer_id, pseudonym)
                     done = await connection.execute(
                         f'UPDATE "{table}" SET customer_id = $2 WHERE customer_id = $1',  # noqa: S608
                         customer_id,
@@ -252,14 +276,56 @@ async def _rewrite(
         customer_id,
         timeout=PATIENCE_SECONDS,
     )
-    return await connection.execute(
-        f"UPDATE {table} SET customer_id = $1, {document} = new.told FROM "  # noqa: S608
-        f"unnest($2::text[], $3::json[]) AS new (key, told) WHERE {key} = new.key",
-        pseudonym,
-        [row["key"] for row in rows],
-        [_kept(row["told"], pseudonym, rewritten) for row in rows],
+    quoted = Quoted({customer_id: pseudonym})
+    own = {row["key"]: quoted.replaced(row["key"], customer_id) for row in rows}
+    # Told again since she was first forgotten, under an id that quotes her: it is there already.
+    again = await connection.fetch(
+        f"DELETE FROM {table} WHERE {key} IN (SELECT old FROM "  # noqa: S608
+        f"unnest($1::text[], $2::text[]) AS name (old, own) JOIN {table} AS there "
+        f"ON there.{key} = own WHERE old <> own) RETURNING {key} AS key",
+        list(own),
+        list(own.values()),
         timeout=PATIENCE_SECONDS,
     )
+    gone = {row["key"] for row in again}
+    kept = [row for row in rows if row["key"] not in gone]
+    return await connection.execute(
+        f"UPDATE {table} SET customer_id = $1, {key} = new.own, {document} = new.told FROM "  # noqa: S608
+        f"unnest($2::text[], $3::text[], $4::json[]) AS new (key, own, told) "
+        f"WHERE {key} = new.key",
+        pseudonym,
+        [row["key"] for row in kept],
+        [own[row["key"]] for row in kept],
+        [_kept(row["told"], pseudonym, rewritten) for row in kept],
+        timeout=PATIENCE_SECONDS,
+    )
+
+
+# What callers name, and may name after her.
+_OF_USE = ("use_id", "decision_id", "order_id", "event_id")
+
+
+async def _unquote_uses(connection: Any, customer_id: str, pseudonym: str) -> None:
+    quoted = Quoted({customer_id: pseudonym})
+    names = ", ".join(_OF_USE)
+    rows = await connection.fetch(
+        f"SELECT {names} FROM uses WHERE customer_id = $1",  # noqa: S608
+        customer_id,
+        timeout=PATIENCE_SECONDS,
+    )
+    for row in rows:
+        told = [one and quoted.replaced(one, customer_id) for one in row]
+        if told != list(row):
+            taken = "SELECT true FROM uses WHERE use_id = $1"
+            if told[0] != row["use_id"] and await connection.fetchval(taken, told[0]):
+                # Counted twice, as a use of somebody new; that it was is kept.
+                told[0] = f"{told[0]}:{token_hex(8)}"
+            await connection.execute(
+                f"UPDATE uses SET ({names}) = ($2, $3, $4, $5) WHERE use_id = $1",  # noqa: S608
+                row["use_id"],
+                *told,
+                timeout=PATIENCE_SECONDS,
+            )
 
 
 async def _tables(connection: Any) -> list[str]:

@@ -2,7 +2,8 @@
 
 A value that is her id in a place that names customers is a trace. An id of digits alone is also a
 product's, an order's or a number of a model: in any other place it counts as a coincidence that a
-person may look at.
+person may look at. Ids that callers make (of events, receipts, answers) may quote hers as a part:
+there it is also looked for between any two characters that are neither letter nor digit.
 """
 
 import json
@@ -18,9 +19,15 @@ import psycopg
 from psycopg import sql
 
 from adapters.lmdb_profiles import snapshots_with
+from foundation.pseudonym import DRAWN
 
 # Columns and keys whose text is a customer.
 NAMING = ("customer_id", "unit", "unit_id", "members", "merged_from")
+# Columns of ids that may quote a customer's.
+QUOTING = (
+    *("event_id", "decision_id", "order_id", "line_id", "returns_line_id", "response_id"),
+    *("receipt_key", "use_id"),
+)
 BYTES_A_LOOK = 1 << 22
 
 
@@ -92,8 +99,34 @@ def _search_database(told: Traces, customer_id: str, url: str) -> None:
                 ).format(sql.Identifier(table)),
                 (naming, word),
             ).fetchone() or (0, 0)
+            elsewhere = max(elsewhere, _quoting_rows(connection, table, customer_id))
             told.add(f"table {table}", customer_id, named, elsewhere)
     told.searched.append(f"database tables: {', '.join(name for (name,) in names)}")
+
+
+def _quoting_rows(connection: psycopg.Connection, table: str, customer_id: str) -> int:
+    """Count rows of others and of nobody in which an id quotes hers."""
+    told = connection.execute(
+        "SELECT column_name FROM information_schema.columns "
+        "WHERE table_schema = current_schema() AND table_name = %s",
+        (table,),
+    ).fetchall()
+    names = {name for (name,) in told}
+    columns = sorted(names.intersection(QUOTING))
+    if not columns or "customer_id" not in names or customer_id.isdecimal():
+        return 0
+    part = _part(customer_id, "[:alnum:]")
+    # Ids that were drawn quote nobody; in ids of somebody whose own quotes hers it is her own.
+    either = sql.SQL(" OR ").join(
+        sql.SQL("regexp_replace({}, %(drawn)s, '|', 'g') ~ %(part)s").format(sql.Identifier(one))
+        for one in columns
+    )
+    query = sql.SQL(
+        "SELECT count(*) FROM {} WHERE ({}) "
+        "AND (customer_id = %(hers)s OR NOT customer_id ~ %(part)s)"
+    ).format(sql.Identifier(table), either)
+    values = {"drawn": _drawn(customer_id), "part": part, "hers": customer_id}
+    return (connection.execute(query, values).fetchone() or (0,))[0]
 
 
 def search_lake(told: Traces, customer_id: str, lake: Path) -> None:
@@ -118,6 +151,15 @@ def _search_parquet(told: Traces, customer_id: str, path: Path, place: str) -> N
                 continue
             query = f"SELECT count(*) FROM stored WHERE {held}"  # noqa: S608
             count = (engine.execute(query, [value]).fetchone() or (0,))[0]
+            if name in QUOTING and "customer_id" in rows.columns and not customer_id.isdecimal():
+                quoting = (
+                    f"SELECT count(*) FROM stored WHERE "  # noqa: S608
+                    f"regexp_matches(regexp_replace({column}, $1, '|', 'g'), $2) "
+                    "AND (customer_id = $3 OR NOT regexp_matches(customer_id, $2))"
+                )
+                part = _part(customer_id, r"\pL\pN")
+                values = [_drawn(customer_id), part, customer_id]
+                count = max(count, (engine.execute(quoting, values).fetchone() or (0,))[0])
             keys = name in NAMING or name in ("segment_row_id", "forecast_id", "value_row_id")
             documents = name in ("record", "experiments")
             named = count if keys or documents else 0
@@ -161,6 +203,19 @@ def _word(customer_id: str, *, in_files: bool = False) -> str:
     if in_files and customer_id.isdecimal():
         return f"[\"'|]({either})[\"'|]"
     return f"(^|[^A-Za-z0-9_.-])({either})($|[^A-Za-z0-9_.-])"
+
+
+def _part(customer_id: str, letters_and_digits: str) -> str:
+    """Return a pattern of the id as a part of another one, see foundation.pseudonym.Quoted."""
+    edge = f"[^{letters_and_digits}]"
+    before = f"(^|{edge})" if customer_id[:1].isalnum() else ""
+    behind = f"($|{edge})" if customer_id[-1:].isalnum() else ""
+    return f"{before}{re.escape(customer_id)}{behind}"
+
+
+def _drawn(customer_id: str) -> str:
+    """Return a pattern of ids that were drawn by chance; one that nothing fits where hers is."""
+    return "a^" if re.search(DRAWN, customer_id) else DRAWN
 
 
 def as_rows(told: Traces) -> dict[str, Any]:

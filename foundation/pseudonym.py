@@ -2,13 +2,17 @@
 
 What was sold, decided and redeemed stays under a pseudonym, so that counters, sales and the totals
 of experiments stay right; it is drawn by chance, so nobody can compute it from her id. What
-describes her goes: her features, what was in her basket, and every word she wrote.
+describes her goes: her features, what was in her basket, and every word she wrote. Where an id that
+a caller made quotes hers (event `c-1:visit:9`), that part of it becomes the pseudonym, everywhere
+alike, so that what was told of one event or receipt stays together.
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import blake2b
 
 import msgspec
 
@@ -17,6 +21,10 @@ from foundation.outcome import SIMULATED, Outcome
 from foundation.spooled import Spooled
 
 PREFIX = "erased-"
+# The longest id of an outcome, see foundation.outcome.Id.
+LONGEST = 200
+# Ids that were drawn by chance quote nobody, though a part of one may look like a short id.
+DRAWN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,55 @@ def new_pseudonym() -> str:
     return PREFIX + secrets.token_hex(16)
 
 
+class Quoted:
+    """Customers' ids inside other ids: as words between what is neither letter nor digit.
+
+    `c-1` is quoted by `c-1:9` and `visit_c-1`, and not by `c-12`.
+    """
+
+    def __init__(self, pseudonyms: Mapping[str, str]) -> None:
+        self._pseudonyms = pseudonyms
+        # The longest first: `c-1` is also a word of `c-1-2`, who is somebody else.
+        names = "|".join(_word(one) for one in sorted(pseudonyms, key=len, reverse=True))
+        drawn = "" if any(re.search(DRAWN, one) for one in pseudonyms) else f"{DRAWN}|"
+        self._pattern = re.compile(f"{drawn}(?P<name>{names})")
+
+    def replaced(self, text: str, owner: str) -> str:
+        """Return an id with their pseudonyms.
+
+        Args:
+            owner: Whom it is about. An id of digits alone is looked for only in her own, where it
+                is no chance; and nobody's whose id quotes another's is taken for that one's.
+        """
+
+        def instead(found: re.Match[str]) -> str:
+            name = found["name"]
+            if name is None or (name != owner and (name.isdecimal() or _quotes(owner, name))):
+                return found[0]
+            return self._pseudonyms[name]
+
+        told = self._pattern.sub(instead, text)
+        if told == text or len(told) <= LONGEST:
+            return told
+        return f"{PREFIX}{blake2b(told.encode(), digest_size=16).hexdigest()}"
+
+
+def _word(name: str) -> str:
+    before = "(?<![^\\W_])" if name[:1].isalnum() else ""
+    behind = "(?![^\\W_])" if name[-1:].isalnum() else ""
+    return f"{before}{re.escape(name)}{behind}"
+
+
+def _quotes(text: str, name: str) -> bool:
+    return re.search(_word(name), text) is not None
+
+
 def pseudonymous_decision(record: DecisionRecord, pseudonym: str) -> DecisionRecord:
     """Return what stays of a decision: offers, chances and variants, nothing of her."""
+    quoted = Quoted({record.customer_id: pseudonym})
     return msgspec.structs.replace(
         record,
+        decision_id=quoted.replaced(record.decision_id, record.customer_id),
         customer_id=pseudonym,
         context=Context(record.context.store_id),
         # No model can score it any more: it passes for one of a customer nobody knew.
@@ -54,8 +107,27 @@ def pseudonymous_decision(record: DecisionRecord, pseudonym: str) -> DecisionRec
 
 def pseudonymous_outcome(outcome: Outcome, pseudonym: str) -> Outcome:
     """Return what stays of an outcome: what happened, without her words and where she was."""
+    quoted = Quoted({outcome.customer_id: pseudonym})
+
+    def of_others(told: str | None) -> str | None:
+        return None if told is None else quoted.replaced(told, outcome.customer_id)
+
     return msgspec.structs.replace(
-        outcome, customer_id=pseudonym, text=kept_text(outcome.text), touchpoint=None
+        outcome,
+        event_id=of_others(outcome.event_id),
+        decision_id=of_others(outcome.decision_id),
+        order_id=of_others(outcome.order_id),
+        lines=[
+            msgspec.structs.replace(
+                line,
+                line_id=of_others(line.line_id),
+                returns_line_id=of_others(line.returns_line_id),
+            )
+            for line in outcome.lines
+        ],
+        customer_id=pseudonym,
+        text=kept_text(outcome.text),
+        touchpoint=None,
     )
 
 

@@ -18,6 +18,7 @@ from structlog.typing import Processor
 from adapters import lmdb_profiles
 from adapters.file_spool import FileSpool
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
+from adapters.last_refusals import LastKnownRefusals
 from adapters.login import login
 from adapters.policy_file import read_policy
 from adapters.postgres_contacts import PostgresContacts
@@ -214,6 +215,7 @@ class House:
                 contact_counter=PostgresContacts(pool, policy),
                 contact_policy=policy,
                 customers=PostgresCustomers(pool),
+                kept_refusals=LastKnownRefusals(remembered),
                 lake_rows=self.lake_rows,
                 activation_seconds=60 * self.settings.activation_minutes,
                 spool=FileSpool(self.settings.spool_folder),

@@ -60,13 +60,34 @@ class CustomerAnswer(msgspec.Struct, frozen=True):
     journey: list[JourneyStep]
 
 
+class SnapshotExport(msgspec.Struct, frozen=True):
+    """What the live snapshot holds of a customer.
+
+    `affinities` says by offer, under the names of the models' inputs, how close she is to it, by
+    what she bought and redeemed; `reasons` why an offer was found to suit her, the strongest
+    first. What is unknown is left out of both. `remaining_value` is money in minor units.
+    """
+
+    version: str
+    household_id: str | None = None
+    time_zone: str | None = None
+    segments: dict[str, str] = {}
+    features: dict[str, float | None] = {}
+    attributes: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    redemptions: dict[str, int] = {}
+    remaining_value: float | None = None
+    affinities: dict[str, dict[str, float]] = {}
+    reasons: dict[str, list[str]] = {}
+
+
 class CustomerExport(msgspec.Struct, frozen=True):
     """All that is known of a customer: rows of the database and the lake by table, her profile."""
 
     customer_id: str
     database: dict[str, list[dict[str, Any]]]
     lake: dict[str, list[dict[str, Any]]]
-    snapshot: dict[str, Any] | None
+    snapshot: SnapshotExport | None
 
 
 class ErasedAnswer(msgspec.Struct, frozen=True):

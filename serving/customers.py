@@ -22,8 +22,14 @@ class Customers(Protocol):
         """Return the number of the newest answer, 0 where there is none."""
         ...
 
-    async def refusals(self, channels: Sequence[str]) -> dict[str, list[str]]:
-        """Return the customers who refuse a channel now, by channel."""
+    async def refusals(self, channels: Sequence[str]) -> dict[str, set[str]]:
+        """Return the customers who refuse a channel now, by channel, each of the channels."""
+        ...
+
+    async def answers_after(
+        self, entry: int, channels: Sequence[str]
+    ) -> list[tuple[str, str, bool]]:
+        """Return channel, customer and answer that holds now, where one is numbered after entry."""
         ...
 
     async def consent(

@@ -17,7 +17,13 @@ from serving.answer import answer_of
 from serving.contacting import Contacting
 from serving.decide import Knowledge, decide
 from serving.decision_log import DegradedLog, deciding
-from serving.degraded import UNCOUNTED_CAUSE, count_degraded, kept_elsewhere, without_profile
+from serving.degraded import (
+    REFUSALS_CAUSE,
+    UNCOUNTED_CAUSE,
+    count_degraded,
+    kept_elsewhere,
+    without_profile,
+)
 from serving.errors import InvalidField
 from serving.ids import id_of, new_id, seed_of
 from serving.live import LiveKnowledge
@@ -153,6 +159,8 @@ class Deciding:
             record = without_profile(record)
         elif not state.counted:
             record = msgspec.structs.replace(record, causes=[*record.causes, UNCOUNTED_CAUSE])
+        if not state.counted and self._refusals.unknown(asked.request.channel):
+            record = msgspec.structs.replace(record, causes=[*record.causes, REFUSALS_CAUSE])
         answer = answer_of(asked.request, record, asked.profile, asked.known)
         asked.lap("answer")
         return record, answer

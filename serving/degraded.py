@@ -11,6 +11,7 @@ from serving.records import Place
 
 AWAY_CAUSE = "the database does not answer; decisions wait for it on disk, without scarce offers"
 UNCOUNTED_CAUSE = "the database did not say in time what she has used; scarce offers are left out"
+REFUSALS_CAUSE = "who refused the channel is not known; until the database answers nothing is shown"
 UNREAD_CAUSE = "the profile store does not answer; scarce offers are left out"
 PLACE_CAUSES: dict[Place, str] = {
     "spool": "the database did not take the record in time; it waits for it on disk",
@@ -42,9 +43,12 @@ def count_degraded(
 ) -> None:
     """Count an answer under each of its causes; one without any costs next to nothing."""
     if record.causes:
-        missing = len(record.causes) - (not state.counted)
+        unknown = REFUSALS_CAUSE in record.causes
+        missing = len(record.causes) - (not state.counted) - unknown
         if missing:
             metrics.DEGRADED.labels("knowledge" if known.causes else "model").inc()
+        if unknown:
+            metrics.DEGRADED.labels("refusals").inc()
         if not state.counted:
             unread = UNREAD_CAUSE in record.causes
             metrics.DEGRADED.labels("profile" if unread else "live_state").inc()

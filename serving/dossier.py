@@ -5,11 +5,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from foundation.consent import ConsentAnswer
 from foundation.money import MINOR_PER_MAJOR
-from foundation.profile import Profile
+from foundation.profile import Profile, SnapshotFacts
 from foundation.replay import Replay
 from serving.customer_messages import (
     ConsentRequest,
@@ -23,6 +21,7 @@ from serving.customer_messages import (
 from serving.errors import UnknownCustomer
 from serving.forgotten import WithoutForgotten
 from serving.parts import Parts
+from serving.snapshot_export import features_of, snapshot_export
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -71,15 +70,16 @@ class Dossiers:
         Raises:
             UnknownCustomer: Nothing is.
         """
-        told, lake, profile = await self._known(customer_id)
-        facts = self._profiles.facts()
+        told, lake, found = await self._known(customer_id)
+        live = self._profiles.facts()
+        profile = None if found is None else found[0]
         return CustomerAnswer(
             customer_id=customer_id,
-            snapshot=None if facts is None else facts.version,
+            snapshot=None if live is None else live.version,
             household_id=None if profile is None else profile.household_id,
             time_zone=None if profile is None else profile.time_zone,
             segments={} if profile is None else profile.segments,
-            features={} if profile is None or facts is None else _features(profile, facts.names),
+            features={} if found is None else features_of(*found),
             attributes={} if profile is None else dict(profile.attributes),
             consents=[
                 KnownConsent(
@@ -100,26 +100,12 @@ class Dossiers:
         Raises:
             UnknownCustomer: Nothing is.
         """
-        told, lake, profile = await self._known(customer_id)
-        facts = self._profiles.facts()
-        snapshot = None
-        if profile is not None and facts is not None:
-            snapshot = {
-                "version": facts.version,
-                "household_id": profile.household_id,
-                "time_zone": profile.time_zone,
-                "segments": profile.segments,
-                "features": _features(profile, facts.names),
-                "attributes": profile.attributes,
-                "counts": profile.counts,
-                "redemptions": profile.redemptions,
-                "remaining_value": profile.remaining_value,
-            }
+        told, lake, found = await self._known(customer_id)
         return CustomerExport(
             customer_id,
             {table: [dict(row) for row in rows] for table, rows in told.items()},
             {table: [dict(row) for row in rows] for table, rows in lake.items()},
-            snapshot,
+            None if found is None else snapshot_export(*found),
         )
 
     async def erase(self, customer_id: str, who: str, replay: Replay | None = None) -> ErasedAnswer:
@@ -133,19 +119,24 @@ class Dossiers:
         await self.read_forgotten()
         return ErasedAnswer(customer_id, rows, list(PENDING))
 
-    async def _known(self, customer_id: str) -> tuple[Rows, Rows, Profile | None]:
+    async def _known(
+        self, customer_id: str
+    ) -> tuple[Rows, Rows, tuple[Profile, SnapshotFacts] | None]:
         told = await self._parts.customers.known(customer_id)
         # The lake still holds her until the next run.
         await self.read_forgotten()
-        profile, lake = None, dict[str, list[dict[str, Any]]]()
+        found, lake = None, dict[str, list[dict[str, Any]]]()
         if customer_id not in self._profiles.forgotten:
-            profile = self._profiles.get(customer_id)
+            # No await between these two: they are of one snapshot.
+            facts, profile = self._profiles.facts(), self._profiles.get(customer_id)
+            if facts is not None and profile is not None:
+                found = profile, facts
             lake = await asyncio.to_thread(self._parts.lake_rows, customer_id)
-        if not told and not lake and profile is None:
+        if not told and not lake and found is None:
             raise UnknownCustomer(
                 f"nothing is known of customer {customer_id!r}; is the id written as it was loaded?"
             )
-        return told, lake, profile
+        return told, lake, found
 
 
 def journey(told: Rows, lake: Rows) -> list[JourneyStep]:
@@ -201,11 +192,3 @@ def _receipts(
     for line in lines:
         found.setdefault((line["order_id"], line["at"]), []).append(line)
     return found
-
-
-def _features(profile: Profile, names: Sequence[str]) -> dict[str, float | None]:
-    values = profile.vector
-    return {
-        name: None if np.isnan(value) else float(value)
-        for name, value in zip(names, values, strict=True)
-    }

@@ -222,7 +222,21 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
                 "customers": [{"customer_id": "c-1017", "home_store_id": "s-12"}],
                 "surveys": [{"customer_id": "c-1017", "instrument": "nps", "score": 9.0}],
             },
-            "snapshot": {"version": "2026-12-01.0001", "segments": {"rfm": "champions"}},
+            "snapshot": {
+                "version": "2026-12-01.0001",
+                "household_id": None,
+                "time_zone": "America/New_York",
+                "segments": {"rfm": "champions"},
+                "features": {"orders_30d": 4.0, "recency_days": 2.0},
+                "attributes": {},
+                "counts": {},
+                "redemptions": {"coffee-1": 1},
+                "remaining_value": 18400.0,
+                "affinities": {
+                    "coffee-1": {"affinity_share_365d": 0.12, "affinity_lines_365d": 9.0}
+                },
+                "reasons": {"coffee-1": ["bought 9 items of coffee in the last year"]},
+            },
         },
         "ErasedAnswer": {
             "customer_id": "c-1017",

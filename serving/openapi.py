@@ -7,6 +7,8 @@ from fastapi import FastAPI
 
 from serving.examples import EXAMPLES
 from serving.messages import schemas
+from serving.problem_examples import problem_example
+from serving.problems import PROBLEM
 from serving.wire import LONGEST_NAME
 
 
@@ -62,12 +64,15 @@ def answered(example: Any) -> dict[int | str, dict[str, Any]]:
 
 def refused(description: str) -> dict[str, Any]:
     """Describe a refusal."""
-    content = {"application/problem+json": {"schema": _reference("Problem")}}
+    content = {PROBLEM: {"schema": _reference("Problem")}}
     return {"description": description, "content": content}
 
 
-def _show_examples(operation: dict[str, Any]) -> None:
+def _show_examples(path: str, operation: dict[str, Any]) -> None:
     """Put examples beside the messages; FastAPI would take the nulls out of them."""
+    for status, described in operation["responses"].items():
+        if PROBLEM in described.get("content", {}):
+            described["content"][PROBLEM]["example"] = problem_example(path, int(status))
     for described in (operation.get("requestBody", {}), *operation["responses"].values()):
         for content in described.get("content", {}).values():
             name = content["schema"].get("$ref", "").rpartition("/")[2]
@@ -82,8 +87,9 @@ def describe(app: FastAPI, more: Mapping[str, Any]) -> None:
     def described() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = plain()
-            for operation in (one for path in document["paths"].values() for one in path.values()):
-                _show_examples(operation)
+            for path, methods in document["paths"].items():
+                for operation in methods.values():
+                    _show_examples(path, operation)
             components = document.setdefault("components", {})
             components.setdefault("schemas", {}).update({**schemas()[0], **more})
             components["schemas"]["Problem"] = {

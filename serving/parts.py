@@ -15,6 +15,7 @@ from serving.journal import Journal
 from serving.keys import KeyStore
 from serving.profiles import ProfileStore
 from serving.rates import Rates
+from serving.refusals import KeptRefusals
 from serving.scoring import Model, Quick
 from serving.spool import Spool
 from serving.uplift_scoring import UpliftValues
@@ -60,6 +61,7 @@ class Parts:
     uses: Uses
     contact_counter: ContactCounter
     customers: Customers
+    kept_refusals: KeptRefusals
     keys: KeyStore
     profiles: ProfileStore
     champion: Callable[[], LiveModel | None]

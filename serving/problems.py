@@ -14,6 +14,8 @@ from foundation.errors import (
 )
 from serving.errors import InvalidField, Overloaded, UnknownCustomer
 
+PROBLEM = "application/problem+json"
+
 
 class Problem(Exception):
     """A refused request: HTTP status, a code for machines, a line for people."""
@@ -33,20 +35,24 @@ class Problem(Exception):
         self.field = field
         self.retry_after = retry_after
 
-    def response(self) -> Response:
-        body = {
+    @property
+    def body(self) -> dict[str, str | int]:
+        """What is sent."""
+        told: dict[str, str | int] = {
             "type": f"urn:regulars:{self.code}",
             "title": self.code.replace("_", " "),
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
         }
-        if self.field is not None:
-            body["field"] = self.field
+        return told if self.field is None else {**told, "field": self.field}
+
+    def response(self) -> Response:
+        """Return it as it goes over the wire."""
         headers = {"Retry-After": str(self.retry_after)} if self.status in (429, 503) else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        return Response(msgspec.json.encode(body), self.status, headers, "application/problem+json")
+        return Response(msgspec.json.encode(self.body), self.status, headers, PROBLEM)
 
 
 def told(error: Exception) -> Problem | None:

@@ -12,7 +12,7 @@ from serving.batch import BatchDecisions
 from serving.batching import Batcher
 from serving.claims import Claims
 from serving.deciding import Deciding
-from serving.degraded import AWAY_CAUSE
+from serving.degraded import AWAY_CAUSE, REFUSALS_CAUSE
 from serving.dossier import Dossiers
 from serving.forgotten import WithoutForgotten
 from serving.keyring import Keyring
@@ -58,7 +58,9 @@ class DecisionService:
         self.batch = BatchDecisions(parts, self.live)
         self._spooling = Spooling(parts.spool, parts.journal, parts.customers)
         self.telling = Telling(parts, self._spooling)
-        self._refusals = Refusals(parts.customers, parts.contact_policy)
+        self._refusals = Refusals(
+            parts.customers, parts.kept_refusals, parts.contact_policy, lambda: profiles.forgotten
+        )
         self._deciding = Deciding(parts, self.live, self._spooling, self._refusals)
         # A database that hangs is asked once for all who want to know.
         self._looks: Batcher[None, bool] = Batcher(self._answers, lanes=1)
@@ -107,7 +109,9 @@ class DecisionService:
             return None
         waits = self._spooling.cause
         away = None if await self._database_answers() else AWAY_CAUSE
-        return [*self.live.causes, *(cause for cause in (away, waits) if cause is not None)]
+        unknown = None if self._refusals.all_known else REFUSALS_CAUSE
+        told = (away, unknown, waits)
+        return [*self.live.causes, *(cause for cause in told if cause is not None)]
 
     async def _database_answers(self) -> bool:
         try:

@@ -30,6 +30,7 @@ def experiment_start(
     from experiments.design import read_design
     from regulars.jobs.experiment import start_experiment, waits_for
     from regulars.jobs.follow_up import with_follow_up
+    from regulars.jobs.ranking_models import check_models
     from regulars.jobs.simulated import without_simulated
 
     house = open_house()
@@ -38,6 +39,7 @@ def experiment_start(
     wanted, counted = with_follow_up(without_simulated(house.lake), read_design(document), now)
     facts = house.profiles().facts()
     vocabulary = None if facts is None else facts.vocabulary
+    check_models(house, wanted)
     with administered(house) as admin:
         stored = start_experiment(admin, wanted, now, vocabulary)
     waits = None if vocabulary is None else waits_for(wanted, vocabulary)

@@ -105,8 +105,9 @@ def experiment_report(
     units = assigned_units(lake, design, decisions)
     if units.empty:
         raise NothingToDo(
-            f"experiment {design.key!r} has assigned nobody yet; run 'regulars ingest' after "
-            "some decisions"
+            f"experiment {design.key!r} has assigned nobody yet: no decision in it is in the lake; "
+            "ask the service for some. A report by the command line or the API brings them in, the "
+            "console shows them after 'regulars ingest'"
         )
     units["since"] = pd.to_datetime(units["since"], utc=True)
     keys = ["unit_id", "variant"]

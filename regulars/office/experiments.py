@@ -20,6 +20,7 @@ from regulars.jobs.experiment import check_plan, start_experiment, waits_for
 from regulars.jobs.follow_up import with_follow_up
 from regulars.jobs.ingest import ingest
 from regulars.jobs.overview import report_of
+from regulars.jobs.ranking_models import check_models
 from regulars.jobs.report import More
 from regulars.jobs.simulated import without_simulated
 from regulars.jobs.uplift_bins import UpliftModels
@@ -141,6 +142,7 @@ class Experiments:
             plan, counted = with_follow_up(lake, plan, now)
             vocabulary = self._room.vocabulary()
             try:
+                check_models(self._room.house, plan)
                 stored = start_experiment(admin, plan, now, vocabulary)
             except LayerTaken as error:
                 raise Problem(409, "layer_taken", _one_line(error), "layer") from error

@@ -7,6 +7,7 @@ import msgspec
 from adapters.postgres_admin import PostgresAdmin
 from foundation.decision import DEFAULT_POLICY, POLICY_WORDS, Policy
 from foundation.replay import digest
+from regulars.jobs.ranking_models import without_model
 from regulars.office.changes import changed, check_seen
 from regulars.office.room import Room
 from serving.errors import InvalidField
@@ -104,8 +105,11 @@ class Policies:
         document = msgspec.to_builtins(policy)
         if admin.policies.one(name) != document:
             admin.policies.put(name, document, self._room.clock.now())
-        shown = self._shown(name, document)
-        return Told(self._noted(admin, shown), shown.version, status)
+        shown = self._noted(admin, self._shown(name, document))
+        without = without_model(self._room.house, policy) if name == DEFAULT_POLICY else None
+        if without is not None:
+            shown = msgspec.structs.replace(shown, notes=[*shown.notes, without])
+        return Told(shown, shown.version, status)
 
     def _required(self, admin: PostgresAdmin, name: str) -> ShownPolicy:
         stored = admin.policies.one(name)

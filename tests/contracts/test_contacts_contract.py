@@ -430,6 +430,43 @@ class TestErasure:
 
         tell_story(url, story)
 
+    def test_takes_her_out_of_the_ids_that_quote_her(self, url: str, tmp_path: Path) -> None:
+        her, other = "ana-b@example", "c-2"
+
+        def told(event_id: str, who: str, **more: Any) -> Outcome:
+            return sent(event_id, customer_id=who, kind="view", decision_id=None, **more)
+
+        async def story(store: Store) -> None:
+            with psycopg.connect(url) as connection:
+                connection.execute(
+                    "INSERT INTO offers VALUES ('o-1', %s::jsonb, 0.1)",
+                    [json.dumps({"offer_id": "o-1", "cost": 100, "total_cap": 5})],
+                )
+            quoting = told(f"visit/{her}:1", her, order_id=f"till_{her}")
+            redeemed = msgspec.structs.replace(
+                told(f"{her}/redeems", her, order_id=f"till_{her}"), kind="redeem", offer_id="o-1"
+            )
+            await store.journal.tell([quoting, redeemed, told(f"visit/{her}2", other)])
+            found = traces_of(*places(her, url, tmp_path)).found
+            assert {"table outcomes: 2", "table uses: 1"} <= set(found)
+            await store.customers.erase(her, "desk")
+            # Told again, it is somebody's who is new, and is forgotten with the rest by night.
+            assert await store.journal.tell([quoting]) == 1
+            await store.customers.erase(her, "desk")
+            await store.customers.forgotten([her])
+            assert not traces_of(*places(her, url, tmp_path)).found
+            events = dict(store.rows("SELECT event_id, event ->> 'event_id' FROM outcomes"))
+            assert events.keys() == set(events.values())
+            [(name,)] = store.rows("SELECT DISTINCT customer_id FROM uses")
+            assert events.keys() == {f"visit/{name}:1", f"{name}/redeems", f"visit/{her}2"}
+            # What belongs together still does.
+            assert store.rows(
+                "SELECT count(*) FROM uses JOIN outcomes ON outcomes.event_id IN "
+                "(uses.use_id, uses.event_id) WHERE uses.order_id = event ->> 'order_id'"
+            ) == [(1,)]
+
+        tell_story(url, story)
+
     def test_is_answered_again_as_it_was_and_done_once(self, url: str, tmp_path: Path) -> None:
         her = "ana-b@example"
 

@@ -35,6 +35,7 @@ from foundation.errors import RegularsError
 from foundation.profile import Explanation, Profile, SnapshotFacts
 from recommender.next_products import Complement, Known, NextProducts
 from serving.profiles import ProfileStore, refresh
+from serving.snapshot_export import snapshot_export
 from tests.redis_servers import redis_server, redis_store
 
 NIGHT = datetime(2026, 11, 20, 8, tzinfo=UTC)
@@ -846,6 +847,32 @@ def test_reasons_come_back_with_what_they_mean(shelf: Shelf) -> None:
     assert facts.explanation == meant
     assert found.reasons.tolist() == codes.tolist()
     assert len(other.reasons) == 0
+
+
+def test_a_profile_is_exported_in_words(shelf: Shelf) -> None:
+    shelf.publish(
+        [
+            profile(
+                "known",
+                affinity=np.array([[0.25, 9, *[np.nan] * 5], [np.nan] * 7], dtype=np.float32),
+                reasons=np.array([[1, 0, 0], [0, 0, 0]], dtype=np.uint8),
+            ),
+            profile("stranger", vector=np.full(len(NAMES), np.nan)),
+        ],
+        offers=("o-1", "o-2"),
+        explanation=Explanation("response@7", ("bought",), ("coffee", "")),
+    )
+    store = shelf.store()
+    facts, known, stranger = store.facts(), store.get("known"), store.get("stranger")
+    assert facts is not None
+    assert known is not None
+    assert stranger is not None
+    told = snapshot_export(known, facts)
+    assert told.affinities == {"o-1": {"affinity_share_365d": 0.25, "affinity_lines_365d": 9.0}}
+    assert told.reasons == {"o-1": ["bought 9 items of coffee in the last year"]}
+    told = snapshot_export(stranger, facts)
+    assert (told.affinities, told.reasons) == ({}, {})
+    assert set(told.features.values()) == {None}
 
 
 def test_reasons_of_other_offers_are_refused(shelf: Shelf) -> None:

@@ -19,6 +19,7 @@ import psycopg
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.file_spool import FileSpool
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
+from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_contacts import PostgresContacts
@@ -110,6 +111,7 @@ class Shop:
                 uses=PostgresUses(pool),
                 contact_counter=PostgresContacts(pool, DEFAULT_CONTACT_POLICY),
                 customers=PostgresCustomers(pool),
+                kept_refusals=LastKnownRefusals(self.folder / home),
                 activation_seconds=60,
                 spool=FileSpool(self.folder / home / "spool"),
                 deadline_seconds=deadline,

@@ -11,7 +11,7 @@ import shutil
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,12 +19,13 @@ import pytest
 import structlog
 import uvicorn
 
+from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import POINTER
 from foundation.own_id import own_id
 from regulars.wiring import quiet_logs
 from serving import spooling
 from serving.api import create_app
-from serving.degraded import PLACE_CAUSES, UNCOUNTED_CAUSE
+from serving.degraded import PLACE_CAUSES, REFUSALS_CAUSE, UNCOUNTED_CAUSE
 from serving.messages import RedemptionRequest
 from tests.faults.shop import (
     CUSTOMERS,
@@ -142,6 +143,75 @@ class TestDatabase:
         run(story)
         shop.change("DELETE FROM consents")
 
+    def test_that_is_away_at_the_start_opens_no_channel_that_was_refused(self, shop: Shop) -> None:
+        async def story() -> None:
+            async with shop.till() as till:
+                for name in ("c-1", "c-3"):
+                    await till.consent(name, app=False)
+                await till.consent("c-2", app=False)
+                await till.consent("c-2", app=True)
+                await till.client.delete("/v1/customers/c-3")
+                # Who was erased is forgotten on the disk, too, and leaves no gap to the others.
+                kept = LastKnownRefusals(shop.folder / "home")
+                assert await within(
+                    10,
+                    lambda: (
+                        [c in kept.read().get("app", ()) for c in ("c-1", "c-2", "c-3")]
+                        == [True, False, False]
+                    ),
+                )
+                assert set(kept.read()) == {"app", "store", "till", "web"}
+            async with shop.stopped(), shop.till() as again:
+                assert offers_of(await again.decide("c-1")) == []
+                assert offers_of(await again.decide("c-1", channel="till")) == ["plain"]
+                answer = await again.decide("c-2")
+                assert offers_of(answer) == ["plain"]
+                assert REFUSALS_CAUSE not in answer["causes"]
+            # Answered since on another machine: what the disk says stands in no longer.
+            shop.change("UPDATE consents SET granted = true")
+            async with shop.till() as back:
+                assert offers_of(await back.decide("c-1")) == ["capped", "once", "plain"]
+                async with shop.stopped():
+                    assert offers_of(await back.decide("c-1")) == ["plain"]
+
+        run(story)
+        shop.change("DELETE FROM consents")
+        shop.change("DELETE FROM erasures")
+
+    @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"half")])
+    def test_that_is_away_at_the_start_shows_nothing_where_nobody_knows_who_refused(
+        self, shop: Shop, damage: Callable[[Path], object]
+    ) -> None:
+        async def story() -> None:
+            async with shop.till() as till:
+                await till.decide()
+            damage(shop.folder / "home/refusals")
+            async with shop.till() as till:
+                # The database knows.
+                assert REFUSALS_CAUSE not in (await till.decide())["causes"]
+            damage(shop.folder / "home/refusals")
+            # The server comes back before the service goes.
+            async with AsyncExitStack() as stack:
+                outage = await stack.enter_async_context(AsyncExitStack())
+                await outage.enter_async_context(shop.stopped())
+                again = await stack.enter_async_context(shop.till())
+                answer = await again.decide()
+                assert offers_of(answer) == []
+                assert {UNCOUNTED_CAUSE, REFUSALS_CAUSE} <= set(answer["causes"])
+                ready = await again.client.get("/health/ready")
+                assert REFUSALS_CAUSE in ready.json()["causes"]
+                figures = (await again.client.get("/metrics")).text
+                assert 'regulars_degraded_total{cause="refusals"}' in figures
+                # Where we go to her nothing is shown anyway, and for another reason.
+                letter = await again.decide(channel="email")
+                assert REFUSALS_CAUSE not in letter["causes"]
+                await outage.aclose()
+                assert await within(30, lambda: shop.has(again))
+                async with shop.stopped():
+                    assert offers_of(await again.decide()) == ["plain"]
+
+        run(story)
+
     def test_that_hangs_lets_nobody_be_contacted_and_keeps_no_mailer_waiting(
         self, shop: Shop
     ) -> None:
@@ -173,8 +243,9 @@ class TestDatabase:
                     for n, name in enumerate(("c-3", "c-4")):
                         await till.decide(name, key=f"asks-{n}")
                         await till.tell(event(f"told-{n}", "survey", customer_id=name, text="I"))
-                spool = list((shop.folder / "home/spool").iterdir())
-                held = [file.read_bytes() for file in spool]
+                    # Before the database is back and takes it.
+                    spool = list((shop.folder / "home/spool").iterdir())
+                    held = [file.read_bytes() for file in spool]
                 assert await within(30, lambda: shop.has(till))
                 await till.client.delete("/v1/customers/c-3")
                 if everywhere:

@@ -18,12 +18,13 @@ from foundation.decision import (
     Policy,
     Versions,
     decode_record,
+    encode,
 )
 from foundation.pseudonym import PREFIX, new_pseudonym
 from regulars.jobs.candidates import everyone
 from regulars.jobs.consents import loaded_consents
 from regulars.jobs.customers import customer_features
-from regulars.jobs.erase import erase_in_lake, rows_about
+from regulars.jobs.erase import RENAMED, erase_in_lake, rows_about
 from regulars.jobs.ingest import decision_row
 from regulars.jobs.receipts import refresh_receipts
 from regulars.jobs.report import experiment_report
@@ -135,6 +136,118 @@ def test_sums_and_experiments_stay_what_they_were(shop: DuckDbLake) -> None:
     assert msgspec.json.decode(row["experiments"])[0]["unit"] == pseudonym
     words = shop.fetch(shop.table("interactions").order_by("event_id"))["text"].to_pylist()
     assert words == [None, "I am Bea"]
+
+
+LONGER = "c-001-b"
+
+
+@pytest.fixture
+def quoting(shop: DuckDbLake) -> DuckDbLake:
+    """The house, whose callers made ids of events, receipts and answers out of customers' ids."""
+    for customer, name in ((HER, HER), (OTHER, OTHER), (LONGER, LONGER), (OTHER, "c-0012")):
+        receipt = {"order_id": f"{name}/r", "at": START + 3 * DAY}
+        bought = line(customer, START + 3 * DAY, 500, name)
+        back = line(customer, START + 4 * DAY, -500, name)
+        put(
+            shop, "purchases",
+            {**bought, **receipt, "line_id": f"{name}/r/1"},
+            {**back, "order_id": f"{name}/back", "line_id": f"{name}/back/1",
+             "returns_line_id": f"{name}/r/1"},
+        )  # fmt: skip
+        told = {"order_id": f"{name}/r", "decision_id": f"d-{customer}"}
+        put(shop, "interactions", event(f"app_{name}:1", customer, "view", START + 3 * DAY, **told))
+        survey = {"response_id": f"{name}.2", "customer_id": customer, "instrument": "nps"}
+        put(shop, "surveys", {**survey, "score": 9.0, "at": START, "scale": 10.0})
+    # Somebody else brought her, by an event and a decision of its own.
+    put(shop, "interactions", event(f"brought:{HER}", OTHER, "view", START, decision_id=f"x-{HER}"))
+    put(shop, "decisions", decision(OTHER, "on") | {"decision_id": f"x-{HER}"} | recorded(OTHER))
+    told = {"source": "outcomes", "table": "interactions", "source_line": 1, "column": "at"}
+    for n, who in enumerate((HER, LONGER, OTHER)):
+        value = msgspec.json.encode({"event_id": f"app_{who}:7", "customer_id": None}).decode()
+        fault = {"fault_id": f"q-{n}", "value": value, "reason": "no time", "at": START}
+        put(shop, QUARANTINE.name, told | fault)
+    refresh_receipts(shop)
+    return shop
+
+
+def recorded(customer_id: str) -> dict[str, Any]:
+    record = decode_record(decision(customer_id, "on")["record"])
+    return {"record": encode(msgspec.structs.replace(record, decision_id=f"x-{HER}")).decode()}
+
+
+JOINS = {
+    "events of decisions": ("interactions", "decision_id", "decisions", "decision_id"),
+    "events of receipts": ("interactions", "order_id", "receipts", "order_id"),
+    "returns of lines": ("purchases", "returns_line_id", "purchases", "line_id"),
+}
+
+
+def joined(lake: DuckDbLake) -> dict[str, int]:
+    """How many rows of one table find theirs in another."""
+
+    def values(table: str, column: str) -> list[Any]:
+        return lake.fetch(lake.table(table).select(column))[column].to_pylist()
+
+    found: dict[str, int] = {}
+    for name, (table, column, other, key) in JOINS.items():
+        there = set(values(other, key))
+        found[name] = sum(one in there for one in values(table, column) if one is not None)
+    return found
+
+
+def test_ids_that_quote_her_lose_that_part_and_still_find_each_other(
+    quoting: DuckDbLake, tmp_path: Path
+) -> None:
+    folder = tmp_path / "lake"
+    quoting.drop_history()
+    before, told = joined(quoting), named(folder, HER)
+    assert min(before.values()) >= 4
+    for column in ("line_id", "returns_line_id", "order_id", "event_id", "decision_id"):
+        assert any(one.split(":")[0].endswith(f"column {column}") for one in told), column
+    others = {who: named(folder, who) for who in (OTHER, LONGER, "c-0012")}
+    rows = {name: quoting.fetch(quoting.table(name)).num_rows for name in RENAMED}
+
+    pseudonym = new_pseudonym()
+    erase_in_lake(quoting, {HER: pseudonym})
+    refresh_receipts(quoting)
+    quoting.drop_history()
+
+    assert named(folder, HER) == []
+    assert joined(quoting) == before
+    assert {n: quoting.fetch(quoting.table(n)).num_rows for n in RENAMED} == rows
+    # Whose id begins alike, or holds hers, is where she was: also her quarantined row.
+    assert {who: len(named(folder, who)) for who in others} == {
+        who: len(found) for who, found in others.items()
+    }
+    events = set(quoting.fetch(quoting.table("interactions"))["event_id"].to_pylist())
+    assert {
+        f"app_{pseudonym}:1",
+        f"brought:{pseudonym}",
+        f"app_{LONGER}:1",
+        "app_c-0012:1",
+    } <= events
+    for row in quoting.fetch(quoting.table("decisions")).to_pylist():
+        assert decode_record(row["record"]).decision_id == row["decision_id"]
+
+
+def test_an_event_told_again_before_the_night_is_in_the_lake_once(quoting: DuckDbLake) -> None:
+    pseudonym = new_pseudonym()
+    # The database forgot her by day, and what it told of her since came in under the pseudonym.
+    by_day = event(f"late:{pseudonym}", pseudonym, "view", START + 5 * DAY)
+    put(quoting, "interactions", by_day, event(f"late:{HER}", HER, "view", START + 5 * DAY))
+    erase_in_lake(quoting, {HER: pseudonym})
+    events = quoting.fetch(quoting.table("interactions"))["event_id"].to_pylist()
+    assert events.count(f"late:{pseudonym}") == 1
+    assert len(set(events)) == len(events)
+
+
+def test_digits_that_are_her_id_are_taken_out_of_her_own_rows_alone(lake: DuckDbLake) -> None:
+    put(lake, "interactions", event("7-view-1", "7", "view", START))
+    put(lake, "interactions", event("8-view-7", "8", "view", START))
+    pseudonym = new_pseudonym()
+    erase_in_lake(lake, {"7": pseudonym})
+    events = set(lake.fetch(lake.table("interactions"))["event_id"].to_pylist())
+    assert events == {f"{pseudonym}-view-1", "8-view-7"}
 
 
 def test_what_stays_is_no_customer(shop: DuckDbLake) -> None:

@@ -231,6 +231,52 @@ class TestRefusal:
         path.write_text(DESIGN.format(key="k").replace("response", "telepathy"))
         assert "'telepathy'" in refused(run("experiment", "start", path))
 
+    @pytest.mark.usefixtures("filled")
+    @pytest.mark.parametrize(
+        ("policy", "registry", "told"),
+        [
+            ("response", None, None),
+            ("uplift", None, "no uplift model is live; train and promote one"),
+            ("uplift", "http://127.0.0.1:1", "MLflow does not answer"),
+            # A registry that is away holds up nobody who needs no model, or whose answers tell.
+            ("response", "http://127.0.0.1:1", None),
+            ("random", "http://127.0.0.1:1", None),
+        ],
+    )
+    def test_of_an_experiment_whose_model_is_missing_starts_nothing(
+        self,
+        run: Run,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        policy: str,
+        registry: str | None,
+        told: str | None,
+    ) -> None:
+        if registry is not None:
+            monkeypatch.setenv("REGULARS_MLFLOW_TRACKING_URI", registry)
+        key = f"by-{policy}-{registry is None}".lower()
+        path = tmp_path / "design.yaml"
+        path.write_text(DESIGN.format(key=key).replace("response", policy))
+        said = run("experiment", "start", path)
+        if told is None:
+            assert said.code == 0, said.err
+            run("experiment", "stop", key)
+            return
+        line = refused(said)
+        assert told in line
+        assert f"experiment '{key}': policy 'uplift' of variant 'offers'" in line
+        assert key not in run("experiment", "list").out
+
+    @pytest.mark.parametrize("policy", ["response", "uplift"])
+    def test_of_an_experiment_before_any_model_starts_nothing(
+        self, run: Run, home: Path, tmp_path: Path, policy: str
+    ) -> None:
+        path = tmp_path / "design.yaml"
+        path.write_text(DESIGN.format(key="too-early").replace("response", policy))
+        assert f"no {policy} model is live" in refused(run("experiment", "start", path))
+        # Nor is a registry laid out for the question.
+        assert not (home / "mlflow.db").exists()
+
     def test_of_a_second_run_of_a_job_names_the_first(self, run: Run, home: Path) -> None:
         home.mkdir()
         for job in ("load", "segment", "train", "ingest"):

@@ -25,6 +25,7 @@ import pytest
 from adapters import redis_profiles
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.file_spool import FileSpool
+from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
 from adapters.postgres_contacts import PostgresContacts
@@ -1409,6 +1410,7 @@ async def in_process(
             uses=PostgresUses(pool),
             contact_counter=PostgresContacts(pool, DEFAULT_CONTACT_POLICY),
             customers=PostgresCustomers(pool),
+            kept_refusals=LastKnownRefusals(house.settings.last_known_folder),
             activation_seconds=60,
             spool=FileSpool(house.settings.spool_folder),
             deadline_seconds=5.0,

@@ -15,8 +15,10 @@ from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.postgres_admin import PostgresAdmin
 from foundation.access import SCOPES
 from foundation.settings import ContactRules
+from recommender.affinity import NAMES as AFFINITY_NAMES
 from regulars.wiring import House
 from regulars_client import Client, Refused
+from serving.profiles import refresh
 from tests.deployment import listening
 
 EMAIL = {"channel": "email", "placements": [{"name": "hero", "limit": 2}]}
@@ -209,6 +211,31 @@ class TestOneCustomer:
         assert told["snapshot"]["segments"]
         for rows in (*told["lake"].values(), *told["database"].values()):
             assert {row["customer_id"] for row in rows} == {"c-0007"}
+
+    def test_is_exported_with_what_was_derived_of_her_and_each_offer(
+        self, served: Served, small_house: House
+    ) -> None:
+        told = served.client.get("/v1/customers/c-0007/export").json()
+        store = small_house.profile_store()
+        refresh(store)
+        snapshot, live, profile = told["snapshot"], store.facts(), store.get("c-0007")
+        assert live is not None
+        assert profile is not None
+        assert snapshot["version"] == live.version
+        # To the last bit, under its own name; what is unknown is under none.
+        affinities = snapshot["affinities"]
+        for offer_id, place in live.places.items():
+            row = dict(zip(AFFINITY_NAMES, profile.affinity[place].tolist(), strict=True))
+            assert affinities.get(offer_id, {}) == {k: v for k, v in row.items() if v == v}
+        assert affinities.keys() == set(live.offers)
+        assert any(near.get("affinity_lines_365d", 0) > 0 for near in affinities.values())
+        # The reasons that an answer would give her, of every offer.
+        answer = served.decide("c-0007", APP, dry_run=True)
+        shown = [one for spot in answer["placements"] for one in spot["offers"]]
+        assert any(one["reasons"] for one in shown)
+        for one in shown:
+            assert snapshot["reasons"].get(one["offer_id"], []) == one["reasons"]
+        assert snapshot["reasons"].keys() <= set(live.offers)
 
     def test_who_is_not_known_is_not_found(self, served: Served) -> None:
         answer = served.client.get("/v1/customers/nobody")

@@ -1,6 +1,8 @@
 """Does the OpenAPI document say all that a program's author must know? Every route is walked."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,6 +29,17 @@ READS = {
     ("post", "/v1/decisions/{decision_id}/replay"): "it makes a decision again and keeps nothing",
     ("post", "/v1/recommendations"): "it looks products up",
     ("post", "/v1/segments/preview"): "it counts whom a rule would hold, and saves nothing",
+}
+ROOT = Path(messages.__file__).parent.parent
+SUBJECTS = {
+    "activations": "activation",
+    "customers": "customer",
+    "decisions": "decision",
+    "experiments": "experiment",
+    "offers": "offer",
+    "policies": "policy",
+    "redemptions": "redemption",
+    "segments": "segment",
 }
 METHODS = {"get", "post", "put", "delete", "patch"}
 
@@ -85,6 +98,39 @@ def test_every_body_and_good_answer_has_an_example_that_is_one(document: dict[st
         assert part_of(example, msgspec.to_builtins(message)), place
     # No example of a message that is gone.
     assert seen == EXAMPLES.keys()
+
+
+def refusals() -> list[tuple[int, str]]:
+    """Status and code of every problem in the code, what varies in it as a pattern."""
+    texts = [
+        path.read_text()
+        for package in ("serving", "regulars/office")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name != "problem_examples.py"
+    ]
+    found = re.findall(r'Problem\(\s*(\d{3}),\s*f?"([^"]+)"', "".join(texts))
+    return [(int(status), re.sub(r"\{[^}]*\}", "[a-z]+", code)) for status, code in found]
+
+
+def test_every_problem_has_an_example_that_is_one(document: dict[str, Any]) -> None:
+    schema, known, seen = document["components"]["schemas"]["Problem"], refusals(), set[int]()
+    for method, path, operation in operations_of(document):
+        for status, told in operation["responses"].items():
+            if status.startswith("2"):
+                continue
+            place = f"{method} {path} {status}"
+            assert told["content"].keys() == {"application/problem+json"}, place
+            example = told["content"]["application/problem+json"]["example"]
+            assert set(schema["required"]) <= example.keys() <= schema["properties"].keys(), place
+            code = example["code"]
+            assert (example["status"], example["type"]) == (int(status), f"urn:regulars:{code}")
+            assert any(s == int(status) and re.fullmatch(c, code) for s, c in known), place
+            # Of another subject it would mislead.
+            word = path.removeprefix("/v1").split("/")[1]
+            if status == "404":
+                assert code == f"unknown_{SUBJECTS[word]}", place
+            seen.add(int(status))
+    assert seen == {400, 401, 403, 404, 409, 412, 413, 422, 429, 503}
 
 
 def test_a_field_that_is_no_more_would_be_seen() -> None:

@@ -142,4 +142,5 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
         f"{name}{end}" for name in exposed() for end in ("_bucket", "_sum", "_count")
     }
     assert asked <= known
-    assert len(board["panels"]) == len({panel["title"] for panel in board["panels"]}) == 12
+    assert len(board["panels"]) == len({panel["title"] for panel in board["panels"]}) == 13
+    assert "regulars_spool_waits_seconds" in asked

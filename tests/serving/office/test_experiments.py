@@ -1,10 +1,14 @@
 """Experiments by the API: drafted, started with a locked plan, ramped up, stopped, reported."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from experiments.design import content_hash, read_design
+from regulars.wiring import House
 from tests.serving.office.conftest import Marketer
 from tests.serving.office.test_offers import within
 
@@ -18,6 +22,21 @@ TERMS: dict[str, Any] = {
     "stop": {"days": 28},
     "follow_up_days": 0,
 }
+
+
+@contextlib.contextmanager
+def crowned(house: House, model: str) -> Iterator[None]:
+    """A champion of a kind of model; it is registered, and has no files."""
+    client = MlflowClient(house.settings.mlflow_uri)
+    experiment = client.create_experiment(f"nobody's {model}")
+    run = client.create_run(experiment, tags={"kind": "none"})
+    client.create_registered_model(model)
+    version = client.create_model_version(model, "file:///nowhere", run.info.run_id)
+    client.set_registered_model_alias(model, "champion", version.version)
+    try:
+        yield
+    finally:
+        client.delete_registered_model(model)
 
 
 def decide(marketer: Marketer, customer: int) -> dict[str, Any]:
@@ -105,6 +124,8 @@ def test_a_plan_that_names_no_follow_up_gets_two_purchase_cycles(marketer: Marke
     # Nobody's are over yet: that is said, and no figure made up.
     early = marketer.refused(409, "GET", "/v1/experiments/cycles/report")
     assert early["code"] == "no_report"
+    # It has just brought in what there is: to do so again would help nobody.
+    assert "run 'regulars ingest'" not in early["detail"]
     # Whoever lets more in need not know what was chosen.
     more = {**terms, "layer": {"name": "cycles"}, "exposure": 0.75}
     grown = marketer.ask("PUT", "/v1/experiments/cycles", more)
@@ -155,6 +176,29 @@ def test_a_variant_draws_by_a_kept_policy_which_its_plan_then_holds_whole(
     marketer.ask("DELETE", "/v1/experiments/other")
     marketer.ask("POST", "/v1/experiments/kept/stop")
     assert marketer.ask("DELETE", "/v1/policies/bakery-first").status_code == 200
+
+
+def test_a_variant_by_uplift_starts_only_with_an_uplift_model(marketer: Marketer) -> None:
+    variants = [
+        {"name": "control", "weight": 0.5, "policy": "response"},
+        {"name": "some", "weight": 0.5, "policy": "uplift"},
+    ]
+    # Planned may it be before its model is there.
+    drafted = marketer.ask("PUT", "/v1/experiments/targeting", {**TERMS, "variants": variants})
+    assert drafted.status_code == 200, drafted.text
+    refused = marketer.refused(422, "POST", "/v1/experiments/targeting/start")
+    assert refused["field"] == "variants"
+    assert refused["detail"] == (
+        "experiment 'targeting': policy 'uplift' of variant 'some': no uplift model is live; train "
+        "and promote one (regulars train uplift), or name another policy"
+    )
+    assert marketer.get("/v1/experiments/targeting")["state"] == "draft"
+    with crowned(marketer.house, "uplift"):
+        layered = {**TERMS, "variants": variants, "layer": {"name": "targeting"}}
+        marketer.ask("PUT", "/v1/experiments/targeting", layered)
+        started = marketer.ask("POST", "/v1/experiments/targeting/start")
+        assert started.status_code == 200, started.text
+    marketer.ask("POST", "/v1/experiments/targeting/stop")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,26 @@ def test_the_default_policy_is_taken_over_live_and_given_back(marketer: Marketer
     assert log[0].after == random == log[1].before
 
 
+def test_a_default_policy_without_its_model_is_kept_and_says_what_is_missing(
+    marketer: Marketer,
+) -> None:
+    # The model may come later, and is then taken over; no plan is locked meanwhile.
+    def notes(**policy: Any) -> list[str]:
+        answer = marketer.ask("PUT", "/v1/policies/default", {"exploration": 0.1, **policy})
+        assert answer.status_code == 200, answer.text
+        return [note for note in answer.json()["notes"] if "model" in note]
+
+    missing = (
+        "no uplift model is live; train and promote one (regulars train uplift); until then "
+        "answers are fallbacks"
+    )
+    assert notes(kind="uplift") == [missing]
+    parts = [{"kind": "uplift"}, {"kind": "random"}]
+    assert notes(kind="mixture", parts=parts, weights=[0.5, 0.5]) == [missing]
+    assert notes(kind="response") == notes(kind="random") == []
+    marketer.ask("DELETE", "/v1/policies/default")
+
+
 def test_a_policy_is_kept_under_a_name(marketer: Marketer) -> None:
     body = {"name": "half", "kind": "random", "exploration": 0.5}
     assert marketer.ask("POST", "/v1/policies", body).status_code == 201
