@@ -119,8 +119,8 @@ async def _raw(request: Request) -> bytes:
 
 
 def _plain(seen: str) -> str:
-    if not seen.isascii() or len(seen) > LONGEST_NAME:
-        detail = f"If-Match has at most {LONGEST_NAME} ASCII characters: the ETag that was seen"
+    if not seen.isascii() or not 1 <= len(seen) <= LONGEST_NAME:
+        detail = f"If-Match has 1 to {LONGEST_NAME} ASCII characters: the ETag that was seen"
         raise Problem(422, "invalid_request", detail, "If-Match")
     return seen
 

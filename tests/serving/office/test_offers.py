@@ -150,6 +150,9 @@ def test_a_version_that_was_not_seen_is_left_alone(marketer: Marketer) -> None:
     assert (problem["code"], problem["field"]) == ("stale_version", "If-Match")
     assert marketer.refused(412, "DELETE", "/v1/offers/live-coffee", If_Match='"old"')
     assert marketer.refused(412, "PUT", "/v1/offers/nothing", TERMS, If_Match="*")
+    # No version is called so.
+    empty = marketer.refused(422, "PUT", "/v1/offers/nothing", TERMS, If_Match="")
+    assert empty["field"] == "If-Match"
     seen = marketer.ask("GET", "/v1/offers/live-coffee")
     # What is read can be written as it is.
     kept = marketer.ask(
