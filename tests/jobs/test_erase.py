@@ -204,7 +204,7 @@ def test_ids_that_quote_her_lose_that_part_and_still_find_each_other(
     assert min(before.values()) >= 4
     for column in ("line_id", "returns_line_id", "order_id", "event_id", "decision_id"):
         assert any(one.split(":")[0].endswith(f"column {column}") for one in told), column
-    others = {who: named(folder, who) for who in (OTHER, LONGER, "c-0012")}
+    others = {who: named(folder, who) for who in (LONGER, "c-0012")}
     rows = {name: quoting.fetch(quoting.table(name)).num_rows for name in RENAMED}
 
     pseudonym = new_pseudonym()

@@ -1164,11 +1164,11 @@ class TestTakingOver:
                 at_the_start = sorted(looks)
                 assert set(at_the_start) == {"response", "uplift"}
                 assert len(at_the_start) <= 4
-                await asyncio.sleep(1.5)
+                await asyncio.sleep(1.1)
                 assert sorted(looks) == at_the_start
                 looks.clear()
                 admin.touch_catalogue()
-                await asyncio.sleep(1.5)
+                await asyncio.sleep(1.1)
                 assert sorted(looks) == ["response", "uplift"]
 
         try:
