@@ -93,6 +93,10 @@ class Judged:
     skewness: float
     methods: set[str]
 
+    @property
+    def answered(self) -> int:
+        return int(np.isfinite(self.p).sum())
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the simulation")
@@ -218,10 +222,10 @@ def must_answer(metric: str, n: int, split: float) -> bool:
 def judge_cell(cell: Cell) -> dict[str, Any]:
     """Simulate a cell's experiments until so many are answered, and count its rejections."""
     rng = np.random.default_rng(cell.seed)
-    parts = _simulated(cell, rng, cell.experiments, [])
+    parts: list[Judged] = []
+    drawn, answered = _simulate(cell, rng, cell.experiments, parts)
     if _near_the_edge(_rates(parts), cell.experiments):
-        parts = _simulated(cell, rng, GOES_ON * cell.experiments, parts)
-    drawn, answered = _counted(parts)
+        drawn, answered = _simulate(cell, rng, GOES_ON * cell.experiments, parts)
     rates = _rates(parts)
     return {
         "metric": cell.metric,
@@ -239,28 +243,25 @@ def judge_cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _simulated(
+def _simulate(
     cell: Cell, rng: np.random.Generator, wanted: int, parts: list[Judged]
-) -> list[Judged]:
-    """Return these parts and as many more as it takes until so many experiments are answered."""
-    parts = list(parts)
+) -> tuple[int, int]:
+    """Add to these parts until so many experiments are answered; return how many drawn, answered.
+
+    When to stop follows from what was refused, which does not look at who is better.
+    """
     most = max(VALUES_AT_ONCE // (cell.n * WIDTH.get(cell.metric, 1)), 1)
     given = max(round(cell.n * cell.split), 1)
-    drawn, answered = _counted(parts)
+    drawn = sum(len(part.p) for part in parts)
+    answered = sum(part.answered for part in parts)
     while answered < wanted and drawn < MOST_DRAWN * wanted:
-        # When to stop follows from what was refused, which does not look at who is better.
         if drawn == wanted and not answered:
             break
         due = wanted - (answered if drawn >= wanted else drawn)
-        parts.append(JUDGES[cell.metric](rng, min(most, due), cell.n, given))
-        drawn, answered = _counted(parts)
-    return parts
-
-
-def _counted(parts: Sequence[Judged]) -> tuple[int, int]:
-    """Return how many experiments were drawn, and how many of them answered."""
-    drawn = sum(len(part.p) for part in parts)
-    return drawn, sum(int(np.isfinite(part.p).sum()) for part in parts)
+        part = JUDGES[cell.metric](rng, min(most, due), cell.n, given)
+        parts.append(part)
+        drawn, answered = drawn + len(part.p), answered + part.answered
+    return drawn, answered
 
 
 def _near_the_edge(rates: tuple[float, float] | None, experiments: int) -> bool:

@@ -10,8 +10,9 @@ from foundation.errors import RegularsError
 from foundation.money import to_minor
 from foundation.own_id import OWN
 
+LONGEST_ID = 200
 # Ids are opaque, but a control character is a mistake and NUL breaks text columns.
-Id = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
+Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")]
 Text = Annotated[str, Meta(max_length=4000, pattern=r"^[^\x00]*$")]
 # The contract's channels and kinds, spelled out for the parser; a test holds them together.
 Channel = Literal["store", "app", "web", "email", "push", "mail", "till", "call"]

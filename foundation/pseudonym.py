@@ -17,12 +17,10 @@ from hashlib import blake2b
 import msgspec
 
 from foundation.decision import Context, DecisionRecord
-from foundation.outcome import SIMULATED, Outcome
+from foundation.outcome import LONGEST_ID, SIMULATED, Outcome
 from foundation.spooled import Spooled
 
 PREFIX = "erased-"
-# The longest id of an outcome, see foundation.outcome.Id.
-LONGEST = 200
 # Ids that were drawn by chance quote nobody, though a part of one may look like a short id.
 DRAWN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 
@@ -71,7 +69,7 @@ class Quoted:
             return self._pseudonyms[name]
 
         told = self._pattern.sub(instead, text)
-        if told == text or len(told) <= LONGEST:
+        if told == text or len(told) <= LONGEST_ID:
             return told
         return f"{PREFIX}{blake2b(told.encode(), digest_size=16).hexdigest()}"
 
@@ -109,19 +107,19 @@ def pseudonymous_outcome(outcome: Outcome, pseudonym: str) -> Outcome:
     """Return what stays of an outcome: what happened, without her words and where she was."""
     quoted = Quoted({outcome.customer_id: pseudonym})
 
-    def of_others(told: str | None) -> str | None:
+    def unquoted(told: str | None) -> str | None:
         return None if told is None else quoted.replaced(told, outcome.customer_id)
 
     return msgspec.structs.replace(
         outcome,
-        event_id=of_others(outcome.event_id),
-        decision_id=of_others(outcome.decision_id),
-        order_id=of_others(outcome.order_id),
+        event_id=unquoted(outcome.event_id),
+        decision_id=unquoted(outcome.decision_id),
+        order_id=unquoted(outcome.order_id),
         lines=[
             msgspec.structs.replace(
                 line,
-                line_id=of_others(line.line_id),
-                returns_line_id=of_others(line.returns_line_id),
+                line_id=unquoted(line.line_id),
+                returns_line_id=unquoted(line.returns_line_id),
             )
             for line in outcome.lines
         ],

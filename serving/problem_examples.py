@@ -57,7 +57,7 @@ _OWN: dict[str, dict[int, Problem]] = {
             404,
             "unknown_decision",
             "decision '019ad2e4-5c00-7a11-8c1d-3f2a91bc0d42' is not in the database; one made "
-            "while that was away comes there later",
+            "while that was away comes there later, and old ones are in the lake alone",
             "decision_id",
         )
     },

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foundation.outcome import BoughtLine, Outcome
-from foundation.pseudonym import LONGEST, Quoted, new_pseudonym, pseudonymous_outcome
+from foundation.outcome import LONGEST_ID, BoughtLine, Outcome
+from foundation.pseudonym import Quoted, new_pseudonym, pseudonymous_outcome
 
 NEW = "erased-0"
 DRAWN = "019ad2e4-5c00-7a11-8c1d-3f2a91bc0d42"
@@ -58,7 +58,7 @@ def test_what_grows_too_long_for_an_id_stays_one_and_itself() -> None:
     told = [quoted.replaced(text, "a") for text in texts]
     assert told == [quoted.replaced(text, "a") for text in texts]
     assert len(set(told)) == 2
-    assert max(map(len, told)) <= LONGEST
+    assert max(map(len, told)) <= LONGEST_ID
     # What quotes nobody stays, however long.
     assert quoted.replaced("b" * 999, "b") == "b" * 999
 

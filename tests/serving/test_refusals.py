@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +38,15 @@ class Story:
     erased: frozenset[str] = frozenset()
     now: float = 1000.0
     refusals: Refusals = field(init=False)
+
+    @contextmanager
+    def slow_refusal(self) -> Iterator[None]:
+        """Let c-slow refuse the app, numbered now and committed at the end."""
+        with psycopg.connect(self.url) as slow:
+            at = datetime.now(UTC)
+            slow.execute(NOW + "VALUES ('c-slow', 'app', false, %s)", [at])
+            slow.execute(BEFORE + "VALUES ('c-slow', 'app', false, %s, 't', 'app')", [at])
+            yield
 
     def __post_init__(self) -> None:
         self.customers = PostgresCustomers(self.pool)
@@ -109,10 +119,7 @@ def test_one_that_is_committed_after_others_with_higher_numbers_is_not_missed(
         await one.refusals.read()
         one.now += 2 * SETTLED_SECONDS
         await one.refusals.read()
-        with psycopg.connect(one.url) as slow:
-            at = datetime.now(UTC)
-            slow.execute(NOW + "VALUES ('c-slow', 'app', false, %s)", [at])
-            slow.execute(BEFORE + "VALUES ('c-slow', 'app', false, %s, 't', 'app')", [at])
+        with one.slow_refusal():
             await one.answer("c-quick", "app", False)
             await one.refusals.read()
             one.now += SETTLED_SECONDS / 2
@@ -130,10 +137,7 @@ def test_one_under_way_at_the_first_reading_is_found_by_the_second(
     tell: Callable[[Callable[[Story], Awaitable[None]]], None],
 ) -> None:
     async def story(one: Story) -> None:
-        with psycopg.connect(one.url) as slow:
-            at = datetime.now(UTC)
-            slow.execute(NOW + "VALUES ('c-slow', 'app', false, %s)", [at])
-            slow.execute(BEFORE + "VALUES ('c-slow', 'app', false, %s, 't', 'app')", [at])
+        with one.slow_refusal():
             await one.answer("c-quick", "app", False)
             await one.refusals.read()
         one.now += SETTLED_SECONDS
