@@ -55,6 +55,11 @@ class Problem(Exception):
         return Response(msgspec.json.encode(self.body), self.status, headers, PROBLEM)
 
 
+def fault() -> Problem:
+    """Return what a request is told of a fault of our own."""
+    return Problem(500, "fault", "the service failed; its log says why")
+
+
 def told(error: Exception) -> Problem | None:
     """Return an error as a request is told of it; None of a fault of our own."""
     match error:

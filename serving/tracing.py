@@ -55,7 +55,7 @@ class Traced:
     """Opens a span for each request, under the caller's where it sent a traceparent.
 
     Args:
-        direct: Paths that are routes by themselves, as serving.api.Watched has them.
+        direct: Paths that are routes by themselves, as serving.direct has them.
     """
 
     def __init__(self, app: ASGIApp, traces: Traces, direct: Container[str]) -> None:

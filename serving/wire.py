@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from foundation.access import KeyFacts, Scope
 from foundation.replay import Replay, digest
@@ -22,13 +23,49 @@ _PLACE = re.compile(r" - at `(?:key` in `)?\$\.?([^`]*)`$")
 _NAMED = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
 
 Message = TypeVar("Message")
+
+
+class Call:
+    """A request as it came over the wire: by ASGI or by a connection of ours.
+
+    Args:
+        path: What is asked, decoded and without a query.
+        headers: Their names in lower case.
+        body: All of it, or where its pieces come from.
+    """
+
+    __slots__ = ("_headers", "body", "path")
+
+    def __init__(
+        self, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes | Receive
+    ) -> None:
+        self.path = path
+        # Of those with one name the first counts.
+        self._headers = dict(reversed(headers))
+        self.body = body
+
+    @staticmethod
+    def of(request: Request) -> "Call":
+        """Return what a route of FastAPI gets, as a call."""
+        return Call(request.scope["path"], request.scope["headers"], request.receive)
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header, None if it was not sent.
+
+        Args:
+            name: In lower case.
+        """
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
 # Answers a request; what it raises is told as a problem.
-Endpoint = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Call], Awaitable[Response]]
 
 
-async def authorise(service: DecisionService, request: Request, scope: Scope) -> KeyFacts:
+async def authorise(service: DecisionService, call: Call, scope: Scope) -> KeyFacts:
     """Return whose request this is, if it may do this now."""
-    kind, _, key = (header(request, b"authorization") or "").partition(" ")
+    kind, _, key = (call.header(b"authorization") or "").partition(" ")
     if kind.lower() != "bearer" or not key:
         raise Problem(401, "no_key", "send the API key as 'Authorization: Bearer rgl_…'")
     facts = await service.keyring.facts(key.strip())
@@ -45,26 +82,33 @@ async def authorise(service: DecisionService, request: Request, scope: Scope) ->
     return facts
 
 
-async def read(request: Request, message: type[Message]) -> Message:
+async def read(call: Call, message: type[Message]) -> Message:
     """Return the body of a request as a message."""
-    length = header(request, b"content-length") or "0"
-    if not length.isdecimal() or int(length) > LARGEST_BODY:
-        raise _too_large()
-    body, more = bytearray(), True
-    while more:
-        piece = await request.receive()
-        if piece["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += piece.get("body", b"")
-        if len(body) > LARGEST_BODY:
-            raise _too_large()
-        more = piece.get("more_body", False)
+    body = call.body
+    if not isinstance(body, bytes):
+        body = await _received(call, body)
     try:
         return msgspec.json.decode(body, type=message)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, "not_json", str(error)) from error
+
+
+async def _received(call: Call, receive: Receive) -> bytearray:
+    length = call.header(b"content-length") or "0"
+    if not length.isdecimal() or int(length) > LARGEST_BODY:
+        raise _too_large()
+    body, more = bytearray(), True
+    while more:
+        piece = await receive()
+        if piece["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += piece.get("body", b"")
+        if len(body) > LARGEST_BODY:
+            raise _too_large()
+        more = piece.get("more_body", False)
+    return body
 
 
 def _too_large() -> Problem:
@@ -79,18 +123,6 @@ def _invalid(said: str) -> Problem:
     if named is not None:
         path = f"{path}.{named[2]}".lstrip(".")
     return Problem(422, "invalid_request", text, path or None)
-
-
-def header(request: Request, name: bytes) -> str | None:
-    """Return a header; looked up in what came over the wire, where few are asked for.
-
-    Args:
-        name: In lower case.
-    """
-    for told, value in request.scope["headers"]:
-        if told == name:
-            return value.decode("latin-1")
-    return None
 
 
 class JsonAnswer(Response):
@@ -111,20 +143,20 @@ def json_answer(answer: Any) -> Response:
     return JsonAnswer(answer)
 
 
-def replay_of(request: Request, key: KeyFacts, asked: Any) -> Replay | None:
+def replay_of(call: Call, key: KeyFacts, asked: Any) -> Replay | None:
     """Return what a request that may be repeated is known by, None for one without a key of its
     own.
     """
-    name = replay_name(request, key)
+    name = replay_name(call, key)
     return None if name is None else Replay(name, digest(asked))
 
 
-def replay_name(request: Request, key: KeyFacts) -> str | None:
+def replay_name(call: Call, key: KeyFacts) -> str | None:
     """Return the name under which a repeated request is known: the key, the path, its own.
 
     A hash of them: path and name are the caller's words, which may hold whom they are about.
     """
-    given = header(request, b"idempotency-key")
+    given = call.header(b"idempotency-key")
     if given is None:
         return None
     if not given.isprintable() or not 1 <= len(given) <= LONGEST_NAME:
@@ -134,4 +166,4 @@ def replay_name(request: Request, key: KeyFacts) -> str | None:
             f"an Idempotency-Key has 1 to {LONGEST_NAME} printable characters",
             "Idempotency-Key",
         )
-    return digest([key.line, request.url.path, given]).hex()
+    return digest([key.line, call.path, given]).hex()

@@ -19,7 +19,7 @@ from serving.office.asking import MOST, USUAL, Answer, Answers, Asked, Page, Tol
 from serving.office.operations import OPERATIONS, Operation
 from serving.problems import Problem, add_problems
 from serving.problems import told as told_of
-from serving.wire import json_answer, read
+from serving.wire import Call, json_answer, read
 
 # Whose key it was, the name under which the request may come again, and the id in its path, which
 # may be one that no path can hold.
@@ -69,7 +69,7 @@ def _problem(error: Exception, operation: Operation) -> Problem:
 
 
 async def _asked(operation: Operation, request: Request) -> Asked[Any]:
-    body = None if operation.body is None else await read(request, operation.body)
+    body = None if operation.body is None else await read(Call.of(request), operation.body)
     if_match = request.headers.get("if-match")
     name = request.headers.get(REPLAY)
     replay = None

@@ -19,7 +19,7 @@ from serving.office.app import REPLAY, SUBJECT, WHO
 from serving.office.operations import OPERATIONS, Operation, add
 from serving.problems import Problem
 from serving.service import DecisionService
-from serving.wire import LONGEST_NAME, authorise, read, replay_name
+from serving.wire import LONGEST_NAME, Call, authorise, read, replay_name
 
 SCOPE: Scope = "marketer"
 # A report of a large experiment takes its time; balancers usually wait no longer either.
@@ -91,9 +91,10 @@ def add_marketers(app: FastAPI, service: DecisionService, door: OfficeDoor) -> N
 
 def _endpoint(operation: Operation, service: DecisionService, door: OfficeDoor) -> Any:
     async def endpoint(request: Request) -> Response:
-        key = await authorise(service, request, SCOPE)
+        call = Call.of(request)
+        key = await authorise(service, call, SCOPE)
         headers = {WHO: quote(key.called)}
-        name = replay_name(request, key) if operation.changes else None
+        name = replay_name(call, key) if operation.changes else None
         if name is not None:
             headers[REPLAY] = quote(name)
         if operation.subject is not None:
@@ -102,7 +103,7 @@ def _endpoint(operation: Operation, service: DecisionService, door: OfficeDoor) 
             headers["if-match"] = _plain(seen)
         body = b""
         if operation.body is not None:
-            body = await _raw(request)
+            body = await _raw(call)
             headers["content-type"] = "application/json"
         told = await door.ask(operation.method, _target(operation, request), headers, body)
         kept = {n: told.headers[n] for n in PASSED_BACK if n in told.headers}
@@ -111,9 +112,9 @@ def _endpoint(operation: Operation, service: DecisionService, door: OfficeDoor) 
     return endpoint
 
 
-async def _raw(request: Request) -> bytes:
+async def _raw(call: Call) -> bytes:
     try:
-        return bytes(await read(request, msgspec.Raw))
+        return bytes(await read(call, msgspec.Raw))
     except RecursionError as error:
         raise Problem(400, "not_json", "the body's objects and lists lie too deep") from error
 

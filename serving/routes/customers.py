@@ -9,7 +9,7 @@ from serving.customer_messages import ConsentRequest
 from serving.openapi import answers, body
 from serving.problems import Problem
 from serving.service import DecisionService
-from serving.wire import authorise, json_answer, read, replay_of
+from serving.wire import Call, authorise, json_answer, read, replay_of
 
 # An app tells consents; all that is known of a person is for few to see.
 CONSENTS: Scope = "outcomes"
@@ -26,9 +26,10 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def consents(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Keep whether she may be contacted, by channel; it holds for every decision at once."""
-        key = await authorise(service, request, CONSENTS)
-        asked = await read(request, ConsentRequest)
-        replay = replay_of(request, key, asked)
+        call = Call.of(request)
+        key = await authorise(service, call, CONSENTS)
+        asked = await read(call, ConsentRequest)
+        replay = replay_of(call, key, asked)
         return json_answer(
             await service.dossiers.consent(_id(customer_id), asked, key.called, replay)
         )
@@ -40,7 +41,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def customer(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Her profile, segments, consents and journey."""
-        await authorise(service, request, PERSON)
+        await authorise(service, Call.of(request), PERSON)
         return json_answer(await service.dossiers.customer(_id(customer_id)))
 
     @app.get(
@@ -50,7 +51,7 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def export(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """All that is known of her, as it is kept."""
-        await authorise(service, request, PERSON)
+        await authorise(service, Call.of(request), PERSON)
         return json_answer(await service.dossiers.export(_id(customer_id)))
 
     @app.delete(
@@ -60,8 +61,9 @@ def add_customers(app: FastAPI, service: DecisionService) -> None:
     )
     async def erase(customer_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Forget her. What was counted stays, under a pseudonym drawn by chance."""
-        key = await authorise(service, request, PERSON)
-        replay = replay_of(request, key, None)
+        call = Call.of(request)
+        key = await authorise(service, call, PERSON)
+        replay = replay_of(call, key, None)
         return json_answer(await service.dossiers.erase(_id(customer_id), key.called, replay))
 
 

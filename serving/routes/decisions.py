@@ -6,11 +6,16 @@ from serving.messages import DecisionRequest, OutcomeRequest, RecommendationRequ
 from serving.openapi import answers, body
 from serving.problems import Problem
 from serving.service import DecisionService
-from serving.wire import Endpoint, authorise, json_answer, read, replay_of
+from serving.wire import Call, Endpoint, authorise, json_answer, read, replay_of
 
 
 def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]:
     """Add the routes the app asks at checkout; return those that are worth a way of their own."""
+
+    async def decide(call: Call) -> Response:
+        key = await authorise(service, call, "decide")
+        asked = await read(call, DecisionRequest)
+        return json_answer(await service.decide(asked, replay_of(call, key, asked)))
 
     @app.post(
         "/v1/decisions",
@@ -19,9 +24,7 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
     )
     async def decisions(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Which offers for this customer, in this channel, now?"""
-        key = await authorise(service, request, "decide")
-        asked = await read(request, DecisionRequest)
-        return json_answer(await service.decide(asked, replay_of(request, key, asked)))
+        return await decide(Call.of(request))
 
     @app.post(
         "/v1/decisions/{decision_id}/replay",
@@ -30,7 +33,7 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
     )
     async def replay(decision_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Make a decision again from its record: the same slate, if all is well."""
-        await authorise(service, request, "decide")
+        await authorise(service, Call.of(request), "decide")
         # PostgreSQL takes no NUL, and nothing of ours has such an id.
         found = await service.replay(decision_id) if decision_id.isprintable() else None
         if found is None:
@@ -50,8 +53,9 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
     )
     async def recommendations(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Which products go with these in the basket?"""
-        await authorise(service, request, "decide")
-        asked = await read(request, RecommendationRequest)
+        call = Call.of(request)
+        await authorise(service, call, "decide")
+        asked = await read(call, RecommendationRequest)
         return json_answer(await service.recommend(asked))
 
     @app.post(
@@ -61,8 +65,9 @@ def add_decisions(app: FastAPI, service: DecisionService) -> dict[str, Endpoint]
     )
     async def outcomes(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Tell what happened: seen, redeemed, bought, returned. Twice counts once."""
-        key = await authorise(service, request, "outcomes")
-        told = await read(request, OutcomeRequest)
-        return json_answer(await service.telling.tell(told, replay_of(request, key, told)))
+        call = Call.of(request)
+        key = await authorise(service, call, "outcomes")
+        told = await read(call, OutcomeRequest)
+        return json_answer(await service.telling.tell(told, replay_of(call, key, told)))
 
-    return {"/v1/decisions": decisions}
+    return {"/v1/decisions": decide}

@@ -7,7 +7,7 @@ from serving.messages import ActivationRequest, EndedAnswer, RedemptionRequest
 from serving.openapi import answers, body
 from serving.problems import Problem
 from serving.service import DecisionService
-from serving.wire import authorise, json_answer, read, replay_name, replay_of
+from serving.wire import Call, authorise, json_answer, read, replay_name, replay_of
 
 
 def add_uses(app: FastAPI, service: DecisionService) -> None:
@@ -20,9 +20,10 @@ def add_uses(app: FastAPI, service: DecisionService) -> None:
     )
     async def activations(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Keep one use of an offer for a customer; the answer says until when, or why not."""
-        key = await authorise(service, request, "outcomes")
-        asked = await read(request, ActivationRequest)
-        return json_answer(await service.claims.activate(asked, replay_name(request, key)))
+        call = Call.of(request)
+        key = await authorise(service, call, "outcomes")
+        asked = await read(call, ActivationRequest)
+        return json_answer(await service.claims.activate(asked, replay_name(call, key)))
 
     @app.post(
         "/v1/activations/{activation_id}/cancel",
@@ -31,9 +32,10 @@ def add_uses(app: FastAPI, service: DecisionService) -> None:
     )
     async def cancel(activation_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give a reservation back before its time. Twice is the same as once."""
-        key = await authorise(service, request, "outcomes")
+        call = Call.of(request)
+        key = await authorise(service, call, "outcomes")
         use_id = _known_form(activation_id, "activation")
-        ended = await service.claims.cancel(use_id, replay_of(request, key, None))
+        ended = await service.claims.cancel(use_id, replay_of(call, key, None))
         return _ended(ended, "released", "activation", activation_id)
 
     @app.post(
@@ -43,9 +45,10 @@ def add_uses(app: FastAPI, service: DecisionService) -> None:
     )
     async def redemptions(request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Use an offer now; it counts under every cap, and is told as an outcome."""
-        key = await authorise(service, request, "outcomes")
-        asked = await read(request, RedemptionRequest)
-        return json_answer(await service.claims.redeem(asked, replay_name(request, key)))
+        call = Call.of(request)
+        key = await authorise(service, call, "outcomes")
+        asked = await read(call, RedemptionRequest)
+        return json_answer(await service.claims.redeem(asked, replay_name(call, key)))
 
     @app.post(
         "/v1/redemptions/{redemption_id}/reverse",
@@ -54,9 +57,10 @@ def add_uses(app: FastAPI, service: DecisionService) -> None:
     )
     async def reverse(redemption_id: str, request: Request) -> Response:  # pyright: ignore[reportUnusedFunction]
         """Give a use back after a return: cap, stock, budget and cost. Twice is as once."""
-        key = await authorise(service, request, "outcomes")
+        call = Call.of(request)
+        key = await authorise(service, call, "outcomes")
         use_id = _known_form(redemption_id, "redemption")
-        ended = await service.claims.reverse(use_id, replay_of(request, key, None))
+        ended = await service.claims.reverse(use_id, replay_of(call, key, None))
         return _ended(ended, "reversed", "redemption", redemption_id)
 
 

@@ -3,40 +3,69 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
+import msgspec
 import pytest
-from fastapi import FastAPI, Request
+import uvicorn
+from fastapi import FastAPI, Request, Response
 
 from serving import connection
+from serving.api import Api
 from serving.connection import LARGEST_HEADERS, Server, config
-from serving.wire import LARGEST_BODY
+from serving.direct import Direct
+from serving.wire import LARGEST_BODY, Call, json_answer, read
 
 PATIENCE = 1.5
 
 
-@pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    monkeypatch.setattr(connection, "PATIENCE_SECONDS", PATIENCE)
+@contextmanager
+def listening(listened: uvicorn.Config) -> Generator[tuple[int, Server]]:
+    """A server and its port, while the block runs."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(listened)
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.02)
+        try:
+            yield listener.getsockname()[1], server
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def by_asgi() -> FastAPI:
     app = FastAPI()
 
     @app.post("/")
     async def echo(request: Request) -> int:
         return len(await request.body())
 
+    return app
+
+
+def direct() -> FastAPI:
+    async def echo(call: Call) -> Response:
+        return json_answer(len(await read(call, msgspec.Raw)))
+
+    app = Api()
+    app.direct = {"/": Direct("/", echo)}
+    return app
+
+
+@pytest.fixture(params=[by_asgi, direct])
+def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(connection, "PATIENCE_SECONDS", PATIENCE)
+    app = request.param()
+
     @app.get("/large")
     async def large() -> str:
         return "x" * 50_000_000
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(config(app, []))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        yield listener.getsockname()[1]
-        server.should_exit = True
-        thread.join()
+    with listening(config(app, [])) as (port, _):
+        yield port
 
 
 def connected(port: int) -> socket.socket:
@@ -70,21 +99,21 @@ HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
 def test_a_sound_request_is_answered_and_the_next_on_the_same_connection(port: int) -> None:
     with connected(port) as asked:
         for _ in range(3):
-            asked.sendall(HEAD + b"\r\nbody")
+            asked.sendall(HEAD + b"\r\n1234")
             assert body(asked) == b"4"
         # Two at once, as a pipelining caller sends them.
-        asked.sendall((HEAD + b"\r\nbody") * 2)
+        asked.sendall((HEAD + b"\r\n1234") * 2)
         time.sleep(0.3)
         assert asked.recv(1000).count(b"200 OK") == 2
         # A pause shorter than our patience is nobody's fault.
         time.sleep(PATIENCE / 2)
-        asked.sendall(HEAD + b"\r\nbody")
+        asked.sendall(HEAD + b"\r\n1234")
         assert body(asked) == b"4"
 
 
 @pytest.mark.parametrize(
     "begun",
-    [b"", b"P", HEAD, HEAD + b"X-Long: a", HEAD + b"\r\nbod"],
+    [b"", b"P", HEAD, HEAD + b"X-Long: a", HEAD + b"\r\n123"],
     ids=["nothing", "a letter", "some headers", "half a header", "half a body"],
 )
 def test_who_never_ends_a_request_is_hung_up_on(port: int, begun: bytes) -> None:
@@ -115,7 +144,7 @@ def test_who_does_not_read_the_answer_is_hung_up_on(port: int) -> None:
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_headers_too_large_are_a_problem(port: int, ended: bool) -> None:
-    sent = HEAD + b"X-Large: " + b"a" * LARGEST_HEADERS + (b"\r\n\r\nbody" if ended else b"")
+    sent = HEAD + b"X-Large: " + b"a" * LARGEST_HEADERS + (b"\r\n\r\n1234" if ended else b"")
     with connected(port) as asked:
         asked.sendall(sent)
         heard = answer(asked)
@@ -127,11 +156,11 @@ def test_headers_too_large_are_a_problem(port: int, ended: bool) -> None:
 
 def test_headers_just_small_enough_and_bodies_of_any_size_are_taken(port: int) -> None:
     with connected(port) as asked:
-        asked.sendall(HEAD + b"X-Large: " + b"a" * (LARGEST_HEADERS - 100) + b"\r\n\r\nbody")
+        asked.sendall(HEAD + b"X-Large: " + b"a" * (LARGEST_HEADERS - 100) + b"\r\n\r\n1234")
         assert body(asked) == b"4"
         asked.sendall(
             b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % LARGEST_BODY
-            + b"b" * LARGEST_BODY
+            + b"1" * LARGEST_BODY
         )
         assert body(asked) == str(LARGEST_BODY).encode()
 
@@ -144,5 +173,5 @@ def test_an_endless_address_is_refused_too(port: int) -> None:
 
 def test_no_server_is_named(port: int) -> None:
     with connected(port) as asked:
-        asked.sendall(HEAD + b"Connection: close\r\n\r\nbody")
+        asked.sendall(HEAD + b"Connection: close\r\n\r\n1234")
         assert b"\r\nserver:" not in answer(asked).lower()
