@@ -14,6 +14,7 @@ import httpx
 import msgspec
 import pytest
 from fastapi import Response
+from opentelemetry.trace import get_tracer
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -21,6 +22,7 @@ from serving.api import Api
 from serving.connection import MODERATE_BODY, Server, config
 from serving.direct import Direct
 from serving.problems import Problem
+from serving.tracing import Traced, Traces
 from serving.wire import LARGEST_BODY, Call, json_answer, read
 from tests.serving.test_connection import answer as heard_to_the_end
 from tests.serving.test_connection import connected, listening
@@ -244,6 +246,14 @@ def test_behind_a_proxy_it_is_the_same() -> None:
         sent = request("{}", "X-Forwarded-For: 10.1.2.3", close=True)
         ((status, _, told),) = asked_of(port, sent)
     assert (status, json.loads(told)["short"]) == (200, True)
+
+
+def test_what_is_traced_is_answered_by_asgi() -> None:
+    app = application()
+    app.direct = {PATH: Traced(app.direct[PATH], Traces(get_tracer("test")), {PATH})}
+    with listening(config(app, [])) as (port, _):
+        ((status, _, told),) = asked_of(port, request(close=True))
+    assert (status, json.loads(told)["short"]) == (200, False)
 
 
 async def _within(app: Api) -> httpx.Response:
