@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 from psycopg.errors import LockNotAvailable, ReadOnlySqlTransaction
-from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy import URL, Connection, Row, create_engine, make_url, text
 from sqlalchemy.exc import (
     ArgumentError,
     DBAPIError,
@@ -23,6 +23,7 @@ from adapters import migrations
 from adapters.audit_log import AuditLog, write_entry
 from adapters.login import login
 from adapters.postgres_answers import PostgresAnswers
+from adapters.postgres_contacts import PACKED
 from adapters.postgres_documents import PostgresDocuments
 from adapters.postgres_keys import ApiKeys
 from adapters.postgres_offers import PostgresOffers, move_catalogue
@@ -358,13 +359,16 @@ class PostgresAdmin:
         since = int(until_then) if read_by == system else 0
         return Window(system, since if since <= until else 0, until)
 
-    def decisions(self, window: Window) -> Iterator[list[str]]:
-        """Yield the records written in a window, as JSON texts, a page at a time."""
-        return self._pages("SELECT record::text FROM decisions", window)
+    def decisions(self, window: Window) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the decisions written in a window, packed under their ids, a page at a time."""
+        select = f"SELECT decision_id, {PACKED} AS packed FROM decisions"  # noqa: S608
+        for page in self._pages(select, window):
+            yield [(row.decision_id, bytes(row.packed)) for row in page]
 
     def outcomes(self, window: Window) -> Iterator[list[str]]:
         """Yield the outcomes written in a window, as JSON texts, a page at a time."""
-        return self._pages("SELECT event::text FROM outcomes", window)
+        for page in self._pages("SELECT event::text FROM outcomes", window):
+            yield [row[0] for row in page]
 
     def count_decisions(self, cursor: str | None = None) -> int:
         """Return how many decisions of the database stand behind a cursor; without it, all."""
@@ -375,7 +379,7 @@ class PostgresAdmin:
             )
             return int(connection.execute(count, {"since": str(window.since)}).scalar_one())
 
-    def _pages(self, select: str, window: Window) -> Iterator[list[str]]:
+    def _pages(self, select: str, window: Window) -> Iterator[Sequence[Row[Any]]]:
         with self._begin() as connection:
             rows = connection.execution_options(stream_results=True).execute(
                 text(
@@ -384,8 +388,7 @@ class PostgresAdmin:
                 ),
                 {"since": str(window.since), "until": str(window.until)},
             )
-            for page in rows.scalars().partitions(ROWS_A_PAGE):
-                yield list(page)
+            yield from rows.partitions(ROWS_A_PAGE)
 
     def _log(
         self,

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from adapters.postgres_contacts import PACKED
 from adapters.postgres_pool import PostgresPool
 from foundation.batch import Begun
-from foundation.decision import DecisionRecord, stored_record
+from foundation.decision import DecisionRecord
+from foundation.packed_decision import unpacked
 
 
 class PostgresBatches:
@@ -49,7 +51,7 @@ class PostgresBatches:
     async def records(self, batch_id: str, after: str, most: int) -> list[DecisionRecord]:
         async with self._pool.connection() as connection:
             rows = await connection.fetch(
-                "SELECT decision_id, record::text AS record FROM (SELECT decision_id, "
+                f"SELECT decision_id, {PACKED} AS packed FROM (SELECT decision_id, "  # noqa: S608
                 'customer_id COLLATE "C" AS customer_id FROM batch_decisions WHERE batch_id = $1 '
                 'AND customer_id COLLATE "C" > $2 ORDER BY 2 LIMIT $3) AS hers '
                 "JOIN decisions USING (decision_id) ORDER BY hers.customer_id",
@@ -57,7 +59,7 @@ class PostgresBatches:
                 after,
                 most,
             )
-        return [stored_record(row["decision_id"], row["record"]) for row in rows]
+        return [unpacked(row["decision_id"], row["packed"]) for row in rows]
 
     async def finish(self, batch_id: str, at: datetime) -> None:
         async with self._pool.connection() as connection:

@@ -19,8 +19,9 @@ from foundation.contact_policy import (
     barred,
     is_contact,
 )
-from foundation.decision import DecisionRecord, encode
+from foundation.decision import DecisionRecord
 from foundation.outcome import Outcome
+from foundation.packed_decision import PackedDecision, packed
 
 # Offers are locked under the seed 0.
 _SEED = 1
@@ -28,6 +29,8 @@ _SEED = 1
 KEPT = REMEMBERED + timedelta(days=30)
 # A pass takes no more, so that it holds no lock for long.
 _FORGOTTEN_AT_ONCE = 10_000
+# Decisions of earlier versions are JSON.
+PACKED = "coalesce(packed, convert_to(record::text, 'UTF8'))"
 _CONTACT = (
     "INSERT INTO contacts (contact_id, customer_id, channel, at) "
     "SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])"
@@ -57,7 +60,7 @@ class PostgresContacts:
             reaching = {n: one for n, one in new.items() if is_contact(self._policy, one.record)}
             refused = await self._refused(connection, reaching)
             kept = {name: one for name, one in new.items() if name not in refused}
-            await insert_decisions(connection, [one.record for one in kept.values()])
+            await insert_decisions(connection, [packed(one.record) for one in kept.values()])
             await _count(connection, [reaching[name].record for name in reaching.keys() - refused])
             await _finish_names(connection, kept, refused)
             if batch_id is not None:
@@ -152,17 +155,17 @@ async def _finish_names(
         await free_names(connection, list(refused))
 
 
-async def insert_decisions(connection: Any, records: Sequence[DecisionRecord]) -> None:
+async def insert_decisions(connection: Any, decisions: Sequence[PackedDecision]) -> None:
     """Write decisions; as a statement of its own it is a transaction."""
     # One that is there already came by the spool, or is still under way in another connection.
     await connection.execute(
-        "INSERT INTO decisions (decision_id, customer_id, at, record) "
-        "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::json[]) "
+        "INSERT INTO decisions (decision_id, customer_id, at, packed) "
+        "SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::bytea[]) "
         "ON CONFLICT (decision_id) DO NOTHING",
-        [record.decision_id for record in records],
-        [record.customer_id for record in records],
-        [record.at for record in records],
-        [encode(record).decode() for record in records],
+        [decision.decision_id for decision in decisions],
+        [decision.customer_id for decision in decisions],
+        [decision.at for decision in decisions],
+        [decision.packed for decision in decisions],
     )
 
 

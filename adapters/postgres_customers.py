@@ -2,18 +2,21 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_hex
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from adapters.postgres_contacts import CONSENTS
+from adapters.postgres_contacts import CONSENTS, PACKED
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_replays import answer_before, keep_answer
 from foundation.consent import ConsentAnswer
-from foundation.decision import DecisionRecord, encode
+from foundation.decision import encode
+from foundation.errors import UnreadableRecord
 from foundation.outcome import Outcome
+from foundation.packed_decision import packed, unpacked
 from foundation.pseudonym import (
     Former,
     Quoted,
@@ -123,7 +126,7 @@ class PostgresCustomers:
                     timeout=PATIENCE_SECONDS,
                 )
                 if rows:
-                    found[table] = [json.loads(row["row"]) for row in rows]
+                    found[table] = [_as_told(json.loads(row["row"])) for row in rows]
         return found
 
     async def erase(
@@ -242,9 +245,22 @@ async def _answer(connection: Any, answers: Sequence[ConsentAnswer]) -> None:
     )
 
 
-def _decision(text: str, pseudonym: str) -> str:
-    record = msgspec.json.decode(text, type=DecisionRecord)
-    return encode(pseudonymous_decision(record, pseudonym)).decode()
+def _as_told(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as it may be read: what is packed in it as what it says."""
+    kept: str | None = row.pop("packed", None)
+    if kept is None:
+        return row
+    # As jsonb PostgreSQL writes bytes in hexadecimal digits behind two more characters.
+    told = bytes.fromhex(kept[2:])
+    try:
+        record: Any = unpacked(row["decision_id"], told)
+    except UnreadableRecord as error:
+        record = {"unreadable": str(error), "packed": told}
+    return row | {"record": msgspec.json.decode(encode(record))}
+
+
+def _decision(kept: bytes, pseudonym: str) -> bytes:
+    return packed(pseudonymous_decision(unpacked("", kept), pseudonym)).packed
 
 
 def _outcome(text: str, pseudonym: str) -> str:
@@ -252,27 +268,49 @@ def _outcome(text: str, pseudonym: str) -> str:
     return encode(pseudonymous_outcome(outcome, pseudonym)).decode()
 
 
-def _kept(text: str, pseudonym: str, rewritten: Callable[[str, str], str]) -> str:
-    try:
-        return rewritten(text, pseudonym)
-    except msgspec.ValidationError:
-        # What cannot be read may tell anything of her: nothing of it stays.
-        return json.dumps({"customer_id": pseudonym})
+@dataclass(frozen=True)
+class _Documents:
+    """A table of documents: how one is read, what it becomes under a pseudonym, how it is kept."""
+
+    table: str
+    key: str
+    read: str
+    rewritten: Callable[[Any, str], Any]
+    set_to: str
+    kind: Literal["bytea", "json"]
+
+    def of(self, told: Any, pseudonym: str) -> Any:
+        """Return what stays of a document."""
+        try:
+            return self.rewritten(told, pseudonym)
+        except (msgspec.ValidationError, UnreadableRecord):
+            # What cannot be read may tell anything of her: nothing of it stays.
+            bare = json.dumps({"customer_id": pseudonym})
+            return bare.encode() if self.kind == "bytea" else bare
 
 
-_DECISIONS = ("decisions", "decision_id", "record", _decision)
-_OUTCOMES = ("outcomes", "event_id", "event", _outcome)
+_DECISIONS = _Documents(
+    table="decisions",
+    key="decision_id",
+    read=PACKED,
+    rewritten=_decision,
+    set_to="packed = new.told, record = NULL",
+    kind="bytea",
+)
+_OUTCOMES = _Documents(
+    table="outcomes",
+    key="event_id",
+    read="event::text",
+    rewritten=_outcome,
+    set_to="event = new.told",
+    kind="json",
+)
 
 
-async def _rewrite(
-    connection: Any,
-    of: tuple[str, str, str, Callable[[str, str], str]],
-    customer_id: str,
-    pseudonym: str,
-) -> str:
-    table, key, document, rewritten = of
+async def _rewrite(connection: Any, of: _Documents, customer_id: str, pseudonym: str) -> str:
+    table, key = of.table, of.key
     rows = await connection.fetch(
-        f"SELECT {key} AS key, {document}::text AS told FROM {table} WHERE customer_id = $1",  # noqa: S608
+        f"SELECT {key} AS key, {of.read} AS told FROM {table} WHERE customer_id = $1",  # noqa: S608
         customer_id,
         timeout=PATIENCE_SECONDS,
     )
@@ -290,13 +328,13 @@ async def _rewrite(
     gone = {row["key"] for row in again}
     kept = [row for row in rows if row["key"] not in gone]
     return await connection.execute(
-        f"UPDATE {table} SET customer_id = $1, {key} = new.own, {document} = new.told FROM "  # noqa: S608
-        f"unnest($2::text[], $3::text[], $4::json[]) AS new (key, own, told) "
+        f"UPDATE {table} SET customer_id = $1, {key} = new.own, {of.set_to} FROM "  # noqa: S608
+        f"unnest($2::text[], $3::text[], $4::{of.kind}[]) AS new (key, own, told) "
         f"WHERE {key} = new.key",
         pseudonym,
         [row["key"] for row in kept],
         [own[row["key"]] for row in kept],
-        [_kept(row["told"], pseudonym, rewritten) for row in kept],
+        [of.of(row["told"], pseudonym) for row in kept],
         timeout=PATIENCE_SECONDS,
     )
 

@@ -8,17 +8,18 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from adapters.postgres_contacts import count_sent, insert_decisions
+from adapters.postgres_contacts import PACKED, count_sent, insert_decisions
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_replays import forget_names, keep_answers, take_names
 from adapters.postgres_uses import count_named, count_told, lock_offers
 from experiments.design import Experiment, read_design
 from foundation.access import KeyFacts
 from foundation.contact_policy import REMEMBERED, Contact
-from foundation.decision import DEFAULT_POLICY, DecisionRecord, Policy, encode, stored_record
+from foundation.decision import DEFAULT_POLICY, DecisionRecord, Policy, encode
 from foundation.errors import EventChanged, EventRefused, StoreUnavailable
 from foundation.offer import Offer, read_offer
 from foundation.outcome import Outcome
+from foundation.packed_decision import PackedDecision, packed, unpacked
 from foundation.profile import LiveState
 from foundation.replay import Answered, Replay, digest
 
@@ -65,10 +66,10 @@ class PostgresJournal:
         states = {customer_id: _state(hers) for customer_id, hers in found.items()}
         return [states.get(customer_id, _NOTHING_TOLD) for customer_id in customer_ids]
 
-    async def record(self, records: Sequence[DecisionRecord]) -> None:
+    async def record(self, decisions: Sequence[PackedDecision]) -> None:
         async with self._pool.connection() as connection:
             # One statement is one transaction: it returns when the commit is on disk.
-            await insert_decisions(connection, records)
+            await insert_decisions(connection, decisions)
 
     async def record_once(self, asked: Sequence[Answered]) -> list[str | None]:
         first: dict[str, Answered] = {}
@@ -79,7 +80,7 @@ class PostgresJournal:
                 connection, {name: one.replay.digest for name, one in first.items()}
             )
             new = {name: one for name, one in first.items() if name not in known}
-            await insert_decisions(connection, [one.record for one in new.values()])
+            await insert_decisions(connection, [packed(one.record) for one in new.values()])
             await keep_answers(connection, {name: one.answer for name, one in new.items()})
         stands = known | {name: (one.replay.digest, one.answer) for name, one in new.items()}
         return [
@@ -90,9 +91,10 @@ class PostgresJournal:
     async def decision(self, decision_id: str) -> DecisionRecord | None:
         async with self._pool.connection() as connection:
             found = await connection.fetchval(
-                "SELECT record FROM decisions WHERE decision_id = $1", decision_id
+                f"SELECT {PACKED} FROM decisions WHERE decision_id = $1",  # noqa: S608
+                decision_id,
             )
-        return None if found is None else stored_record(decision_id, found)
+        return None if found is None else unpacked(decision_id, found)
 
     async def forget_names(self) -> int:
         async with self._pool.connection() as connection:

@@ -19,6 +19,9 @@ import psycopg
 from psycopg import sql
 
 from adapters.lmdb_profiles import snapshots_with
+from foundation.decision import encode
+from foundation.errors import UnreadableRecord
+from foundation.packed_decision import unpacked
 from foundation.pseudonym import DRAWN
 
 # Columns and keys whose text is a customer.
@@ -100,8 +103,34 @@ def _search_database(told: Traces, customer_id: str, url: str) -> None:
                 (naming, word),
             ).fetchone() or (0, 0)
             elsewhere = max(elsewhere, _quoting_rows(connection, table, customer_id))
+            if table == "decisions":
+                inside, beside = _packed_rows(connection, customer_id, naming, word)
+                named, elsewhere = named + inside, elsewhere + beside
             told.add(f"table {table}", customer_id, named, elsewhere)
     told.searched.append(f"database tables: {', '.join(name for (name,) in names)}")
+
+
+def _packed_rows(
+    connection: psycopg.Connection, customer_id: str, naming: str, word: str
+) -> tuple[int, int]:
+    """Count decisions whose packed record names her, and those that hold her id at all."""
+    named = elsewhere = 0
+    with connection.cursor("packed") as rows:
+        rows.execute(
+            "SELECT decision_id, packed FROM decisions "
+            "WHERE position(convert_to(%s, 'UTF8') IN packed) > 0",
+            (customer_id,),
+        )
+        for decision_id, packed in rows:
+            try:
+                told = encode(unpacked(decision_id, packed)).decode()
+            except UnreadableRecord:
+                # Where in it her id stands cannot be said.
+                named += 1
+                continue
+            named += re.search(naming, told) is not None
+            elsewhere += re.search(word, told) is not None
+    return named, elsewhere
 
 
 def _quoting_rows(connection: psycopg.Connection, table: str, customer_id: str) -> int:

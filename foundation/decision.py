@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from foundation.errors import UnreadableRecord
-
 # What an experiment's variant may name; the other kinds carry numbers of their own.
 POLICY_WORDS = ("response", "uplift", "popular", "rule", "random", "none")
 # Under this name is kept what serves where no experiment says otherwise.
@@ -222,15 +220,3 @@ def encode(record: Any) -> bytes:
 def decode_record(text: bytes | str) -> DecisionRecord:
     """Return the record that `encode` wrote."""
     return msgspec.json.decode(text, type=DecisionRecord)
-
-
-def stored_record(decision_id: str, text: bytes | str) -> DecisionRecord:
-    """Return the record that was stored under an id.
-
-    Raises:
-        UnreadableRecord: Another version wrote it, or it is damaged.
-    """
-    try:
-        return decode_record(text)
-    except msgspec.MsgspecError as error:
-        raise UnreadableRecord(decision_id, error) from error

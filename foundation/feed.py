@@ -25,8 +25,8 @@ class Feed(Protocol):
         """Return what can be read after a cursor without ever missing a late commit."""
         ...
 
-    def decisions(self, window: Window) -> Iterator[list[str]]:
-        """Yield the records written in a window, as JSON texts, a page at a time."""
+    def decisions(self, window: Window) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield the decisions written in a window, packed under their ids, a page at a time."""
         ...
 
     def outcomes(self, window: Window) -> Iterator[list[str]]:

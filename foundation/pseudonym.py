@@ -18,6 +18,7 @@ import msgspec
 
 from foundation.decision import Context, DecisionRecord
 from foundation.outcome import LONGEST_ID, SIMULATED, Outcome
+from foundation.packed_decision import PackedDecision, packed, unpacked
 from foundation.spooled import Spooled
 
 PREFIX = "erased-"
@@ -154,7 +155,21 @@ def pseudonymous_entry(entry: Spooled, former: Mapping[str, Former]) -> Spooled:
     )
 
 
-def _former(one: DecisionRecord | Outcome, former: Mapping[str, Former]) -> Former | None:
+def pseudonymous_packed(one: PackedDecision, former: Mapping[str, Former]) -> PackedDecision:
+    """Return what stays of a decision that waited; it itself of who is a customer.
+
+    Args:
+        former: Those who are forgotten, by their ids.
+    """
+    hers = _former(one, former)
+    if hers is None:
+        return one
+    return packed(pseudonymous_decision(unpacked(one.decision_id, one.packed), hers.pseudonym))
+
+
+def _former(
+    one: DecisionRecord | PackedDecision | Outcome, former: Mapping[str, Former]
+) -> Former | None:
     """Return who she was of whom this tells, None where she is a customer."""
     hers = former.get(one.customer_id)
     return None if hers is None or (hers.at is not None and hers.at <= one.at) else hers

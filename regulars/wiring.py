@@ -17,6 +17,7 @@ from structlog.typing import Processor
 
 from adapters import lmdb_profiles
 from adapters.file_spool import FileSpool
+from adapters.file_write_ahead import FileWriteAhead
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
 from adapters.last_refusals import LastKnownRefusals
 from adapters.login import login
@@ -218,6 +219,7 @@ class House:
                 kept_refusals=LastKnownRefusals(remembered),
                 lake_rows=self.lake_rows,
                 activation_seconds=60 * self.settings.activation_minutes,
+                ahead=FileWriteAhead(self.settings.spool_folder),
                 spool=FileSpool(self.settings.spool_folder),
                 deadline_seconds=self.settings.deadline_ms / 1000,
                 keys=LastKnownKeys(remembered, journal),

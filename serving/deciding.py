@@ -13,6 +13,7 @@ from foundation.money import InvalidAmount
 from foundation.profile import UNCOUNTED, LiveState, Profile
 from foundation.replay import Answered, Replay
 from serving import metrics
+from serving.ahead import Ahead
 from serving.answer import answer_of
 from serving.contacting import Contacting
 from serving.decide import Knowledge, decide
@@ -60,7 +61,12 @@ class Deciding:
     """Decides by what is live, within a deadline, with or without the stores."""
 
     def __init__(
-        self, parts: Parts, live: LiveKnowledge, spooling: Spooling, refusals: Refusals
+        self,
+        parts: Parts,
+        live: LiveKnowledge,
+        ahead: Ahead,
+        spooling: Spooling,
+        refusals: Refusals,
     ) -> None:
         self._parts = parts
         self._live = live
@@ -70,7 +76,7 @@ class Deciding:
         self._profiles = ProfileReads(parts.profiles)
         self._states = States(parts.journal.live_states, "live_state", parts.deadline_seconds)
         self._contacting = Contacting(parts.journal, parts.contact_counter, parts.deadline_seconds)
-        self._records = Records(parts.journal, spooling, parts.deadline_seconds)
+        self._records = Records(ahead, parts.journal, spooling, parts.deadline_seconds)
 
     async def decide(self, request: DecisionRequest, replay: Replay | None) -> DecisionAnswer:
         """Decide, keep the record, then answer; a dry run leaves nothing behind.
@@ -131,7 +137,7 @@ class Deciding:
                 raise KeyReused
             if written.stands != named.answer:
                 return msgspec.json.decode(written.stands, type=DecisionAnswer)
-        self._told(asked, state, record, "database")
+        self._told(asked, state, record, "kept")
         return answer
 
     async def _contact_state(self, asked: _Asked) -> LiveState:
@@ -179,7 +185,7 @@ class Deciding:
                 return msgspec.json.decode(stands, type=DecisionAnswer)
         asked.lap("record")
         self._told(asked, state, record, place)
-        return answer if place == "database" else kept_elsewhere(answer, place)
+        return answer if place == "kept" else kept_elsewhere(answer, place)
 
     def _told(self, asked: _Asked, state: LiveState, record: DecisionRecord, place: Place) -> None:
         known = asked.known

@@ -52,5 +52,5 @@ def count_degraded(
         if not state.counted:
             unread = UNREAD_CAUSE in record.causes
             metrics.DEGRADED.labels("profile" if unread else "live_state").inc()
-    if place != "database":
+    if place != "kept":
         metrics.DEGRADED.labels("spooled" if place == "spool" else "not_recorded").inc()

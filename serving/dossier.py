@@ -9,6 +9,7 @@ from foundation.consent import ConsentAnswer
 from foundation.money import MINOR_PER_MAJOR
 from foundation.profile import Profile, SnapshotFacts
 from foundation.replay import Replay
+from serving.ahead import Ahead
 from serving.customer_messages import (
     ConsentRequest,
     ConsentsAnswer,
@@ -38,8 +39,9 @@ PENDING = (
 class Dossiers:
     """Reads and changes what is known of one customer."""
 
-    def __init__(self, parts: Parts, profiles: WithoutForgotten) -> None:
+    def __init__(self, parts: Parts, profiles: WithoutForgotten, ahead: Ahead) -> None:
         self._parts = parts
+        self._ahead = ahead
         self._profiles = profiles
 
     async def read_forgotten(self) -> None:
@@ -115,6 +117,7 @@ class Dossiers:
             who: Who did it, for the audit log.
             replay, Raises: As for `consent`.
         """
+        await self._ahead.pass_on()
         rows = await self._parts.customers.erase(customer_id, who, replay)
         await self.read_forgotten()
         return ErasedAnswer(customer_id, rows, list(PENDING))
@@ -122,6 +125,8 @@ class Dossiers:
     async def _known(
         self, customer_id: str
     ) -> tuple[Rows, Rows, tuple[Profile, SnapshotFacts] | None]:
+        # What this worker answered just now belongs to it, too.
+        await self._ahead.pass_on()
         told = await self._parts.customers.known(customer_id)
         # The lake still holds her until the next run.
         await self.read_forgotten()

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from datetime import datetime
 
 from foundation.clock import Clock
 from foundation.replay import KEPT_HOURS, Replay
@@ -27,6 +28,16 @@ def id_of(replay: Replay, clock: Clock) -> str:
 def seed_of(replay: Replay) -> int:
     """Return the chance of a named request's decision, 53 bits, the same for the same request."""
     return int.from_bytes(_drawn(replay, b"seed", 8), "big") >> 11
+
+
+def made_after(decision_id: str, at: datetime) -> bool:
+    """Whether an id's time is after another."""
+    digits = decision_id.replace("-", "")[:12]
+    try:
+        return int(digits, 16) > at.timestamp() * 1000
+    except ValueError:
+        # None of ours.
+        return False
 
 
 def _drawn(replay: Replay, what: bytes, size: int) -> bytes:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from foundation.decision import DecisionRecord
 from foundation.outcome import Outcome
+from foundation.packed_decision import PackedDecision
 from foundation.profile import LiveState
 from foundation.replay import Answered, Replay
 
@@ -18,7 +19,7 @@ class Journal(Protocol):
         """Return the state of each customer, in one round trip; only if asked with her contacts."""
         ...
 
-    async def record(self, records: Sequence[DecisionRecord]) -> None:
+    async def record(self, decisions: Sequence[PackedDecision]) -> None:
         """Write decisions in one transaction; when this returns they are on disk.
 
         One that is there already stays as it is.

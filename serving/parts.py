@@ -20,6 +20,7 @@ from serving.scoring import Model, Quick
 from serving.spool import Spool
 from serving.uplift_scoring import UpliftValues
 from serving.uses import Uses
+from serving.write_ahead import WriteAhead
 
 # OpenTelemetry takes its time to import, and most deployments trace nothing.
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Parts:
     policy: Policy
     time_zone: str
     activation_seconds: int
+    # Where decisions are for the moment until the database has them.
+    ahead: WriteAhead
     # Where decisions and outcomes wait that the database does not take.
     spool: Spool
     # What the database may take of a decision's time; then it is answered without.

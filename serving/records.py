@@ -1,4 +1,4 @@
-"""Records: each answered decision in the database in time, or on this machine's disk."""
+"""Records: each answered decision is on disk, here or in the database, before it is answered."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,9 +8,11 @@ import structlog
 
 from foundation.decision import DecisionRecord
 from foundation.errors import StoreUnavailable
+from foundation.packed_decision import PackedDecision, packed
 from foundation.replay import Answered
 from foundation.spooled import Spooled
 from serving import metrics
+from serving.ahead import Ahead
 from serving.batching import Batcher, shared
 from serving.breaker import Breaker
 from serving.errors import Overloaded
@@ -19,7 +21,9 @@ from serving.spooling import Spooling
 from serving.states import FAILURES
 
 # Where a record is when its request is answered.
-Place = Literal["database", "spool", "nowhere"]
+# "kept" is in the database, or on disk here and there in a moment; "spool" waits for an outage's
+# end.
+Place = Literal["kept", "spool", "nowhere"]
 
 
 class Records:
@@ -30,12 +34,13 @@ class Records:
             record waits for its turn, however many are before it.
     """
 
-    def __init__(self, journal: Journal, spooling: Spooling, patience: float) -> None:
+    def __init__(self, ahead: Ahead, journal: Journal, spooling: Spooling, patience: float) -> None:
+        self._ahead = ahead
         self._journal = journal
         self._spooling = spooling
         self._log = structlog.get_logger("serving")
         # One commit at a time: whoever comes meanwhile shares the next.
-        self._records: Batcher[DecisionRecord, None] = Batcher(
+        self._records: Batcher[PackedDecision, None] = Batcher(
             self._write, lanes=1, patience=patience
         )
         self._answered: Batcher[Answered, str | None] = Batcher(
@@ -46,19 +51,23 @@ class Records:
     async def keep(self, record: DecisionRecord, by: float) -> Place:
         """Keep a record; when this returns it is on disk, unless it is nowhere.
 
-        A write that is late may yet arrive: the database takes a record once.
+        Where this disk does not take it, the database is asked, and then the spool. A write that is
+        late may yet arrive: the database takes a record once.
 
         Args:
             by: When it has to be there, on the loop's clock.
         """
+        decision = packed(record)
+        if await self._ahead.keep(decision):
+            return "kept"
         if self._may_ask(self._records, by):
             try:
-                await self._records.submit(record, by)
+                await self._records.submit(decision, by)
             except (StoreUnavailable, Overloaded) as error:
                 self._breaker.failed(shared(error))
             else:
                 self._breaker.succeeded()
-                return "database"
+                return "kept"
         return await self._spool(Spooled(record=record))
 
     async def keep_once(self, answered: Answered, by: float) -> tuple[Place, str | None]:
@@ -75,7 +84,7 @@ class Records:
                 self._breaker.failed(shared(error))
             else:
                 self._breaker.succeeded()
-                return "database", stands
+                return "kept", stands
         return await self._spool(Spooled(answered=answered)), answered.answer
 
     def _may_ask(self, batches: Batcher[Any, Any], by: float) -> bool:
@@ -90,7 +99,7 @@ class Records:
             return "nowhere"
         return "spool"
 
-    async def _write(self, records: Sequence[DecisionRecord]) -> Sequence[None]:
-        await self._journal.record(records)
-        metrics.BATCH.observe(len(records))
-        return [None] * len(records)
+    async def _write(self, decisions: Sequence[PackedDecision]) -> Sequence[None]:
+        await self._journal.record(decisions)
+        metrics.BATCH.observe(len(decisions))
+        return [None] * len(decisions)

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
+from foundation.decision import DecisionRecord
 from foundation.errors import RegularsError, StoreUnavailable, UnreadableRecord
 from foundation.replay import Replay
 from recommender.next_products import recommend
+from serving.ahead import PASS_SECONDS, Ahead
 from serving.batch import BatchDecisions
 from serving.batching import Batcher
 from serving.claims import Claims
@@ -15,6 +18,7 @@ from serving.deciding import Deciding
 from serving.degraded import AWAY_CAUSE, REFUSALS_CAUSE
 from serving.dossier import Dossiers
 from serving.forgotten import WithoutForgotten
+from serving.ids import made_after
 from serving.keyring import Keyring
 from serving.live import LiveKnowledge
 from serving.messages import (
@@ -32,6 +36,8 @@ from serving.spooling import Spooling
 from serving.telling import Telling
 from serving.watch import watch
 
+# So long a replay looks for a decision that was answered just now, by whichever worker.
+ON_ITS_WAY_SECONDS = 2.0
 # A balancer waits no longer to hear whether the database answers.
 READY_SECONDS = 0.5
 FORGET_SECONDS = 60.0
@@ -51,17 +57,20 @@ class DecisionService:
         parts = replace(parts, profiles=profiles)
         self._parts = parts
         self.traces = parts.traces
-        self.dossiers = Dossiers(parts, profiles)
         self.keyring = Keyring(parts.keys, parts.clock, parts.rates)
         self.live = LiveKnowledge(parts)
         self.claims = Claims(parts, self.live)
         self.batch = BatchDecisions(parts, self.live)
-        self._spooling = Spooling(parts.spool, parts.journal, parts.customers)
+        self._ahead = Ahead(parts.ahead, parts.journal, parts.customers)
+        self.dossiers = Dossiers(parts, profiles, self._ahead)
+        self._spooling = Spooling(
+            parts.spool, parts.journal, parts.customers, self._ahead.waits_seconds
+        )
         self.telling = Telling(parts, self._spooling)
         self._refusals = Refusals(
             parts.customers, parts.kept_refusals, parts.contact_policy, lambda: profiles.forgotten
         )
-        self._deciding = Deciding(parts, self.live, self._spooling, self._refusals)
+        self._deciding = Deciding(parts, self.live, self._ahead, self._spooling, self._refusals)
         # A database that hangs is asked once for all who want to know.
         self._looks: Batcher[None, bool] = Batcher(self._answers, lanes=1)
         self._watches: list[asyncio.Task[None]] = []
@@ -77,6 +86,7 @@ class DecisionService:
             self.live.read_uses,
             self.dossiers.read_forgotten,
             self._refusals.read,
+            self._ahead.open,
         )
         first = [asyncio.Event() for _ in steps]
         self._watches = [
@@ -85,6 +95,8 @@ class DecisionService:
         ]
         # No start waits for a shadow, or for what an outage left and what is tidied up.
         self._watches += [
+            asyncio.create_task(watch(self._ahead.pass_on, asyncio.Event(), PASS_SECONDS)),
+            asyncio.create_task(watch(self._ahead.pass_on_left, asyncio.Event())),
             asyncio.create_task(watch(self._spooling.pass_on, asyncio.Event())),
             asyncio.create_task(watch(self.live.read_shadows, asyncio.Event())),
             asyncio.create_task(watch(self._forget_old, asyncio.Event(), FORGET_SECONDS)),
@@ -100,6 +112,7 @@ class DecisionService:
         await asyncio.gather(*self._watches, return_exceptions=True)
         self.live.shadow.stop()
         await self._parts.profiles.close()
+        await self._ahead.close()
         await self._spooling.close()
         await self._parts.journal.close()
 
@@ -149,11 +162,21 @@ class DecisionService:
             StoreUnavailable: The database does not answer.
             UnreadableRecord: Nothing can be made of the record.
         """
-        record = await self._parts.journal.decision(decision_id)
+        record = await self._recorded(decision_id)
         try:
             return None if record is None else replayed(record, self.live.known)
         except RegularsError as error:
             raise UnreadableRecord(decision_id, error) from error
+
+    async def _recorded(self, decision_id: str) -> DecisionRecord | None:
+        """Return a decision's record; one just answered may be on its way to the database."""
+        until = self._parts.clock.now() - timedelta(seconds=ON_ITS_WAY_SECONDS)
+        while True:
+            record = await self._parts.journal.decision(decision_id)
+            if record is not None or not made_after(decision_id, until):
+                return record
+            until += timedelta(seconds=PASS_SECONDS)
+            await asyncio.sleep(PASS_SECONDS)
 
     async def recommend(self, request: RecommendationRequest) -> RecommendationAnswer:
         """Return the products that go best with a basket, by the live snapshot alone.

@@ -1,12 +1,13 @@
 """Spooling: what the database does not take now is kept on disk, and passed on when it is back."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from foundation.errors import EventChanged, EventRefused
 from foundation.outcome import Outcome
+from foundation.packed_decision import packed
 from foundation.pseudonym import pseudonymous_entry
 from foundation.spooled import Rejected, Spooled, customers_of
 from serving import metrics
@@ -26,7 +27,19 @@ WAITS_LONG_SECONDS = 10.0
 class Spooling:
     """Keeps entries, many in one write to disk, and passes on what waits."""
 
-    def __init__(self, spool: Spool, journal: Journal, customers: Customers) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        journal: Journal,
+        customers: Customers,
+        also_waits: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Keep nothing yet.
+
+        Args:
+            also_waits: How many seconds what is on disk beside the spool has waited.
+        """
+        self._also_waits = also_waits
         self._spool = spool
         self._journal = journal
         self._customers = customers
@@ -58,7 +71,7 @@ class Spooling:
         Raises:
             StoreUnavailable: The database does not answer; what it did not take goes on waiting.
         """
-        self._waited = await self._spool.waits_seconds()
+        self._waited = max(await self._spool.waits_seconds(), self._also_waits())
         metrics.WAITS.set(self._waited)
         passed = await self._spool.pass_on(self._write)
         if passed:
@@ -83,7 +96,7 @@ class Spooling:
         records = [one.record for one in entries if one.record is not None]
         records += [one.record for one in answered]
         if records:
-            await self._journal.record(records)
+            await self._journal.record([packed(record) for record in records])
         metrics.PASSED_ON.labels("decision").inc(len(records))
         await self._tell([one for one in entries if one.outcomes])
 

@@ -5,7 +5,7 @@ are read, so that a killed run repeats nothing and a late commit is not missed. 
 or contradicts what came before, goes to the quarantine with its reason and holds up nothing.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from hashlib import blake2b
@@ -24,12 +24,13 @@ from foundation.contracts import (
     Table,
 )
 from foundation.contracts.mapping import add_local_time
-from foundation.decision import DecisionRecord, decode_record, encode
-from foundation.errors import RegularsError
+from foundation.decision import DecisionRecord, encode
+from foundation.errors import RegularsError, UnreadableRecord
 from foundation.feed import Feed
 from foundation.lake import Lake, LakeWrite
 from foundation.money import to_minor
 from foundation.outcome import MONEY_KINDS, Outcome
+from foundation.packed_decision import unpacked
 from regulars.jobs import held_since
 from regulars.progress import Progress
 
@@ -59,12 +60,12 @@ def ingest(
         window = feed.window(cursor)
         zones = _zones(lake)
         for page in feed.decisions(window):
-            rows, faults = _read(page, DECISIONS, lambda text: decision_row(decode_record(text)))
+            rows, faults = _read_decisions(page)
             _quarantine(write, DECISIONS, faults, report, clock)
             report.decisions += _merge(write, DECISIONS, rows, report, clock)
             step.show(f"{report.decisions:,} decisions")
         for page in feed.outcomes(window):
-            told, faults = _read(page, INTERACTIONS, _outcome_rows)
+            told, faults = _read_outcomes(page)
             _quarantine(write, INTERACTIONS, faults, report, clock)
             events = [event for event, _ in told]
             report.outcomes += _merge(write, INTERACTIONS, events, report, clock)
@@ -79,19 +80,35 @@ def ingest(
     return report
 
 
-def _read(
-    page: list[str], table: Table, read: Callable[[str], Read]
-) -> tuple[list[Read], list[tuple[str, str]]]:
-    """Return what could be read, and what could not with the reason."""
-    found: list[Read] = []
+def _read_decisions(
+    page: Sequence[tuple[str, bytes]],
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Return the rows of decisions, and what could not be read with the reason."""
+    rows: list[dict[str, Any]] = []
+    faults: list[tuple[str, str]] = []
+    for decision_id, packed in page:
+        try:
+            rows.append(decision_row(unpacked(decision_id, packed)))
+        except UnreadableRecord as error:
+            told = msgspec.json.encode({"decision_id": decision_id, "packed": packed}).decode()
+            reason = f"decision_id {decision_id!r} cannot be read: {error.__cause__}"
+            faults.append((told, reason))
+    return rows, faults
+
+
+def _read_outcomes(
+    page: Sequence[str],
+) -> tuple[list[tuple[dict[str, Any], list[dict[str, Any]]]], list[tuple[str, str]]]:
+    """Return the rows of outcomes, and what could not be read with the reason."""
+    rows: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     faults: list[tuple[str, str]] = []
     for text in page:
         try:
-            found.append(read(text))
+            rows.append(_outcome_rows(text))
         except (msgspec.MsgspecError, RegularsError) as error:
-            named = msgspec.json.decode(text).get(table.key)
-            faults.append((text, f"{table.key} {named!r} cannot be read: {error}"))
-    return found, faults
+            named = msgspec.json.decode(text).get("event_id")
+            faults.append((text, f"event_id {named!r} cannot be read: {error}"))
+    return rows, faults
 
 
 def _merge(

@@ -35,13 +35,14 @@ from foundation.decision import (
     Shown,
     Slate,
     Versions,
-    decode_record,
 )
 from foundation.errors import KeyReused, UnreadableRecord
 from foundation.outcome import Outcome
+from foundation.packed_decision import packed
 from foundation.pseudonym import PREFIX
 from foundation.replay import Answered, Replay
 from foundation.uses import Claim
+from tests.kept_decisions import records_in
 
 # Live state remembers by the database's clock.
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -203,7 +204,7 @@ class TestContacts:
     def test_told_as_sent_under_a_decision_for_another_channel_are_one_each(self, url: str) -> None:
         async def story(store: Store) -> None:
             seen = decision("d-app", channel="app")
-            await store.journal.record([seen.record])
+            await store.journal.record([packed(seen.record)])
             told = [
                 sent(f"e-{n}", decision_id="d-app", at=AT - timedelta(days=n), channel=channel)
                 for n, channel in enumerate(("email", "push", "email", "push"))
@@ -395,11 +396,9 @@ class TestErasure:
             assert await store.customers.erased() == {her}
             assert await store.customers.known(her) == {}
             assert await store.uses.held() == held
-            [(name, text)] = store.rows(
-                "SELECT customer_id, record::text FROM decisions WHERE decision_id = 'd-1'"
-            )
+            [(name,)] = store.rows("SELECT customer_id FROM decisions WHERE decision_id = 'd-1'")
             assert name.startswith(PREFIX)
-            left, kept = decode_record(text), decision("d-1", name).record
+            left, kept = records_in(store.url)["d-1"], decision("d-1", name).record
             assert left == msgspec.structs.replace(
                 kept, context=Context("s-1"), known=False, vector=None, affinity=None
             )
@@ -547,7 +546,7 @@ class TestBatches:
             made = [decision("d-1", "c-1", "app"), decision("d-2", "c-2", "app")]
             await store.contacts.record(made, "b-1")
             with psycopg.connect(store.url) as connection:
-                connection.execute("UPDATE decisions SET record = '{}' WHERE decision_id = 'd-2'")
+                connection.execute("UPDATE decisions SET packed = '{}' WHERE decision_id = 'd-2'")
             assert len(await store.batches.records("b-1", "", 1)) == 1
             with pytest.raises(UnreadableRecord, match="decision 'd-2' cannot be read"):
                 await store.batches.records("b-1", "", 3)

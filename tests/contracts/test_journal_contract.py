@@ -35,12 +35,13 @@ from foundation.decision import (
     Policy,
     Terms,
     Versions,
-    decode_record,
 )
 from foundation.errors import EventChanged, StoreUnavailable
 from foundation.outcome import BoughtLine, Outcome
+from foundation.packed_decision import packed
 from foundation.profile import LiveState
 from foundation.replay import KEPT_HOURS, Answered, Replay
+from tests.kept_decisions import records_in
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 
@@ -223,15 +224,14 @@ class TestLiveState:
 class TestRecord:
     def test_keeps_every_field(self, store: Store) -> None:
         kept = decision("d-1")
-        tell_story(store.url, lambda journal: journal.record([kept]))
-        [(text,)] = store.rows("SELECT record::text FROM decisions")
-        assert decode_record(text) == kept
+        tell_story(store.url, lambda journal: journal.record([packed(kept)]))
+        assert records_in(store.url) == {"d-1": kept}
 
     def test_of_many_is_one_transaction(self, store: Store) -> None:
         async def story(journal: PostgresJournal) -> None:
-            await journal.record([decision(f"d-{i}") for i in range(200)])
+            await journal.record([packed(decision(f"d-{i}")) for i in range(200)])
             with pytest.raises(asyncpg.CharacterNotInRepertoireError):
-                await journal.record([decision("d-new"), decision("d-\x00")])
+                await journal.record([packed(decision("d-new")), packed(decision("d-\x00"))])
 
         tell_story(store.url, story)
         assert store.rows("SELECT count(*), count(DISTINCT written_by) FROM decisions") == [
@@ -245,7 +245,7 @@ class TestRecord:
 
             async def story(journal: PostgresJournal) -> None:
                 for n in range(2):
-                    await journal.record([decision(f"d-{n}")])
+                    await journal.record([packed(decision(f"d-{n}"))])
                     await journal.tell([outcome(f"e-{n}")])
                     kill_server(own)
                     await asyncio.to_thread(own.revive)
@@ -442,8 +442,8 @@ class TestSecondCopy:
     def test_comes_back_whole_and_a_second_copy_changes_nothing(self, store: Store) -> None:
         async def story(journal: PostgresJournal) -> None:
             first = msgspec.structs.replace(decision("d-1"), terms={"o-1": Terms(3, "g", ["home"])})
-            await journal.record([first])
-            await journal.record([decision("d-1", "c-9"), decision("d-2")])
+            await journal.record([packed(first)])
+            await journal.record([packed(decision("d-1", "c-9")), packed(decision("d-2"))])
             assert await journal.decision("d-1") == first
             assert await journal.decision("d-2") == decision("d-2")
             assert await journal.decision("d-3") is None
@@ -461,7 +461,7 @@ class TestOutage:
             PostgresAdmin(own.url).close()
 
             async def story(journal: PostgresJournal) -> None:
-                await journal.record([decision("d-1")])
+                await journal.record([packed(decision("d-1"))])
                 assert await journal.ready()
                 await asyncio.to_thread(own.stop)
                 for call in calls(journal):
@@ -687,7 +687,7 @@ class TestCatalogue:
 def calls(journal: PostgresJournal) -> list[Callable[[], Awaitable[object]]]:
     return [
         lambda: journal.live_states(["c-1"]),
-        lambda: journal.record([decision(f"d-{os.urandom(4).hex()}")]),
+        lambda: journal.record([packed(decision(f"d-{os.urandom(4).hex()}"))]),
         lambda: journal.tell([outcome("e-1")]),
         journal.version,
         journal.read,

@@ -18,6 +18,7 @@ import psycopg
 
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.file_spool import FileSpool
+from adapters.file_write_ahead import ROOM, FileWriteAhead
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
 from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
@@ -38,6 +39,9 @@ from serving.service import DecisionService
 
 LIMITED = {"capped": {"total_cap": 1000}, "once": {"customer_cap": 1}}
 CUSTOMERS = [f"c-{n}" for n in range(20)]
+
+
+NO_ROOM = 100
 
 
 @dataclass
@@ -98,9 +102,17 @@ class Shop:
 
     @contextlib.asynccontextmanager
     async def till(
-        self, deadline: float = 2.0, clock: Clock | None = None, home: str = "home"
+        self,
+        deadline: float = 2.0,
+        clock: Clock | None = None,
+        home: str = "home",
+        room: int = ROOM,
     ) -> AsyncGenerator[Till]:
-        """One process of the service, and who calls it."""
+        """One process of the service, and who calls it.
+
+        Args:
+            room: Bytes of its write-ahead files; in NO_ROOM no decision fits.
+        """
         pool = PostgresPool(self.server.url)
         journal = PostgresJournal(pool)
         service = DecisionService(
@@ -113,6 +125,7 @@ class Shop:
                 customers=PostgresCustomers(pool),
                 kept_refusals=LastKnownRefusals(self.folder / home),
                 activation_seconds=60,
+                ahead=FileWriteAhead(self.folder / home / "spool", room),
                 spool=FileSpool(self.folder / home / "spool"),
                 deadline_seconds=deadline,
                 keys=LastKnownKeys(self.folder / home, journal),

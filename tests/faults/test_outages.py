@@ -14,14 +14,19 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import structlog
 import uvicorn
 
+from adapters.file_write_ahead import ROOM
 from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import POINTER
+from foundation.decision import encode
 from foundation.own_id import own_id
+from foundation.packed_decision import packed, unpacked
 from regulars.wiring import quiet_logs
 from serving import spooling
 from serving.api import create_app
@@ -29,6 +34,7 @@ from serving.degraded import PLACE_CAUSES, REFUSALS_CAUSE, UNCOUNTED_CAUSE
 from serving.messages import RedemptionRequest
 from tests.faults.shop import (
     CUSTOMERS,
+    NO_ROOM,
     Shop,
     Till,
     event,
@@ -38,6 +44,7 @@ from tests.faults.shop import (
     publish,
     within,
 )
+from tests.kept_decisions import record_of, records_in
 
 SPOOLED, UNRECORDED = PLACE_CAUSES["spool"], PLACE_CAUSES["nowhere"]
 
@@ -71,11 +78,16 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 class TestDatabase:
+    @pytest.mark.parametrize("room", [ROOM, NO_ROOM])
     def test_that_is_stopped_leaves_decisions_without_scarce_offers_that_arrive_later(
-        self, shop: Shop
+        self, shop: Shop, room: int
     ) -> None:
+        # Where write-ahead files have no room left they wait in the spool.
+        waits_there = {UNCOUNTED_CAUSE} if room == ROOM else {UNCOUNTED_CAUSE, SPOOLED}
+        guard = "live_state" if room == ROOM else "record"
+
         async def story() -> None:
-            async with shop.till() as till:
+            async with shop.till(room=room) as till:
                 before = await till.decide()
                 assert offers_of(before) == ["capped", "once", "plain"]
                 assert not {UNCOUNTED_CAUSE, SPOOLED} & set(before["causes"])
@@ -84,15 +96,16 @@ class TestDatabase:
                     assert {tuple(offers_of(answer)) for answer in answers} == {("plain",)}
                     for answer in answers:
                         assert answer["degraded"]
-                        assert {UNCOUNTED_CAUSE, SPOOLED} <= set(answer["causes"])
-                    told = await till.tell(event("stopped-1"), event("stopped-2"))
+                        assert {UNCOUNTED_CAUSE, SPOOLED} & set(answer["causes"]) == waits_there
+                    told = await till.tell(event(f"stopped-{room}"), event(f"down-{room}"))
                     assert told.json() == {"accepted": 0, "repeated": 0, "spooled": 2}
                     # A cap holds: what cannot be counted is not given.
                     claim = {"customer_id": "c-1", "offer_id": "capped", "channel": "app"}
                     assert (await till.post("/v1/activations", claim)).status_code == 503
                     figures = (await till.client.get("/metrics")).text
-                    assert 'regulars_breaker_open{guards="record"} 1.0' in figures
-                    assert 'regulars_degraded_total{cause="spooled"}' in figures
+                    assert f'regulars_breaker_open{{guards="{guard}"}} 1.0' in figures
+                    cause = "live_state" if room == ROOM else "spooled"
+                    assert f'regulars_degraded_total{{cause="{cause}"}}' in figures
                     ready = await till.client.get("/health/ready")
                     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
                 assert await within(30, lambda: shop.has(till))
@@ -104,16 +117,19 @@ class TestDatabase:
 
         run(story)
 
-    def test_that_hangs_keeps_nobody_waiting_and_takes_each_record_once(self, shop: Shop) -> None:
+    @pytest.mark.parametrize("room", [ROOM, NO_ROOM])
+    def test_that_hangs_keeps_nobody_waiting_and_takes_each_record_once(
+        self, shop: Shop, room: int
+    ) -> None:
         async def story() -> None:
-            async with shop.till(deadline=0.25) as till:
+            async with shop.till(deadline=0.25, room=room) as till:
                 await till.decide()
                 with shop.frozen():
                     began = time.monotonic()
                     for _ in range(12):
                         await many(20, lambda n: till.decide(CUSTOMERS[n]))
                     took = time.monotonic() - began
-                    told = await till.tell(event("frozen-1"))
+                    told = await till.tell(event(f"frozen-{room}"))
                     assert told.json()["spooled"] == 1
                 # At most a deadline each until the breaker opens, and next to nothing then.
                 assert took < 12 * 0.25 + 3
@@ -206,7 +222,7 @@ class TestDatabase:
                 letter = await again.decide(channel="email")
                 assert REFUSALS_CAUSE not in letter["causes"]
                 await outage.aclose()
-                assert await within(30, lambda: shop.has(again))
+                assert await within(30, lambda: again.service._refusals.all_known)
                 async with shop.stopped():
                     assert offers_of(await again.decide()) == ["plain"]
 
@@ -244,7 +260,7 @@ class TestDatabase:
                         await till.decide(name, key=f"asks-{n}")
                         await till.tell(event(f"told-{n}", "survey", customer_id=name, text="I"))
                     # Before the database is back and takes it.
-                    spool = list((shop.folder / "home/spool").iterdir())
+                    spool = list((shop.folder / "home/spool").glob("*.spool"))
                     held = [file.read_bytes() for file in spool]
                 assert await within(30, lambda: shop.has(till))
                 await till.client.delete("/v1/customers/c-3")
@@ -263,11 +279,11 @@ class TestDatabase:
                 hers = await again.client.get("/v1/customers/c-3")
                 # No snapshot without her is published here, as the night does.
                 assert hers.status_code == (200 if everywhere else 404)
-            for table, document in (("decisions", "record"), ("outcomes", "event")):
-                [(hers,), (others,)] = shop.rows(
-                    f"SELECT customer_id || {document}::text "  # noqa: S608
-                    f"FROM {table} ORDER BY customer_id DESC"
-                )
+            records = records_in(shop.server.url).values()
+            decided = [(f"{one.customer_id} {encode(one).decode()}",) for one in records]
+            told = shop.rows("SELECT customer_id || event::text FROM outcomes")
+            for rows in (decided, told):
+                (others,), (hers,) = sorted(rows)
                 assert hers.startswith("erased-")
                 assert "c-3" not in hers
                 assert others.startswith("c-4")
@@ -279,7 +295,7 @@ class TestDatabase:
 
     def test_that_takes_no_more_writes_is_left_alone_while_it_is_read(self, shop: Shop) -> None:
         async def story() -> None:
-            async with shop.till() as till:
+            async with shop.till(room=NO_ROOM) as till:
                 with shop.read_only():
                     answers = await many(30, lambda n: till.decide(CUSTOMERS[n % 20]))
                     for answer in answers:
@@ -442,7 +458,7 @@ def test_a_clock_that_jumps_back_and_forth_disturbs_no_decision(shop: Shop) -> N
                     assert not {UNCOUNTED_CAUSE, SPOOLED} & set(answer["causes"])
             assert set(till.statuses) == {200}
             assert len(set(till.decided)) == 50
-            assert shop.has(till)
+            assert await within(30, lambda: shop.has(till))
 
     run(story)
 
@@ -632,26 +648,50 @@ def test_a_decision_replays_from_its_record(shop: Shop) -> None:
     run(story)
 
 
+def test_a_decision_replays_at_once_from_every_worker(shop: Shop) -> None:
+    async def story() -> None:
+        async with shop.till() as one, shop.till() as other:
+            for n in range(5):
+                decided = (await one.decide(CUSTOMERS[n]))["decision_id"]
+                response = await other.post(f"/v1/decisions/{decided}/replay", {})
+                assert (response.status_code, response.json()["same"]) == (200, True)
+
+    run(story)
+
+
+def changed_json(kept: bytes, **changed: Any) -> bytes:
+    """Return a decision as an earlier version kept it, changed."""
+    return encode(msgspec.json.decode(encode(unpacked("d", kept))) | changed)
+
+
 @pytest.mark.parametrize(
     "changed",
     [
         # Of another version, damaged, and such as can be read but not drawn from.
-        """(record::jsonb || '{"placements": {"checkout": 3}}')::json""",
-        """'{"customer_id": "c-7"}'""",
-        """'[]'""",
-        """(record::jsonb || '{"policy": {"kind": "newest"}}')::json""",
-        """(record::jsonb || '{"policy": {"kind": "thompson", "posteriors": {"none": {
-            "family": "beta", "first": 1, "second": 1}}}}')::json""",
+        lambda kept: kept[: len(kept) // 2],
+        lambda kept: b"no decision",  # noqa: ARG005
+        lambda kept: b"{}",  # noqa: ARG005
+        lambda kept: changed_json(kept, placements={"checkout": 3}),
+        lambda kept: changed_json(kept, policy={"kind": "newest"}),
+        lambda kept: changed_json(
+            kept,
+            policy={
+                "kind": "thompson",
+                "posteriors": {"none": {"family": "beta", "first": 1, "second": 1}},
+            },
+        ),
     ],
 )
 def test_a_decision_whose_record_cannot_be_read_is_a_problem_that_says_so(
-    shop: Shop, changed: str
+    shop: Shop, changed: Callable[[bytes], bytes]
 ) -> None:
     async def story() -> None:
         async with shop.till() as till:
             decision_id = (await till.decide("c-7"))["decision_id"]
+            kept = packed(await asyncio.to_thread(record_of, shop.server.url, decision_id)).packed
             shop.change(
-                f"UPDATE decisions SET record = {changed} WHERE decision_id = '{decision_id}'"  # noqa: S608
+                f"UPDATE decisions SET packed = '\\x{changed(kept).hex()}' "  # noqa: S608
+                f"WHERE decision_id = '{decision_id}'"
             )
             refused = await till.post(f"/v1/decisions/{decision_id}/replay", {})
             assert refused.status_code == 409

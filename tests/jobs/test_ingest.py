@@ -36,6 +36,7 @@ from foundation.decision import (
     encode,
 )
 from foundation.outcome import BoughtLine, Outcome
+from foundation.packed_decision import packed
 from regulars.jobs.ingest import CURSOR, IngestReport, ingest
 from regulars.progress import Progress
 
@@ -59,7 +60,7 @@ class Loop:
     progress: Progress
 
     def decide(self, *records: DecisionRecord) -> None:
-        self._write(lambda journal: journal.record(records))
+        self._write(lambda journal: journal.record([packed(one) for one in records]))
 
     def tell(self, *outcomes: Outcome) -> None:
         self._write(lambda journal: journal.tell(outcomes))

@@ -26,7 +26,7 @@ from adapters.postgres_batches import PostgresBatches
 from adapters.postgres_pool import PostgresPool
 from foundation.clock import FixedClock, SystemClock
 from foundation.consent import ConsentAnswer
-from foundation.decision import DecisionRecord, decode_record
+from foundation.decision import DecisionRecord
 from foundation.errors import RegularsError
 from foundation.settings import ContactRules
 from regulars.commands.decide import decide
@@ -34,6 +34,7 @@ from regulars.wiring import House
 from serving.messages import AskedPlacement, DecisionRequest
 from serving.service import DecisionService
 from tests.deployment import CUSTOMERS_MADE
+from tests.kept_decisions import records_in
 
 # Whatever the hour in which the test runs, no hour is quiet.
 RULES = '{"day": 1, "week": 3, "quiet_from": 0, "quiet_to": 0}'
@@ -137,10 +138,10 @@ def test_a_batch_keeps_to_consents_and_caps_and_writes_what_it_decided(
         "title",
     ]  # fmt: skip
     # Every decision is recorded as an online one is, with the reason where nothing was shown.
-    records = dict(chain.rows("SELECT customer_id, record::text FROM decisions"))
+    records = {one.customer_id: one for one in records_in(chain.url).values()}
     assert records.keys() == set(NAMES)
     for customer_id, shown in rows.groupby("customer_id"):
-        record = decode_record(records[str(customer_id)])
+        record = records[str(customer_id)]
         assert [one.offer_id for one in record.slates[0].offers] == shown["offer_id"].to_list()
         assert record.propensity_valid
     # The next batch of the day is a new one, and finds them contacted.
@@ -185,9 +186,9 @@ def test_a_batch_that_is_killed_goes_on_and_decides_for_nobody_twice(
     assert refused.returncode == 2
     assert "add --resume" in refused.stderr
     # What another version wrote or what is damaged is not sent to half of them in silence.
-    [(odd, kept)] = chain.rows("SELECT decision_id, record::text FROM decisions LIMIT 1")
+    [(odd, kept)] = chain.rows("SELECT decision_id, packed FROM decisions LIMIT 1")
     with psycopg.connect(chain.url) as connection:
-        connection.execute("UPDATE decisions SET record = '{}' WHERE decision_id = %s", [odd])
+        connection.execute("UPDATE decisions SET packed = '{}' WHERE decision_id = %s", [odd])
     refused = chain.run(*asked, "--resume")
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1].find(f"decision '{odd}' cannot be read") > 0
@@ -274,12 +275,12 @@ def test_batch_and_online_decide_the_same(
         return made, [str(one.decision_id) for one in online]
 
     made, online = asyncio.run(story())
-    stored = dict(chain.rows("SELECT decision_id, record::text FROM decisions"))
+    stored = records_in(chain.url)
     assert len(stored) == 82
     for one, decision_id in zip(made, online, strict=True):
-        other = decode_record(stored[decision_id])
-        assert msgspec.structs.replace(other, decision_id=one.decision_id) == decode_record(
-            stored[one.decision_id]
+        other = stored[decision_id]
+        assert (
+            msgspec.structs.replace(other, decision_id=one.decision_id) == stored[one.decision_id]
         )
     assert sum(bool(one.slates[0].offers) for one in made) == (41 if channel == "app" else 30)
 

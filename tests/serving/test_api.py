@@ -25,6 +25,7 @@ import pytest
 from adapters import redis_profiles
 from adapters.embedded_postgres import EmbeddedPostgres
 from adapters.file_spool import FileSpool
+from adapters.file_write_ahead import FileWriteAhead
 from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import LmdbProfiles, publish_snapshot
 from adapters.postgres_admin import PostgresAdmin
@@ -39,7 +40,7 @@ from foundation.access import SCOPES, hash_key
 from foundation.clock import SystemClock
 from foundation.contact_policy import DEFAULT_CONTACT_POLICY
 from foundation.context import NAMES as CONTEXT_NAMES
-from foundation.decision import Policy, decode_record
+from foundation.decision import Assignment, Policy
 from foundation.own_id import own_id
 from foundation.profile import Profile
 from recommender.affinity import BASKET
@@ -64,6 +65,7 @@ from serving.parts import LiveModel, LiveUplift, Parts
 from serving.profiles import ProfileStore
 from serving.service import DecisionService
 from tests.deployment import LIVE_OFFERS
+from tests.kept_decisions import record_of, records_in
 from tests.redis_servers import redis_server, redis_store
 
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -237,9 +239,11 @@ class TestRecommendation:
                     await service.decide(DecisionRequest(ana.customer_id, "app", *till))
 
         asyncio.run(asked())
-        with psycopg.connect(str(house.settings.database_url)) as connection:
-            query = "SELECT record::text FROM decisions WHERE customer_id = 'ana-with-a-basket'"
-            records = [decode_record(text) for (text,) in connection.execute(query.encode())]
+        records = [
+            record
+            for record in records_in(str(house.settings.database_url)).values()
+            if record.customer_id == "ana-with-a-basket"
+        ]
         shown = {
             record.context.basket is not None: {
                 one.offer_id: one.affinity for slate in record.slates for one in slate.offers
@@ -319,10 +323,7 @@ class TestDecision:
         self, client: httpx.Client, served: Served
     ) -> None:
         answer = ask(client, "c-0008")
-        [(text,)] = served.rows(
-            "SELECT record::text FROM decisions WHERE decision_id = %s", answer["decision_id"]
-        )
-        record = decode_record(text)
+        record = record_of(served.database, answer["decision_id"])
         assert record.customer_id == "c-0008"
         assert [shown.offer_id for shown in record.slates[0].offers] == offered(answer)
         assert record.slates[0].slate_propensity == answer["placements"][0]["slate_propensity"]
@@ -340,10 +341,7 @@ class TestDecision:
         assert placement["fallback"]
         assert answer["versions"]["policy"] == "popular"
         assert len(placement["offers"]) == 3
-        [(text,)] = served.rows(
-            "SELECT record::text FROM decisions WHERE decision_id = %s", answer["decision_id"]
-        )
-        record = decode_record(text)
+        record = record_of(served.database, answer["decision_id"])
         assert (record.known, record.propensity_valid, record.vector) == (False, False, None)
 
     def test_of_a_channel_where_no_offer_may_be_shown_is_an_empty_slate(
@@ -378,11 +376,8 @@ class TestDecision:
             with served.client() as asker:
                 answer = ask(asker, customer_id)
             assert sorted(offered(answer)) == sorted(LIVE_OFFERS[1:])
-            [(refusals,)] = served.rows(
-                "SELECT record -> 'refusals' FROM decisions WHERE decision_id = %s",
-                answer["decision_id"],
-            )
-            assert refusals[LIVE_OFFERS[0]] == "customer_cap_reached"
+            record = record_of(served.database, answer["decision_id"])
+            assert record.refusals[LIVE_OFFERS[0]] == "customer_cap_reached"
 
 
 class TestExplaining:
@@ -434,12 +429,9 @@ class TestExperiment:
                 variant = variant_of(design, f"c-{200 + n:04}").name
                 assert answer["experiments"] == [{"key": "winter-latte", "variant": variant}]
                 assert len(offered(answer)) == shown[variant]
-                [(assigned,)] = served.rows(
-                    "SELECT record -> 'assignments' FROM decisions WHERE decision_id = %s",
-                    answer["decision_id"],
-                )
-                assert assigned == [
-                    {"key": "winter-latte", "variant": variant, "unit": f"c-{200 + n:04}"}
+                record = record_of(served.database, answer["decision_id"])
+                assert record.assignments == [
+                    Assignment("winter-latte", variant, f"c-{200 + n:04}")
                 ]
                 seen.add(variant)
             assert seen == set(shown)
@@ -1071,10 +1063,11 @@ class TestTakingOver:
                 assert lengths == {1, 2, 3, 4}
 
         asyncio.run(story())
-        with psycopg.connect(str(house.settings.database_url)) as connection:
-            query = "SELECT record::text FROM decisions WHERE customer_id LIKE %s"
-            found = connection.execute(query.encode(), [f"{who}_"])
-            records = [decode_record(text) for (text,) in found]
+        records = [
+            record
+            for record in records_in(str(house.settings.database_url)).values()
+            if record.customer_id[:-1] == who
+        ]
         assert all(record.known for record in records)
         # Each snapshot has its own length of vector.
         by_snapshot = {(record.versions.snapshot, len(record.vector or [])) for record in records}
@@ -1412,6 +1405,7 @@ async def in_process(
             customers=PostgresCustomers(pool),
             kept_refusals=LastKnownRefusals(house.settings.last_known_folder),
             activation_seconds=60,
+            ahead=FileWriteAhead(house.settings.spool_folder),
             spool=FileSpool(house.settings.spool_folder),
             deadline_seconds=5.0,
             clock=SystemClock(),

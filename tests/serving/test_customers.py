@@ -1,5 +1,6 @@
 """What a customer wants is heeded: consents, contact policy, and to be forgotten. Over HTTP."""
 
+import base64
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from regulars.wiring import House
 from regulars_client import Client, Refused
 from serving.profiles import refresh
 from tests.deployment import listening
+from tests.kept_decisions import record_of
 
 EMAIL = {"channel": "email", "placements": [{"name": "hero", "limit": 2}]}
 APP = {"channel": "app", "placements": [{"name": "checkout", "limit": 2}]}
@@ -37,7 +39,10 @@ class Served:
         body = {"customer_id": customer_id, **asked, **more}
         answer = self.other.post("/v1/decisions", json=body)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        told = answer.json()
+        if told["decision_id"] is not None:
+            record_of(self.url, told["decision_id"])
+        return told
 
     def shown(self, customer_id: str, asked: dict[str, Any] = EMAIL) -> int:
         return sum(len(spot["offers"]) for spot in self.decide(customer_id, asked)["placements"])
@@ -139,14 +144,10 @@ def test_a_contact_bars_the_next_one_by_day_then_by_week_and_never_where_she_ask
 
 def test_a_refused_decision_is_recorded_with_its_reason(served: Served) -> None:
     decided = served.decide("c-0005")
-    with psycopg.connect(served.url) as connection:
-        row = connection.execute(
-            "SELECT record FROM decisions WHERE decision_id = %s", [decided["decision_id"]]
-        ).fetchone()
-    assert row is not None
-    assert set(row[0]["refusals"].values()) == {"no_consent"}
-    assert row[0]["slates"][0]["offers"] == []
-    assert row[0]["slates"][0]["slate_propensity"] == 1.0
+    record = record_of(served.url, decided["decision_id"])
+    assert set(record.refusals.values()) == {"no_consent"}
+    assert record.slates[0].offers == []
+    assert record.slates[0].slate_propensity == 1.0
 
 
 def test_a_repeated_consent_changes_nothing_and_another_one_needs_its_own_key(
@@ -255,13 +256,10 @@ class TestOneCustomer:
         within(1, lambda: served.decide("c-0008", APP)["placements"][0]["fallback"])
         assert served.verdicts("c-0008") == {"no_consent"}
         for client in (served.client, served.other):
-            # What was decided since belongs to whoever came back under this id.
-            told = client.get("/v1/customers/c-0008/export").json()
-            assert told["snapshot"] is None
-            assert told["lake"] == {}
-            assert before["decision_id"] not in str(told)
-        again = served.client.delete("/v1/customers/c-0008")
-        assert again.json()["rows"].keys() == {"decisions"}
+            # What her app asked since is kept under the pseudonym, until the night is over.
+            told = client.get("/v1/customers/c-0008/export")
+            assert (told.status_code, told.json()["code"]) == (404, "unknown_customer")
+        assert served.client.delete("/v1/customers/c-0008").json()["rows"] == {}
 
     def test_who_is_erased_leaves_nothing_in_rows_that_cannot_be_read(self, served: Served) -> None:
         with psycopg.connect(served.url) as connection:
@@ -288,12 +286,14 @@ class TestOneCustomer:
         served.decide("c-0015", APP)
         with psycopg.connect(served.url) as connection:
             connection.execute(
-                """UPDATE decisions SET record = '{"at": 7}' WHERE customer_id = 'c-0015'"""
+                """UPDATE decisions SET packed = '{"at": 7}' WHERE customer_id = 'c-0015'"""
             )
         told = served.client.get("/v1/customers/c-0015").json()
         assert ("decision", "unknown") in [(s["kind"], s["channel"]) for s in told["journey"]]
         exported = served.client.get("/v1/customers/c-0015/export").json()
-        assert exported["database"]["decisions"][0]["record"] == {"at": 7}
+        [kept] = exported["database"]["decisions"]
+        assert "cannot be read" in kept["record"]["unreadable"]
+        assert base64.b64decode(kept["record"]["packed"]) == b'{"at": 7}'
 
     def test_who_is_erased_again_under_one_key_is_erased_once(self, served: Served) -> None:
         served.decide("c-0010", APP)

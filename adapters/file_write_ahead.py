@@ -1,0 +1,210 @@
+"""Write-ahead files: room that is written over again and again, so that a group costs one write.
+
+A process has two, whose room was written once before. A disk then takes a group without keeping
+books on a file that grows, in half of the time. While one is passed on the other is written; what
+was passed on is overwritten with zeros, so that nobody is named there for longer. Both are held by
+locks that the kernel gives back when their process ends, however it ends.
+"""
+
+import fcntl
+import os
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from adapters.durable import sync_folder
+from foundation.errors import SpoolUnavailable
+from foundation.packed_decision import PackedDecision
+
+MAGIC = b"regulars ahead 1\n"
+# Room of one file, in bytes: some thousand decisions.
+ROOM = 8_000_000
+# Length of an entry and CRC-32 of its bytes; a length of 0 is the end.
+_FRAME = struct.Struct("<II")
+# Customers are in it: nobody else's business.
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(PackedDecision)
+
+
+@dataclass
+class _File:
+    """A file of this process; `end` is where its entries end."""
+
+    path: Path
+    descriptor: int
+    end: int = len(MAGIC)
+    decisions: list[PackedDecision] = field(default_factory=list[PackedDecision])
+
+    def forget(self) -> None:
+        # Not synced: what a power cut brings back the database takes only once.
+        os.pwrite(self.descriptor, bytes(self.end - len(MAGIC)), len(MAGIC))
+        self.end, self.decisions = len(MAGIC), []
+
+
+@dataclass
+class _Left:
+    """A file whose process ended."""
+
+    path: Path
+    descriptor: int
+    decisions: list[PackedDecision]
+    whole: bool
+
+    def forget(self) -> None:
+        if self.whole:
+            self.path.unlink()
+        else:
+            self.path.rename(self.path.with_suffix(".damaged"))
+        sync_folder(self.path.parent)
+        os.close(self.descriptor)
+
+
+class FileWriteAhead:
+    """See serving.write_ahead.WriteAhead."""
+
+    def __init__(self, folder: Path, room: int = ROOM) -> None:
+        self._folder = folder
+        self._room = room
+        self._log = structlog.get_logger("ahead")
+        self._open: _File | None = None
+        self._other: _File | None = None
+
+    def open(self) -> None:
+        try:
+            self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            self._other = self._other or self._made()
+            self._open = self._open or self._made()
+        except OSError as error:
+            raise self._refused(error.strerror) from error
+
+    def keep(self, decisions: Sequence[PackedDecision]) -> None:
+        frames = b"".join([_framed(_encoder.encode(decision)) for decision in decisions])
+        if self._open is not None and self._open.end + len(frames) > self._room:
+            self._turn()
+        file = self._open
+        if file is None or file.end + len(frames) > self._room:
+            raise self._refused("no room is left until the database takes what waits")
+        try:
+            if os.pwrite(file.descriptor, frames, file.end) < len(frames):
+                raise OSError(0, "it was written half")
+            os.fdatasync(file.descriptor)
+        except OSError as error:
+            self._give_up(file)
+            raise self._refused(error.strerror) from error
+        file.end += len(frames)
+        file.decisions += decisions
+
+    def waiting(self) -> _File | None:
+        if self._other is None or not self._other.decisions:
+            self._turn()
+        return self._other if self._other is not None and self._other.decisions else None
+
+    def left(self) -> Iterator[_Left]:
+        for path in sorted(self._folder.glob("*.ahead")):
+            if path not in {one.path for one in (self._open, self._other) if one is not None}:
+                left = self._claimed(path)
+                if left is not None:
+                    yield left
+
+    def close(self) -> None:
+        for file in (self._open, self._other):
+            if file is not None:
+                if not file.decisions:
+                    file.path.unlink(missing_ok=True)
+                os.close(file.descriptor)
+        self._open = self._other = None
+
+    def _turn(self) -> None:
+        """Let what was written wait, and write into the other file, if that is free."""
+        if self._open is not None and self._other is not None and not self._other.decisions:
+            self._open, self._other = self._other, self._open
+
+    def _made(self) -> _File:
+        name = uuid.uuid4().hex
+        # Under another name until it is locked: nobody is to take it for a dead process's.
+        draft, path = self._folder / f"{name}.draft", self._folder / f"{name}.ahead"
+        descriptor = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Written, not only reserved: the first write into room that is reserved costs more.
+            room = memoryview(MAGIC + bytes(self._room - len(MAGIC)))
+            while room:
+                room = room[os.write(descriptor, room) :]
+            os.fsync(descriptor)
+            draft.rename(path)
+            sync_folder(self._folder)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        return _File(path, descriptor)
+
+    def _give_up(self, file: _File) -> None:
+        """Write no more into a file that did not take a group; what it took waits on.
+
+        What of the group it took all the same was not acknowledged, and does no harm.
+        """
+        self._open = None
+        if not file.decisions:
+            file.path.unlink(missing_ok=True)
+            os.close(file.descriptor)
+        elif self._other is None or not self._other.decisions:
+            spare, self._other = self._other, file
+            self._open = spare
+        else:
+            # Unlocked it is passed on like a dead process's.
+            os.close(file.descriptor)
+
+    def _claimed(self, path: Path) -> _Left | None:
+        """Return a file whose process ended; None while it lives, or another one has it."""
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        # It may have been passed on and removed between the look and the lock.
+        if os.fstat(descriptor).st_nlink == 0:
+            os.close(descriptor)
+            return None
+        told = path.read_bytes()
+        decisions, end = _read(told)
+        # Behind a zero is at most what was passed on before.
+        whole = not told[end : end + _FRAME.size].strip(b"\0")
+        if not whole:
+            # Half a group that a power cut left was never acknowledged; it is kept to be looked at.
+            self._log.error("write-ahead file damaged", file=path.name, at=end)
+        return _Left(path, descriptor, decisions, whole)
+
+    def _refused(self, reason: str | None) -> SpoolUnavailable:
+        return SpoolUnavailable(f"write-ahead files in {self._folder}: {reason}")
+
+
+def _framed(told: bytes) -> bytes:
+    return _FRAME.pack(len(told), zlib.crc32(told)) + told
+
+
+def _read(told: bytes) -> tuple[list[PackedDecision], int]:
+    """Return the entries of a file, and where they end."""
+    decisions: list[PackedDecision] = []
+    place = len(MAGIC)
+    while place + _FRAME.size <= len(told):
+        length, checksum = _FRAME.unpack_from(told, place)
+        entry = told[place + _FRAME.size : place + _FRAME.size + length]
+        if not length or len(entry) < length or zlib.crc32(entry) != checksum:
+            break
+        decisions.append(_decoder.decode(entry))
+        place += _FRAME.size + length
+    return decisions, place

@@ -1,0 +1,49 @@
+"""The write-ahead port: decisions are on this machine's disk before the database has them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from foundation.packed_decision import PackedDecision
+
+
+class Waiting(Protocol):
+    """Decisions that wait for the database, in the order in which they were kept."""
+
+    @property
+    def decisions(self) -> Sequence[PackedDecision]: ...
+
+    def forget(self) -> None:
+        """Forget them: the database has them all."""
+        ...
+
+
+class WriteAhead(Protocol):
+    """Where decisions are for the moment until the database has them. All calls block."""
+
+    def open(self) -> None:
+        """Make room on disk; what is open stays as it is.
+
+        Raises:
+            SpoolUnavailable: The disk does not give it.
+        """
+        ...
+
+    def keep(self, decisions: Sequence[PackedDecision]) -> None:
+        """Keep decisions; when this returns they are on disk.
+
+        Raises:
+            SpoolUnavailable: There is no room, or the disk does not take them; none counts as kept.
+        """
+        ...
+
+    def waiting(self) -> Waiting | None:
+        """Return what this process kept, None where nothing waits; the same until forgotten."""
+        ...
+
+    def left(self) -> Iterator[Waiting]:
+        """Yield what processes kept that ended since, each for one who asks."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is held; what waits is left to others."""
+        ...

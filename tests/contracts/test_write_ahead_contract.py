@@ -1,0 +1,247 @@
+"""What write-ahead promises, asked of files: what is kept is on disk, and passed on, whoever died.
+
+Another adapter of serving.write_ahead.WriteAhead joins by a parameter of the fixture `files`.
+"""
+
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from adapters.file_write_ahead import MAGIC, FileWriteAhead
+from foundation.errors import SpoolUnavailable
+from foundation.packed_decision import PackedDecision
+from serving.write_ahead import WriteAhead
+
+AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
+ROOM = 4_000
+
+
+def decided(decision_id: str) -> PackedDecision:
+    return PackedDecision(decision_id, "c-secret", AT, f"all of {decision_id}".encode())
+
+
+def several(first: int, count: int) -> list[PackedDecision]:
+    return [decided(f"d-{n:03}") for n in range(first, first + count)]
+
+
+def passed_on(files: WriteAhead) -> Sequence[PackedDecision]:
+    """Take what waits, as the database takes it all."""
+    waiting = files.waiting()
+    if waiting is None:
+        return []
+    took = list(waiting.decisions)
+    waiting.forget()
+    return took
+
+
+def left_behind(folder: Path) -> Sequence[PackedDecision]:
+    """Take what processes left that ended, as another process does."""
+    files, took = FileWriteAhead(folder, ROOM), list[PackedDecision]()
+    for waiting in files.left():
+        took += waiting.decisions
+        waiting.forget()
+    files.close()
+    return took
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def files(folder: Path) -> Iterator[FileWriteAhead]:
+    found = FileWriteAhead(folder, ROOM)
+    found.open()
+    yield found
+    found.close()
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the kernel refuse longer files, as a full disk refuses more bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_is_kept_waits_in_its_order_until_it_is_forgotten(files: FileWriteAhead) -> None:
+    assert files.waiting() is None
+    for first in (0, 5):
+        files.keep(several(first, 5))
+    for _ in range(2):
+        waiting = files.waiting()
+        assert waiting is not None
+        assert list(waiting.decisions) == several(0, 10)
+    assert passed_on(files) == several(0, 10)
+    assert passed_on(files) == []
+
+
+def test_what_is_kept_meanwhile_waits_for_the_next_time(files: FileWriteAhead) -> None:
+    files.keep(several(0, 5))
+    waiting = files.waiting()
+    assert waiting is not None
+    files.keep(several(5, 5))
+    assert list(waiting.decisions) == several(0, 5)
+    waiting.forget()
+    assert passed_on(files) == several(5, 5)
+
+
+def test_room_is_used_again_and_again(files: FileWriteAhead, folder: Path) -> None:
+    for round_ in range(20):
+        files.keep(several(10 * round_, 10))
+        assert passed_on(files) == several(10 * round_, 10)
+    assert [path.stat().st_size for path in folder.iterdir()] == [ROOM, ROOM]
+
+
+def test_nobody_is_named_in_what_was_passed_on(files: FileWriteAhead, folder: Path) -> None:
+    files.keep(several(0, 10))
+    assert any(b"c-secret" in path.read_bytes() for path in folder.iterdir())
+    passed_on(files)
+    assert not any(b"c-secret" in path.read_bytes() for path in folder.iterdir())
+
+
+def test_what_finds_no_room_is_refused_and_loses_nothing(files: FileWriteAhead) -> None:
+    kept = 0
+    refused = ""
+    while not refused:
+        try:
+            files.keep(several(kept, 5))
+            kept += 5
+        except SpoolUnavailable as error:
+            refused = str(error)
+    assert "no room is left" in refused
+    # Both files are full.
+    assert kept > ROOM // 100
+    took = [*passed_on(files), *passed_on(files)]
+    assert took == several(0, kept)
+    files.keep(several(0, 1))
+
+
+def test_a_group_larger_than_all_room_is_refused(files: FileWriteAhead) -> None:
+    with pytest.raises(SpoolUnavailable, match="no room is left"):
+        files.keep(several(0, 200))
+    files.keep(several(0, 1))
+    assert passed_on(files) == several(0, 1)
+
+
+def test_nothing_is_kept_before_there_is_room(folder: Path) -> None:
+    files = FileWriteAhead(folder, ROOM)
+    assert files.waiting() is None
+    with pytest.raises(SpoolUnavailable):
+        files.keep(several(0, 1))
+    with largest_file(ROOM // 2), pytest.raises(SpoolUnavailable):
+        files.open()
+    assert names(folder) == []
+    files.open()
+    files.keep(several(0, 1))
+    files.close()
+    assert left_behind(folder) == several(0, 1)
+
+
+def test_a_process_that_ends_leaves_what_waits_to_the_next(folder: Path) -> None:
+    files = FileWriteAhead(folder, ROOM)
+    files.open()
+    files.keep(several(0, 5))
+    assert files.waiting() is not None
+    files.keep(several(5, 5))
+    # It lives: nobody takes what is its own to pass on.
+    assert left_behind(folder) == []
+    files.close()
+    took = left_behind(folder)
+    assert sorted(took, key=lambda one: one.decision_id) == several(0, 10)
+    assert names(folder) == []
+
+
+def test_one_that_has_nothing_left_leaves_no_file(folder: Path) -> None:
+    files = FileWriteAhead(folder, ROOM)
+    files.open()
+    files.keep(several(0, 5))
+    passed_on(files)
+    files.close()
+    assert names(folder) == []
+
+
+def test_a_killed_process_loses_nothing_that_it_acknowledged(folder: Path) -> None:
+    # It says what it was told is kept, passes some of it on, and is killed in the middle.
+    program = textwrap.dedent(f"""
+        from pathlib import Path
+        from adapters.file_write_ahead import FileWriteAhead
+        from tests.contracts.test_write_ahead_contract import several, passed_on
+
+        files, n = FileWriteAhead(Path({str(folder)!r}), 100_000), 0
+        files.open()
+        while True:
+            files.keep(several(4 * n, 4))
+            print("kept", n, flush=True)
+            n += 1
+            if n % 7 == 0:
+                for one in passed_on(files):
+                    print("passed", one.decision_id, flush=True)
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    assert process.stdout is not None
+    told = [process.stdout.readline() for _ in range(200)]
+    process.send_signal(signal.SIGKILL)
+    told += process.stdout.readlines()
+    process.wait()
+
+    kept = [int(line.split()[1]) for line in told if line.startswith("kept")]
+    passed = {line.split()[1] for line in told if line.startswith("passed")}
+    acknowledged = {one.decision_id for n in kept for one in several(4 * n, 4)}
+    left = {one.decision_id for one in left_behind(folder)}
+    assert acknowledged <= passed | left
+    # What was passed on whole does not come again: the database would take it once anyway.
+    assert len(left) <= 4 * 14
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 600), st.binary(min_size=1, max_size=3))
+def test_damage_costs_only_what_is_behind_it_and_is_put_aside(
+    tmp_path_factory: pytest.TempPathFactory, at: int, noise: bytes
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "spool"
+    files = FileWriteAhead(folder, ROOM)
+    files.open()
+    for n in range(8):
+        files.keep(several(n, 1))
+    files.close()
+    [path] = folder.glob("*.ahead")
+    before = path.read_bytes()
+    place = len(MAGIC) + at
+    told = before[:place] + noise + before[place + len(noise) :]
+    path.write_bytes(told)
+    took = left_behind(folder)
+    frame = len(before.rstrip(b"\0")) - len(MAGIC)
+    untouched = min(at // (frame // 8), 8)
+    assert took[:untouched] == several(0, untouched)
+    # None is invented, and what was not read is kept, but for what only looks like the end.
+    assert all(one in several(0, 8) for one in took)
+    if names(folder):
+        assert names(folder) == [".damaged"]
+        assert path.with_suffix(".damaged").read_bytes() == told
+
+
+def test_nobody_else_may_read_it(files: FileWriteAhead, folder: Path) -> None:
+    files.keep(several(0, 1))
+    modes = {one.stat().st_mode & 0o777 for one in folder.iterdir()}
+    assert (folder.stat().st_mode & 0o777, modes) == (0o700, {0o600})

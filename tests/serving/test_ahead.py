@@ -1,0 +1,159 @@
+"""Ahead: answered when on disk, in the database soon after, and never lost in between."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from adapters.file_write_ahead import FileWriteAhead
+from foundation.clock import FixedClock
+from foundation.errors import SpoolUnavailable, StoreUnavailable
+from foundation.packed_decision import PackedDecision, packed, unpacked
+from foundation.pseudonym import Former
+from serving.ahead import Ahead
+from serving.ids import made_after, new_id
+from tests.contracts.test_journal_contract import decision
+
+ROOM = 200_000
+
+
+class Database:
+    """Takes decisions unless it is away, and knows who was forgotten."""
+
+    def __init__(self, forgotten: Collection[str] = ()) -> None:
+        self.took: list[PackedDecision] = []
+        self.away = False
+        self._forgotten = forgotten
+
+    async def record(self, decisions: Sequence[PackedDecision]) -> None:
+        if self.away:
+            raise StoreUnavailable("away")
+        known = {one.decision_id for one in self.took}
+        self.took += [one for one in decisions if one.decision_id not in known]
+
+    async def former(self, customer_ids: Sequence[str]) -> dict[str, Former]:
+        return {one: Former("erased-1", None) for one in customer_ids if one in self._forgotten}
+
+    @property
+    def ids(self) -> list[str]:
+        return [one.decision_id for one in self.took]
+
+
+class Disk(FileWriteAhead):
+    """Counts what it writes at once, and is slow or full when told so."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, ROOM)
+        self.groups: list[int] = []
+        self.full = False
+
+    def keep(self, decisions: Sequence[PackedDecision]) -> None:
+        if self.full:
+            raise SpoolUnavailable("full")
+        self.groups.append(len(decisions))
+        super().keep(decisions)
+
+
+def kept(n: int) -> PackedDecision:
+    return packed(decision(f"d-{n}", f"c-{n}"))
+
+
+def run(folder: Path, database: Database, story: Callable[[Ahead, Disk], Awaitable[None]]) -> None:
+    async def told() -> None:
+        disk = Disk(folder)
+        ahead = Ahead(disk, database, database)  # pyright: ignore[reportArgumentType]
+        await ahead.open()
+        await story(ahead, disk)
+        await ahead.close()
+
+    asyncio.run(asyncio.wait_for(told(), 30))
+
+
+def test_those_of_one_turn_share_one_write_and_reach_the_database_together(tmp_path: Path) -> None:
+    database = Database()
+
+    async def story(ahead: Ahead, disk: Disk) -> None:
+        assert all(await asyncio.gather(*(ahead.keep(kept(n)) for n in range(300))))
+        assert disk.groups == [300]
+        assert database.ids == []
+        assert ahead.waits_seconds() > 0
+        await ahead.pass_on()
+        assert database.ids == [f"d-{n}" for n in range(300)]
+        assert ahead.waits_seconds() == 0
+
+    run(tmp_path, database, story)
+
+
+def test_a_database_that_is_away_gets_all_of_it_once_when_it_is_back(tmp_path: Path) -> None:
+    database = Database()
+
+    async def story(ahead: Ahead, _disk: Disk) -> None:
+        database.away = True
+        for n in range(5):
+            assert await ahead.keep(kept(n))
+            with pytest.raises(StoreUnavailable):
+                await ahead.pass_on()
+        database.away = False
+        await ahead.pass_on()
+        await ahead.pass_on()
+        assert sorted(database.ids) == [f"d-{n}" for n in range(5)]
+
+    run(tmp_path, database, story)
+
+
+def test_what_waits_when_a_service_stops_without_a_database_is_passed_on_by_the_next(
+    tmp_path: Path,
+) -> None:
+    database = Database()
+
+    async def stopped(ahead: Ahead, _disk: Disk) -> None:
+        assert await ahead.keep(kept(1))
+        database.away = True
+
+    async def started(ahead: Ahead, _disk: Disk) -> None:
+        database.away = False
+        await ahead.pass_on_left()
+        assert database.ids == ["d-1"]
+
+    run(tmp_path, database, stopped)
+    assert database.ids == []
+    run(tmp_path, database, started)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_refuses_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    async def story(ahead: Ahead, disk: Disk) -> None:
+        disk.full = True
+        assert not await ahead.keep(kept(1))
+        disk.full = False
+        # Nobody waits for it meanwhile.
+        assert not await ahead.keep(kept(2))
+        await asyncio.sleep(1.1)
+        assert await ahead.keep(kept(3))
+        assert disk.groups == [1]
+
+    run(tmp_path, Database(), story)
+
+
+def test_who_was_forgotten_meanwhile_is_not_brought_back(tmp_path: Path) -> None:
+    database = Database(forgotten=["c-1"])
+
+    async def story(ahead: Ahead, _disk: Disk) -> None:
+        for n in (1, 2):
+            assert await ahead.keep(kept(n))
+        await ahead.pass_on()
+        assert [one.customer_id for one in database.took] == ["erased-1", "c-2"]
+        records = [unpacked(one.decision_id, one.packed) for one in database.took]
+        assert [one.customer_id for one in records] == ["erased-1", "c-2"]
+
+    run(tmp_path, database, story)
+
+
+def test_the_time_of_an_id_is_when_it_was_made() -> None:
+    noon = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    made = new_id(FixedClock(noon))
+    assert made_after(made, noon.replace(hour=11))
+    assert not made_after(made, noon.replace(hour=13))
+    assert not made_after("no id of ours", noon)
