@@ -1,6 +1,6 @@
 """Reasons: the sentences of an answer, read from what was made ready when the snapshot was."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -31,13 +31,13 @@ class Reasons:
         if not len(profile.reasons):
             return {}
         found: dict[str, list[str]] = {}
-        vector: list[float] = profile.vector.tolist()
+        facts = _Facts(profile.vector, self._rows)
         for offer_id in offers:
             place = self._places.get(offer_id)
             near = profile.affinity_to(place)
             if place is None or near is None:
                 continue
-            facts = _Facts(near, vector, self._rows)
+            facts.update(zip(AFFINITY_NAMES, near.tolist(), strict=True))
             codes = profile.reasons[place].tolist()
             found[offer_id] = sentences(codes, self._topics, facts, self._goods[place])
         return found
@@ -46,9 +46,11 @@ class Reasons:
 class _Facts(dict[str, float]):
     """What is known of her and an offer, by name; features are looked up as they are told."""
 
-    def __init__(self, near: np.ndarray, vector: Sequence[float], rows: Mapping[str, int]) -> None:
-        super().__init__(zip(AFFINITY_NAMES, near.tolist(), strict=True))
+    def __init__(self, vector: np.ndarray, rows: Mapping[str, int]) -> None:
+        super().__init__()
         self._vector, self._rows = vector, rows
 
     def __missing__(self, name: str) -> float:
-        return self._vector[self._rows[name]]
+        # Most decisions tell few of her features, and those of every offer shown.
+        self[name] = found = self._vector.item(self._rows[name])
+        return found
