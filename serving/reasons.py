@@ -8,6 +8,8 @@ from foundation.profile import Profile, SnapshotFacts
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.reasons import sentences, topics
 
+_AFFINITIES = {name: place for place, name in enumerate(AFFINITY_NAMES)}
+
 
 class Reasons:
     """What a snapshot says of why its offers suit its customers.
@@ -37,20 +39,25 @@ class Reasons:
             near = profile.affinity_to(place)
             if place is None or near is None:
                 continue
-            facts.update(zip(AFFINITY_NAMES, near.tolist(), strict=True))
+            facts.near = near
             codes = profile.reasons[place].tolist()
             found[offer_id] = sentences(codes, self._topics, facts, self._goods[place])
         return found
 
 
 class _Facts(dict[str, float]):
-    """What is known of her and an offer, by name; features are looked up as they are told."""
+    """What is known of her and an offer, by name: looked up as it is told, for little of it is."""
+
+    near: np.ndarray
 
     def __init__(self, vector: np.ndarray, rows: Mapping[str, int]) -> None:
         super().__init__()
         self._vector, self._rows = vector, rows
 
     def __missing__(self, name: str) -> float:
-        # Most decisions tell few of her features, and those of every offer shown.
+        place = _AFFINITIES.get(name)
+        if place is not None:
+            return self.near.item(place)
+        # The same for every offer shown.
         self[name] = found = self._vector.item(self._rows[name])
         return found
