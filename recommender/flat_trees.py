@@ -19,9 +19,7 @@ from foundation.errors import RegularsError
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
-# How LightGBM treats a value at a node; zero is what is smaller than this.
-_NONE, _ZERO, _NAN = 0, 1, 2
-_MISSING = {"None": _NONE, "Zero": _ZERO, "NaN": _NAN}
+# To LightGBM zero is what is smaller than this.
 _NEAR_ZERO = 1e-35
 
 # A node's parts stand side by side: one look into memory fetches them all.
@@ -31,8 +29,9 @@ _NODE = np.dtype(
         ("feature", np.int32),
         ("left", np.int32),
         ("right", np.int32),
-        ("missing", np.int8),
-        ("default_left", np.bool_),
+        ("unknown_left", np.bool_),
+        # Whether zero is unknown, too.
+        ("zero_unknown", np.bool_),
     ],
     align=True,
 )
@@ -97,8 +96,8 @@ def flat_trees(booster: lightgbm.Booster) -> FlatTrees:
     nodes = np.empty(len(flat.nodes), dtype=_NODE)
     nodes["threshold"] = [float(node["threshold"]) for node in flat.nodes]
     nodes["feature"] = [node["split_feature"] for node in flat.nodes]
-    nodes["missing"] = [_MISSING[node["missing_type"]] for node in flat.nodes]
-    nodes["default_left"] = [node["default_left"] for node in flat.nodes]
+    nodes["unknown_left"] = [_unknown_left(node) for node in flat.nodes]
+    nodes["zero_unknown"] = [node["missing_type"] == "Zero" for node in flat.nodes]
     nodes["left"] = [left for left, _ in flat.children]
     nodes["right"] = [right for _, right in flat.children]
     return FlatTrees(np.array(roots, dtype=np.int32), nodes, np.array(flat.values), flat.deepest)
@@ -131,13 +130,18 @@ class _Flat:
         return place
 
 
+def _unknown_left(node: dict[str, Any]) -> bool:
+    """Return where a node sends NaN: as zero, where there was none in training."""
+    if node["missing_type"] == "None":
+        return float(node["threshold"]) >= 0
+    return bool(node["default_left"])
+
+
 @numba.njit(cache=True)
 def _goes_left(value: Any, node: Any) -> Any:
-    if value != value:
-        return node.threshold >= 0.0 if node.missing == _NONE else node.default_left
-    if node.missing == _ZERO and abs(value) <= _NEAR_ZERO:
-        return node.default_left
-    return value <= node.threshold
+    if node.zero_unknown and abs(value) <= _NEAR_ZERO:
+        return node.unknown_left
+    return (value <= node.threshold) | ((value != value) & node.unknown_left)
 
 
 @numba.njit(cache=True)
@@ -146,17 +150,16 @@ def _going_left(values: Floats, node: Any) -> Any:
 
     Loops without a branch: the compiler makes them of wide instructions.
     """
-    unknown_left = _goes_left(np.nan, node)
     found = _NO_ROW
     for row in range(_WORD):
         value = values[row]
-        goes = (value <= node.threshold) | ((value != value) & unknown_left)
+        goes = (value <= node.threshold) | ((value != value) & node.unknown_left)
         found |= np.uint64(goes) << np.uint64(row)
-    if node.missing == _ZERO:
+    if node.zero_unknown:
         zero = _NO_ROW
         for row in range(_WORD):
             zero |= np.uint64(abs(values[row]) <= _NEAR_ZERO) << np.uint64(row)
-        found = found | zero if node.default_left else found & ~zero
+        found = found | zero if node.unknown_left else found & ~zero
     return found
 
 
