@@ -36,6 +36,7 @@ PRODUCT, GROUP = b"\x00product", b"\x00group"
 LARGEST_KEY = 511
 # What is no customer's id begins with 0.
 _FIRST_ID = b"\x01"
+_KNOWN = msgspec.msgpack.Decoder(Known)
 _VERSION = re.compile(r"\d{4}-\d\d-\d\d\.(\d+)")
 
 
@@ -129,8 +130,7 @@ class LmdbProfiles:
         if live is None:
             return None
         with live.environment.begin(buffers=True) as read:
-            found = read.get(_key(customer_id))
-            return None if found is None else decode_profile(customer_id, found, live.facts)
+            return _profile(read, customer_id, live.facts)
 
     def sample(self, size: int) -> list[Profile]:
         live = self._live
@@ -156,17 +156,18 @@ class LmdbProfiles:
         basket: Collection[str],
         by: float = math.inf,  # noqa: ARG002
     ) -> tuple[Profile | None, NextProducts]:
-        return self.get(customer_id), self._goods(basket)
+        live = self._live
+        if live is None:
+            return None, NextProducts()
+        # Both in one look: to begin another takes as long as to find her.
+        with live.environment.begin(buffers=True) as read:
+            return _profile(read, customer_id, live.facts), _goods(read, basket)
 
     async def next_products(self, basket: Collection[str]) -> NextProducts:
-        return self._goods(basket)
-
-    def _goods(self, basket: Collection[str]) -> NextProducts:
         if self._live is None:
             return NextProducts()
         with self._live.environment.begin(buffers=True) as read:
-            products = _known(read, PRODUCT, basket)
-            return NextProducts(products, _known(read, GROUP, groups_to_ask(products)))
+            return _goods(read, basket)
 
     def newer(self) -> Callable[[], None] | None:
         """See serving.profiles.ProfileStore.
@@ -193,11 +194,23 @@ class LmdbProfiles:
         """See serving.profiles.ProfileStore: the file stays mapped."""
 
 
+def _profile(read: lmdb.Transaction, customer_id: str, facts: SnapshotFacts) -> Profile | None:
+    found = read.get(_key(customer_id))
+    return None if found is None else decode_profile(customer_id, found, facts)
+
+
+def _goods(read: lmdb.Transaction, basket: Collection[str]) -> NextProducts:
+    products = _known(read, PRODUCT, basket)
+    return NextProducts(products, _known(read, GROUP, groups_to_ask(products)))
+
+
 def _known(read: lmdb.Transaction, kind: bytes, names: Iterable[str]) -> dict[str, Known]:
-    found = ((name, read.get(_named(kind, name))) for name in names)
-    return {
-        name: msgspec.msgpack.decode(said, type=Known) for name, said in found if said is not None
-    }
+    known: dict[str, Known] = {}
+    for name in names:
+        said = read.get(_named(kind, name))
+        if said is not None:
+            known[name] = _KNOWN.decode(said)
+    return known
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ docs/assignment-vectors.json has test vectors. `assignment_arrays.py` computes t
 """
 
 import hashlib
+from functools import lru_cache
 from typing import Literal
 
 from experiments.design import Experiment, Variant
@@ -54,6 +55,7 @@ def position(salt: str, unit_id: str, purpose: Purpose = "variant") -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53
 
 
+@lru_cache(maxsize=1024)
 def beginning(salt: str, purpose: Purpose = "variant") -> bytes:
     """Return what every message of a salt and purpose begins with; the id follows."""
     name = salt.encode()
@@ -70,7 +72,9 @@ def assigned_variant(experiment: Experiment, unit_id: str) -> Variant | None:
     layer = experiment.layer
     if layer and not layer.low <= position(layer.name, unit_id, "layer") < layer.high:
         return None
-    if position(experiment.salt, unit_id, "exposure") >= experiment.exposure:
+    # Positions lie below 1: a full exposure needs none.
+    full = experiment.exposure >= 1
+    if not full and position(experiment.salt, unit_id, "exposure") >= experiment.exposure:
         return None
     return variant_of(experiment, unit_id)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -38,13 +39,18 @@ def context_features(
     local = None if at is None else _local(at, time_zone)
     return np.array(
         [
-            *(float(channel == known) for known in CHANNELS),
+            *_channel(channel),
             np.nan if local is None else float(local.hour),
             np.nan if local is None else float(local.weekday() >= 5),
             np.nan if basket_amounts is None else float(sum(basket_amounts)),
             np.nan if basket_amounts is None else float(len(basket_amounts)),
         ]
     )
+
+
+@lru_cache(maxsize=64)
+def _channel(channel: str) -> tuple[float, ...]:
+    return tuple(float(channel == known) for known in CHANNELS)
 
 
 def _local(at: datetime, time_zone: str) -> datetime | None:

@@ -1,8 +1,9 @@
 """What the snapshot knows of one customer: her features as of last night, and her segments."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 import numpy as np
 
@@ -61,11 +62,28 @@ class Profile:
         """
         if not len(self.affinity):
             return None
-        found = self.affinity[places]
-        unknown = places < 0
-        if unknown.any():
-            found[unknown] = np.nan
+        # Twice as quick as by the index itself.
+        found = self.affinity.take(places, axis=0)
+        if places.min(initial=0) < 0:
+            found[places < 0] = np.nan
         return found
+
+    def with_affinity(self, affinity: np.ndarray) -> "Profile":
+        """Return the same customer with another affinity."""
+        # What `replace` does, in half the time: this is asked for once a request.
+        return Profile(
+            self.customer_id,
+            self.household_id,
+            self.time_zone,
+            self.vector,
+            self.segments,
+            self.redemptions,
+            self.attributes,
+            self.counts,
+            affinity,
+            self.reasons,
+            self.remaining_value,
+        )
 
     def facts(self, names: tuple[str, ...]) -> Facts:
         """Return what a rule may ask about her.
@@ -73,8 +91,30 @@ class Profile:
         Args:
             names: The features of the vector, in its order.
         """
-        features = dict(zip(names, self.vector.tolist(), strict=True))
-        return Facts(features, self.segments, self.attributes, self.counts)
+        return Facts(_Features(self.vector, names), self.segments, self.attributes, self.counts)
+
+
+class _Features(Mapping[str, float]):
+    """A vector by names: few decisions ask for more than one or two of its features."""
+
+    __slots__ = ("_names", "_rows", "_vector")
+
+    def __init__(self, vector: np.ndarray, names: tuple[str, ...]) -> None:
+        self._vector, self._names, self._rows = vector, names, _rows(names)
+
+    def __getitem__(self, name: str) -> float:
+        return self._vector.item(self._rows[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+@lru_cache(maxsize=16)
+def _rows(names: tuple[str, ...]) -> Mapping[str, int]:
+    return {name: row for row, name in enumerate(names)}
 
 
 @dataclass(frozen=True, slots=True)

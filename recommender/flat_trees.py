@@ -2,8 +2,8 @@
 
 The rows of one request differ in few inputs: the customer and the moment are the same in all of
 them. Where a node asks for one of those, all rows go one way after a single comparison; only the
-others part the rows. Raw scores are the booster's to the last bit, since leaves are added in the
-order of the trees.
+others part the rows, of which a word of 64 bits holds as many. Raw scores are the booster's to the
+last bit, since leaves are added in the order of the trees.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,24 @@ from foundation.errors import RegularsError
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
 
-# How LightGBM treats a value at a node; zero is what is smaller than this.
-_NONE, _ZERO, _NAN = 0, 1, 2
-_MISSING = {"None": _NONE, "Zero": _ZERO, "NaN": _NAN}
+# To LightGBM zero is what is smaller than this.
 _NEAR_ZERO = 1e-35
+
+# A node's parts stand side by side: one look into memory fetches them all.
+_NODE = np.dtype(
+    [
+        ("threshold", np.float64),
+        ("feature", np.int32),
+        ("left", np.int32),
+        ("right", np.int32),
+        ("unknown_left", np.bool_),
+        # Whether zero is unknown, too.
+        ("zero_unknown", np.bool_),
+    ],
+    align=True,
+)
+_WORD = 64
+_NO_ROW, _ONE_ROW, _ALL_ROWS = np.uint64(0), np.uint64(1), np.uint64(2**64 - 1)
 
 
 class UnknownTrees(RegularsError):
@@ -33,17 +47,12 @@ class UnknownTrees(RegularsError):
 class FlatTrees:
     """Nodes of all trees in a row; a child below 0 is leaf -child - 1.
 
-    Shapes: `roots` (n trees,), `values` (n leaves,), the others (n nodes,). No tree is deeper than
+    Shapes: `roots` (n trees,), `nodes` (n nodes,), `values` (n leaves,). No tree is deeper than
     `deepest`.
     """
 
     roots: npt.NDArray[np.int32]
-    feature: npt.NDArray[np.int32]
-    threshold: npt.NDArray[np.float64]
-    missing: npt.NDArray[np.int8]
-    default_left: npt.NDArray[np.bool_]
-    left: npt.NDArray[np.int32]
-    right: npt.NDArray[np.int32]
+    nodes: npt.NDArray[np.void]
     values: npt.NDArray[np.float64]
     deepest: int
 
@@ -69,20 +78,7 @@ class FlatTrees:
         near = near.view()
         near.flags.writeable = False
         return _raw_of_offers(
-            self.roots,
-            self.feature,
-            self.threshold,
-            self.missing,
-            self.default_left,
-            self.left,
-            self.right,
-            self.values,
-            self.deepest,
-            shared,
-            features,
-            near,
-            at,
-            places,
+            self.roots, self.nodes, self.values, self.deepest, shared, features, near, at, places
         )
 
 
@@ -97,17 +93,14 @@ def flat_trees(booster: lightgbm.Booster) -> FlatTrees:
         raise UnknownTrees("trees of several outputs, or averaged ones, are walked by the booster")
     flat = _Flat()
     roots = [flat.add(tree["tree_structure"]) for tree in told["tree_info"]]
-    return FlatTrees(
-        np.array(roots, dtype=np.int32),
-        np.array([node["split_feature"] for node in flat.nodes], dtype=np.int32),
-        np.array([float(node["threshold"]) for node in flat.nodes]),
-        np.array([_MISSING[node["missing_type"]] for node in flat.nodes], dtype=np.int8),
-        np.array([node["default_left"] for node in flat.nodes], dtype=np.bool_),
-        np.array([left for left, _ in flat.children], dtype=np.int32),
-        np.array([right for _, right in flat.children], dtype=np.int32),
-        np.array(flat.values),
-        flat.deepest,
-    )
+    nodes = np.empty(len(flat.nodes), dtype=_NODE)
+    nodes["threshold"] = [float(node["threshold"]) for node in flat.nodes]
+    nodes["feature"] = [node["split_feature"] for node in flat.nodes]
+    nodes["unknown_left"] = [_unknown_left(node) for node in flat.nodes]
+    nodes["zero_unknown"] = [node["missing_type"] == "Zero" for node in flat.nodes]
+    nodes["left"] = [left for left, _ in flat.children]
+    nodes["right"] = [right for _, right in flat.children]
+    return FlatTrees(np.array(roots, dtype=np.int32), nodes, np.array(flat.values), flat.deepest)
 
 
 class _Flat:
@@ -137,59 +130,59 @@ class _Flat:
         return place
 
 
-@numba.njit(cache=True)
-def _goes_left(value: Any, threshold: Any, missing: Any, default_left: Any) -> Any:
-    if np.isnan(value):
-        if missing == _NAN:
-            return default_left
-        value = 0.0
-    if missing == _ZERO and abs(value) <= _NEAR_ZERO:
-        return default_left
-    return value <= threshold
+def _unknown_left(node: dict[str, Any]) -> bool:
+    """Return where a node sends NaN: as zero, where there was none in training."""
+    if node["missing_type"] == "None":
+        return float(node["threshold"]) >= 0
+    return bool(node["default_left"])
 
 
 @numba.njit(cache=True)
-def _parted(
-    values: Floats,
-    threshold: Any,
-    missing: Any,
-    default_left: Any,
-    here: Integers,
-    left: Integers,
-    right: Integers,
-) -> Any:
-    """Mark which of the rows that are `here` go left and which right; return how many do each.
+def _goes_left(value: Any, node: Any) -> Any:
+    if node.zero_unknown and abs(value) <= _NEAR_ZERO:
+        return node.unknown_left
+    return (value <= node.threshold) | ((value != value) & node.unknown_left)
+
+
+@numba.njit(cache=True)
+def _going_left(values: Floats, node: Any) -> Any:
+    """Return which of a word's rows go left.
 
     Loops without a branch: the compiler makes them of wide instructions.
     """
-    unknown_left = _goes_left(np.nan, threshold, missing, default_left)
-    n_here, n_left = 0, 0
-    for row in range(len(values)):
+    found = _NO_ROW
+    for row in range(_WORD):
         value = values[row]
-        goes = (value <= threshold) | ((value != value) & unknown_left)
-        left[row] = here[row] & goes
-        n_here += here[row]
-        n_left += left[row]
-    if missing == _ZERO:
-        n_left = 0
-        for row in range(len(values)):
-            if abs(values[row]) <= _NEAR_ZERO:
-                left[row] = here[row] & default_left
-            n_left += left[row]
-    for row in range(len(values)):
-        right[row] = here[row] - left[row]
-    return n_left, n_here - n_left
+        goes = (value <= node.threshold) | ((value != value) & node.unknown_left)
+        found |= np.uint64(goes) << np.uint64(row)
+    if node.zero_unknown:
+        zero = _NO_ROW
+        for row in range(_WORD):
+            zero |= np.uint64(abs(values[row]) <= _NEAR_ZERO) << np.uint64(row)
+        found = found | zero if node.unknown_left else found & ~zero
+    return found
+
+
+@numba.njit(cache=True)
+def _own_inputs(
+    words: int, features: Floats, near: npt.NDArray[np.float32], at: Integers
+) -> Floats:
+    """Return each row's own inputs, an input a line, with room for whole words of rows."""
+    n, first, last = len(features), features.shape[1], near.shape[1]
+    own = np.empty((first + last, words * _WORD))
+    for place in range(first):
+        for row in range(n):
+            own[place, row] = features[row, place]
+    for row in range(n):
+        for place in range(last):
+            own[first + place, row] = near[at[row], place] if at[row] >= 0 else np.nan
+    return own
 
 
 @numba.njit(cache=True)
 def _raw_of_offers(
     roots: Integers,
-    feature: Integers,
-    threshold: Floats,
-    missing: Integers,
-    default_left: npt.NDArray[np.bool_],
-    left: Integers,
-    right: Integers,
+    nodes: Any,
     values: Floats,
     deepest: int,
     shared: Floats,
@@ -198,51 +191,51 @@ def _raw_of_offers(
     at: Integers,
     places: Integers,
 ) -> Floats:
+    n = len(features)
+    words = (n + _WORD - 1) // _WORD
     # Numpy would take longer to put these few numbers together than the trees take to walk.
-    n, first, last = len(features), features.shape[1], near.shape[1]
-    own = np.empty((first + last, n))
-    for row in range(n):
-        own[:first, row] = features[row]
-        if at[row] >= 0:
-            own[first:, row] = near[at[row]]
-        else:
-            own[first:, row] = np.nan
-    found = np.zeros(n)
-    # Nodes yet to be walked, and the rows that come there: a mark for each.
+    own = _own_inputs(words, features, near, at)
+    found = np.zeros(words * _WORD)
+    every = np.full(words, _ALL_ROWS)
+    if n % _WORD:
+        every[words - 1] = (_ONE_ROW << np.uint64(n % _WORD)) - _ONE_ROW
+    # Nodes yet to be walked, and the rows that come there: a bit for each.
     stack = np.empty(deepest + 2, dtype=np.int64)
-    marks = np.empty((deepest + 2, n), dtype=np.int8)
+    rows = np.empty((deepest + 2, words), dtype=np.uint64)
     for root in roots:
-        stack[0], marks[0] = root, 1
+        stack[0] = root
+        for word in range(words):
+            rows[0, word] = every[word]
         depth = 1
         while depth:
             depth -= 1
             node = stack[depth]
             while node >= 0:
-                column = places[feature[node]]
-                if column < 0:
-                    value = shared[feature[node]]
-                    goes = _goes_left(value, threshold[node], missing[node], default_left[node])
-                    node = left[node] if goes else right[node]
+                asked = nodes[node]
+                place = places[asked.feature]
+                if place < 0:
+                    goes = _goes_left(shared[asked.feature], asked)
+                    node = asked.left if goes else asked.right
                     continue
-                n_left, n_right = _parted(
-                    own[column],
-                    threshold[node],
-                    missing[node],
-                    default_left[node],
-                    marks[depth],
-                    marks[depth + 1],
-                    marks[depth + 2],
-                )
-                if n_right == 0:
-                    node = left[node]
-                elif n_left == 0:
-                    node = right[node]
-                else:
-                    stack[depth], marks[depth] = right[node], marks[depth + 2]
+                # Those that go right stay here, those that go left come on top of them.
+                any_left, any_right = _NO_ROW, _NO_ROW
+                for word in range(words):
+                    here, begin = rows[depth, word], word * _WORD
+                    left = here & _going_left(own[place, begin : begin + _WORD], asked)
+                    rows[depth, word], rows[depth + 1, word] = here & ~left, left
+                    any_left, any_right = any_left | left, any_right | (here & ~left)
+                if any_left and any_right:
+                    stack[depth] = asked.right
                     depth += 1
-                    node = left[node]
-            value, here = values[-node - 1], marks[depth]
-            for row in range(n):
-                # Times 0 or 1 is exact, and quicker than to ask.
-                found[row] += value * here[row]
-    return found
+                elif any_left:
+                    for word in range(words):
+                        rows[depth, word] = rows[depth + 1, word]
+                node = asked.left if any_left else asked.right
+            value = values[-node - 1]
+            for word in range(words):
+                here, begin = rows[depth, word], word * _WORD
+                for row in range(_WORD):
+                    # To add 0 is exact, and quicker than a branch.
+                    is_here = (here >> np.uint64(row)) & _ONE_ROW
+                    found[begin + row] += value if is_here else 0.0
+    return found[:n]

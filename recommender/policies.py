@@ -13,6 +13,9 @@ from typing import Protocol
 from foundation.decision import Policy
 from recommender.thompson import best_chances
 
+# The policies of the highest scores.
+_BY_SCORE = ("response", "popular")
+
 
 @dataclass(frozen=True, slots=True)
 class Eligible:
@@ -53,19 +56,69 @@ def draw_slate(
         limit: Slots, at least 0.
         random: Source of chance; the same seed draws the same slate.
     """
-    return draw_ranked(policy, ranked(eligible, scores), scores, limit, random)
+    tied = by_tie(eligible)
+    return draw_tied(policy, tied, [scores[offer.offer_id] for offer in tied], limit, random)
 
 
-def draw_ranked(
+def draw_tied(
     policy: Policy,
-    ranking: list[Eligible],
-    scores: Mapping[str, float],
+    eligible: Sequence[Eligible],
+    told: Sequence[float],
     limit: int,
     random: Random,
 ) -> Drawn:
-    """Draw as `draw_slate` from offers that are `ranked` already."""
+    """Draw as `draw_slate` from offers in the order in which ties in score go.
+
+    Args:
+        told: Their scores, in their order.
+    """
+    explored = False
+    if policy.kind in _BY_SCORE and policy.exploration < 1.0:
+        explored = policy.exploration > 0 and random.random() < policy.exploration
+        if not explored:
+            # So it nearly always is, and the few best are found sooner than all are ranked.
+            return _best_of(policy.exploration, eligible, told, limit)
+    scores = {offer.offer_id: score for offer, score in zip(eligible, told, strict=True)}
+    ranking = by_score(eligible, scores)
     ways = ways_of(policy, ranking, scores)
-    way = _choose(ways, random)
+    way = ways[0][1] if explored else _choose(ways, random)
+    return _drawn(ways, way, ranking, limit, random)
+
+
+def _best_of(
+    explore: float, eligible: Sequence[Eligible], told: Sequence[float], limit: int
+) -> Drawn:
+    """Return the slate of the best, which a slate at random may be, too."""
+    left, scores = list(eligible), list(told)
+    slate: list[Eligible] = []
+    slots: list[float] = []
+    # The chance of the slate so far, as one at random and as that of the best.
+    at_random, best = explore, 1.0 - explore
+    above, reached = 1.0, at_random + best
+    while left and len(slate) < limit:
+        at_random *= 1.0 / len(left)
+        reached = at_random + best
+        slots.append(reached / above)
+        above = reached
+        # Of those alike the first, as in the ranking.
+        place = scores.index(max(scores))
+        pick = left.pop(place)
+        del scores[place]
+        slate.append(pick)
+        if pick.exclusive_group is not None:
+            kept = [n for n, o in enumerate(left) if o.exclusive_group != pick.exclusive_group]
+            left, scores = [left[n] for n in kept], [scores[n] for n in kept]
+    return Drawn(slate, slots, reached)
+
+
+def _drawn(
+    ways: Sequence[tuple[float, "Way"]],
+    way: "Way",
+    ranking: list[Eligible],
+    limit: int,
+    random: Random,
+) -> Drawn:
+    """Return the slate that one of a policy's ways draws."""
     slate: list[Eligible] = []
     prefixes: list[float] = []
     each, allowed = [weight for weight, _ in ways], ranking

@@ -129,7 +129,8 @@ _TOPICS = (
     Topic(
         "kind",
         ("affinity_kind_sent_365d", "affinity_kind_redeem_rate_365d"),
-        lambda f: (f["affinity_kind_sent_365d"] >= 1) & (_redeemed(f) >= 1),
+        # At least one, rounded as it is told.
+        lambda f: (f["affinity_kind_sent_365d"] >= 1) & (_redeemed(f) > 0.5),
         lambda f, _: (
             f"redeemed {_redeemed(f):.0f} of {f['affinity_kind_sent_365d']:.0f} such offers in "
             "the last year"
@@ -203,12 +204,12 @@ def sentences(
         facts: The customer's features and her affinity to the offer, by name.
         goods: What the offer is for, as a customer calls it; empty where that may not be told.
     """
-    spoken = (told[code - 1] for code in codes if code)
-    return [
-        topic.say(facts, goods)
-        for topic in spoken
-        if topic is not None and (goods or not topic.of_offer) and topic.holds(facts)
-    ]
+    said: list[str] = []
+    for code in codes:
+        topic = told[code - 1] if code else None
+        if topic is not None and (goods or not topic.of_offer) and topic.holds(facts):
+            said.append(topic.say(facts, goods))
+    return said
 
 
 def _category(name: str) -> Topic:
@@ -222,9 +223,7 @@ def _category(name: str) -> Topic:
 
 
 def _redeemed(facts: Facts) -> Any:
-    rate, sent = facts["affinity_kind_redeem_rate_365d"], facts["affinity_kind_sent_365d"]
-    # As np.round, without its detour for a single number.
-    return np.rint(rate * sent)
+    return facts["affinity_kind_redeem_rate_365d"] * facts["affinity_kind_sent_365d"]
 
 
 def _number(count: float, word: str) -> str:

@@ -1,7 +1,6 @@
 """The basket at the till: what only a request knows of a customer and offers."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 import numpy as np
 
@@ -45,8 +44,8 @@ def with_basket(
         offers: How many the profile's snapshot has.
     """
     shape = (offers, len(NAMES))
-    known = len(profile.affinity) > 0
-    near = profile.affinity.copy() if known else np.full(shape, np.nan, dtype=np.float32)
+    near = profile.affinity
+    near = near.copy() if len(near) else np.full(shape, np.nan, dtype=np.float32)
     # A snapshot of before baskets were known has a column less: no model of today scores with it.
     if near.shape != shape:
         return profile
@@ -56,4 +55,4 @@ def with_basket(
         if goods.products
         else 0.0
     )
-    return replace(profile, affinity=near)
+    return profile.with_affinity(near)

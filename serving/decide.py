@@ -50,6 +50,9 @@ from serving.slates import drawn_slates
 from serving.steps import Lap, unwatched
 from serving.uplift_scoring import UpliftScorer
 
+# How a record holds affinities.
+_RECORDED = np.dtype("<f4")
+
 
 @dataclass(frozen=True)
 class Knowledge:
@@ -138,12 +141,15 @@ def decide(
     # offers, and the answer says so. A holdout's empty slate needs neither.
     fallback = unscored or without is not None
     drawn_by = Policy("popular") if fallback else policy
+    # In the order of the lineup, whoever scored.
     scores = dict(lineup.popularity) if own is None else own
     near = None if profile is None else _affinities(profile, lineup, known)
     lap("score")
     slates = _slates(request, drawn_by, lineup, scores, near, fallback, known, Random(seed))  # noqa: S311
     lap("slate")
-    told = None if profile is None else b"" if near is None else near.astype("<f4").tobytes()
+    told = None
+    if profile is not None:
+        told = b"" if near is None else near.astype(_RECORDED, copy=False).tobytes()
     return DecisionRecord(
         decision_id=decision_id,
         customer_id=request.customer_id,
@@ -270,7 +276,7 @@ def _affinities(profile: Profile, lineup: Lineup, known: Knowledge) -> np.ndarra
         return None
     near = profile.affinities_to(lineup.places_in(known.places))
     # Nearly always something is known of the first; to look at all takes ten times as long.
-    if near is None or (near[0] == near[0]).any():
+    if near is None or any(value == value for value in near[0].tolist()):
         return near
     return None if np.isnan(near).all() else near
 
@@ -288,21 +294,14 @@ def _slates(
     slates: list[Slate] = []
     placements = [(placement.name, placement.limit) for placement in request.placements]
     drawing = drawn_slates(
-        policy, placements, lineup.eligible, known.catalogue.placed, scores, random
+        policy, placements, lineup.eligible, known.catalogue.placed, list(scores.values()), random
     )
     for name, drawn in drawing:
-        shown = [
-            Shown(
-                offer.offer_id,
-                rank,
-                scores[offer.offer_id],
-                propensity,
-                _affinity(offer.offer_id, near, lineup, known),
-            )
-            for rank, (offer, propensity) in enumerate(
-                zip(drawn.offers, drawn.slot_propensities, strict=True), start=1
-            )
-        ]
+        shown: list[Shown] = []
+        for offer, propensity in zip(drawn.offers, drawn.slot_propensities, strict=True):
+            offer_id = offer.offer_id
+            affinity = _affinity(offer_id, near, lineup, known)
+            shown.append(Shown(offer_id, len(shown) + 1, scores[offer_id], propensity, affinity))
         slates.append(Slate(name, shown, drawn.slate_propensity, fallback))
     return slates
 

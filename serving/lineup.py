@@ -111,6 +111,8 @@ class Lineups:
         )
         found = self._of_all_alike(judge, UNUSED if state.counted else UNCOUNTED)
         used = {*state.redemptions, *state.activated, *(profile.redemptions if profile else ())}
+        if not used:
+            return found
         codes = {
             offer_id: judge.code(offer, profile, state)
             for offer_id in used
@@ -172,7 +174,7 @@ class _Judge:
     held: Mapping[str, Held]
     restricting: Sequence[tuple[str, Variant]]
 
-    @cached_property
+    @property
     def shares(self) -> tuple[str | None, ...]:
         return shares_of(self.request.customer_id, self.profile, self.catalogue.sharing)
 

@@ -1,12 +1,14 @@
 """Reasons: the sentences of an answer, read from what was made ready when the snapshot was."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from foundation.profile import Profile, SnapshotFacts
 from recommender.affinity import NAMES as AFFINITY_NAMES
 from recommender.reasons import sentences, topics
+
+_AFFINITIES = {name: place for place, name in enumerate(AFFINITY_NAMES)}
 
 
 class Reasons:
@@ -31,24 +33,31 @@ class Reasons:
         if not len(profile.reasons):
             return {}
         found: dict[str, list[str]] = {}
-        vector: list[float] = profile.vector.tolist()
+        facts = _Facts(profile.vector, self._rows)
         for offer_id in offers:
             place = self._places.get(offer_id)
             near = profile.affinity_to(place)
             if place is None or near is None:
                 continue
-            facts = _Facts(near, vector, self._rows)
+            facts.near = near
             codes = profile.reasons[place].tolist()
             found[offer_id] = sentences(codes, self._topics, facts, self._goods[place])
         return found
 
 
 class _Facts(dict[str, float]):
-    """What is known of her and an offer, by name; features are looked up as they are told."""
+    """What is known of her and an offer, by name: looked up as it is told, for little of it is."""
 
-    def __init__(self, near: np.ndarray, vector: Sequence[float], rows: Mapping[str, int]) -> None:
-        super().__init__(zip(AFFINITY_NAMES, near.tolist(), strict=True))
+    near: np.ndarray
+
+    def __init__(self, vector: np.ndarray, rows: Mapping[str, int]) -> None:
+        super().__init__()
         self._vector, self._rows = vector, rows
 
     def __missing__(self, name: str) -> float:
-        return self._vector[self._rows[name]]
+        place = _AFFINITIES.get(name)
+        if place is not None:
+            return self.near.item(place)
+        # The same for every offer shown.
+        self[name] = found = self._vector.item(self._rows[name])
+        return found

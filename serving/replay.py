@@ -55,12 +55,13 @@ def slates_of(record: DecisionRecord) -> list[Slate]:
     """Return the slates that a record's policy, scores and seed give."""
     usual = Terms()
     terms = {offer_id: record.terms.get(offer_id, usual) for offer_id in record.scores}
+    eligible = by_tie(Eligible(i, one.priority, one.exclusive_group) for i, one in terms.items())
     drawn = drawn_slates(
         record.policy,
         [(placement.name, placement.limit) for placement in record.placements],
-        by_tie(Eligible(i, one.priority, one.exclusive_group) for i, one in terms.items()),
+        eligible,
         {offer_id: one.placements for offer_id, one in terms.items() if one.placements},
-        record.scores,
+        [record.scores[offer.offer_id] for offer in eligible],
         Random(record.seed),  # noqa: S311
     )
     return [

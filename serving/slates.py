@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from random import Random
 
 from foundation.decision import Policy
-from recommender.policies import Drawn, Eligible, after, by_score, draw_ranked
+from recommender.policies import Drawn, Eligible, draw_tied
 
 
 def drawn_slates(
@@ -12,7 +12,7 @@ def drawn_slates(
     placements: Sequence[tuple[str, int]],
     eligible: Sequence[Eligible],
     placed: Mapping[str, Collection[str]],
-    scores: Mapping[str, float],
+    told: Sequence[float],
     random: Random,
 ) -> Iterator[tuple[str, Drawn]]:
     """Yield each placement's name and its slate.
@@ -21,15 +21,23 @@ def drawn_slates(
         placements: Name and limit of each.
         eligible: In the order in which ties in score go.
         placed: Placements of the offers that not every one may show.
-        scores: Of every eligible offer.
+        told: Scores of the eligible offers, in their order.
     """
-    left = by_score(eligible, scores)
+    ids: set[str] = set()
+    groups: set[str | None] = set()
     for name, limit in placements:
-        ranking = left
-        if placed:
-            ranking = [o for o in left if o.offer_id not in placed or name in placed[o.offer_id]]
-        drawn = draw_ranked(policy, ranking, scores, limit, random)
-        yield name, drawn
+        here, scores = eligible, told
         # An answer shows an offer, and one of an exclusive group, only once.
-        for offer in drawn.offers:
-            left = after(left, offer)
+        if ids or placed:
+            left = [
+                row
+                for row, o in enumerate(eligible)
+                if o.offer_id not in ids
+                and o.exclusive_group not in groups
+                and (o.offer_id not in placed or name in placed[o.offer_id])
+            ]
+            here, scores = [eligible[row] for row in left], [told[row] for row in left]
+        drawn = draw_tied(policy, here, scores, limit, random)
+        yield name, drawn
+        ids |= {offer.offer_id for offer in drawn.offers}
+        groups |= {offer.exclusive_group for offer in drawn.offers} - {None}

@@ -37,7 +37,7 @@ BOOSTERS = (booster(), booster(zero_as_missing=True), booster(known=True))
 
 @pytest.mark.parametrize("trained", BOOSTERS)
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.sets(st.integers(0, INPUTS - 1)))
+@given(st.integers(0, 2**32 - 1), st.integers(0, 150), st.sets(st.integers(0, INPUTS - 1)))
 def test_raw_scores_are_the_boosters_whatever_rows_share(
     trained: lightgbm.Booster, seed: int, rows: int, own: set[int]
 ) -> None:

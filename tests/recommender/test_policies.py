@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from foundation.decision import Policy
-from recommender.policies import Drawn, Eligible, draw_slate
+from recommender.policies import Drawn, Eligible, draw_slate, slot_probabilities
 
 A, B, C, D = Eligible("a"), Eligible("b"), Eligible("c"), Eligible("d")
 SCORES = {"a": 0.4, "b": 0.3, "c": 0.2, "d": 0.1}
@@ -236,6 +236,89 @@ def test_the_same_seed_draws_the_same_slate_whatever_the_order_of_the_offers() -
             for order in permutations(offers)
         }
         assert len(drawn) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "exploration", "seed", "slate", "slots", "whole"),
+    [
+        (
+            "response",
+            0.05,
+            1,
+            ("o5", "o1", "o6"),
+            [0.9555555555555555, 0.9949127906976745, 0.9993738912657831],
+            0.9500992063492063,
+        ),
+        (
+            "response",
+            0.05,
+            31,
+            ("o1", "o4", "o6"),
+            [0.005555555555555556, 0.125, 0.16666666666666666],
+            0.00011574074074074075,
+        ),
+        (
+            "popular",
+            0.3,
+            2,
+            ("o5", "o1", "o6"),
+            [0.7333333333333333, 0.9602272727272727, 0.9949281487743027],
+            0.700595238095238,
+        ),
+        (
+            "popular",
+            0.3,
+            1,
+            ("o1", "o3", "o5"),
+            [0.03333333333333333, 0.125, 0.16666666666666666],
+            0.0006944444444444444,
+        ),
+        ("response", 0.0, 3, ("o5", "o1", "o6"), [1.0, 1.0, 1.0], 1.0),
+        (
+            "random",
+            1.0,
+            4,
+            ("o2", "o3", "o5"),
+            [0.1111111111111111, 0.125, 0.16666666666666666],
+            0.0023148148148148147,
+        ),
+    ],
+)
+def test_a_seed_draws_what_it_always_drew_to_the_last_bit(
+    kind: Any,
+    exploration: float,
+    seed: int,
+    slate: tuple[str, ...],
+    slots: list[float],
+    whole: float,
+) -> None:
+    # Source: draws of the version that first stored records, which are replayed by their seed.
+    offers = [Eligible(f"o{n}", n % 2, "x" if n in (3, 4) else None) for n in range(9)]
+    scores = {offer.offer_id: (n * 7 % 9) / 10 for n, offer in enumerate(offers)}
+
+    drawn = draw_slate(Policy(kind, exploration), offers, scores, 3, Random(seed))
+
+    assert (ids(drawn), drawn.slot_propensities, drawn.slate_propensity) == (slate, slots, whole)
+
+
+@given(RANKED, SHARES, OFFERS, st.integers(0, 4), st.integers(), st.data())
+def test_a_drawn_slate_has_the_chances_that_are_computed_of_any_slate(
+    kind: Any,
+    exploration: float,
+    eligible: list[Eligible],
+    limit: int,
+    seed: int,
+    data: st.DataObject,
+) -> None:
+    policy = Policy(kind, exploration)
+    scores = {o.offer_id: data.draw(st.sampled_from([0.1, 0.2, 0.3])) for o in eligible}
+
+    drawn = draw_slate(policy, eligible, scores, limit, Random(seed))
+
+    *prefixes, whole = slot_probabilities(policy, eligible, scores, limit, ids(drawn))
+    above = [1.0, *prefixes]
+    assert drawn.slot_propensities == [p / b for p, b in zip(prefixes, above, strict=False)]
+    assert drawn.slate_propensity == whole
 
 
 def test_other_seeds_draw_other_slates() -> None:
