@@ -370,8 +370,22 @@ def _bare(answer: str) -> Generator[int]:
                 pass_fds=(descriptor,),
             )
             stack.callback(_end, process)
-        time.sleep(3)
-        yield int(listener.getsockname()[1])
+        port = int(listener.getsockname()[1])
+        _answers(port, answer)
+        yield port
+
+
+def _answers(port: int, answer: str) -> None:
+    """Wait until every process of the bare endpoint is sure to answer."""
+    deadline, good = time.monotonic() + PATIENCE_SECONDS, 0
+    while good < 10 * WORKERS:
+        if time.monotonic() > deadline:
+            raise RuntimeError("the bare endpoint does not answer")
+        with suppress(httpx.TransportError):
+            url = f"http://{HOST}:{port}/v1/decisions"
+            response = httpx.post(url, json=_body(0, 1), trust_env=False, timeout=2)
+            good = good + 1 if len(response.text) == len(answer) else 0
+        time.sleep(0.05)
 
 
 def _mlflow(house: House, version: int, options: argparse.Namespace) -> float:
