@@ -2,7 +2,7 @@
 
 A database that commits each moment's few decisions costs more than deciding them, and keeps their
 customers waiting for a round trip. So they are written to disk here, those of one turn of the event
-loop in one write, and passed on together a tenth of a second later.
+loop in one write, and passed on together a moment later.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ from serving.customers import Customers
 from serving.journal import Journal
 from serving.write_ahead import Waiting, WriteAhead
 
-# The longest that a decision waits for the database while that answers.
+# From one passing on to the next.
 PASS_SECONDS = 0.1
 # A disk that takes longer for a group holds up everybody: it is left alone for a while.
 SLOW_SECONDS = 0.05
 PAUSE_SECONDS = 1.0
 # As many at once: more would hold up the event loop.
-PASSED_AT_ONCE = 128
+PASSED_AT_ONCE = 64
 STOP_SECONDS = 2.0
 
 

@@ -31,6 +31,9 @@ class Batcher(Generic[Item, Result]):
     waiting request of that batch. `lanes` batches may be under way at once, each of `largest`
     items at most.
 
+    After a batch the next one waits for `rest` seconds: a few who come one after the other would
+    each pay for a batch of their own.
+
     Whoever waits while the work is done at least every `patience` seconds waits on past its
     deadline: its turn comes, and to do something else instead would only make the queue longer.
     """
@@ -42,12 +45,15 @@ class Batcher(Generic[Item, Result]):
         largest: int = LARGEST,
         most_waiting: int = MOST_WAITING,
         patience: float = 0.0,
+        rest: float = 0.0,
     ) -> None:
         self._work = work
         self._free = lanes
         self._largest = largest
         self._most_waiting = most_waiting
         self._patience = patience
+        self._rest = rest
+        self._rested: asyncio.TimerHandle | None = None
         self._done_at = -math.inf
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -93,6 +99,8 @@ class Batcher(Generic[Item, Result]):
 
     def _start(self) -> None:
         while self._free and self._waiting:
+            if self._rest and self._rests():
+                return
             batch = self._next_batch()
             if not batch:
                 return
@@ -100,6 +108,18 @@ class Batcher(Generic[Item, Result]):
             task = asyncio.create_task(self._run(batch))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+
+    def _rests(self) -> bool:
+        """Whether the batch before was just now; then the next one starts a little later."""
+        loop = asyncio.get_running_loop()
+        wait = self._done_at + self._rest - loop.time()
+        if wait > 0 and self._rested is None:
+            self._rested = loop.call_later(wait, self._go_on)
+        return self._rested is not None
+
+    def _go_on(self) -> None:
+        self._rested = None
+        self._start()
 
     def _next_batch(self) -> "list[tuple[Item, asyncio.Future[Result]]]":
         """Take the first of those that still have an ear for their result."""

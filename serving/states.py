@@ -11,6 +11,9 @@ from serving.breaker import Breaker
 # Single requests that are late under load are no outage.
 FAILURES = 20
 
+# From one read to the next; those who come meanwhile share it.
+REST_SECONDS = 0.002
+
 Read = Callable[[Sequence[str]], Awaitable[Sequence[LiveState]]]
 
 
@@ -26,7 +29,9 @@ class States:
 
     def __init__(self, read: Read, guards: str, patience: float) -> None:
         # One read at a time: the more come meanwhile, the cheaper each one is.
-        self._reads: Batcher[str, LiveState] = Batcher(read, lanes=1, patience=patience)
+        self._reads: Batcher[str, LiveState] = Batcher(
+            read, lanes=1, patience=patience, rest=REST_SECONDS
+        )
         self._breaker = Breaker(FAILURES, told=metrics.BREAKER.labels(guards))
 
     async def of(self, customer_id: str, by: float) -> LiveState:

@@ -74,6 +74,44 @@ def test_a_request_alone_does_not_wait_for_company() -> None:
     run(scenario)
 
 
+def test_after_a_batch_the_next_one_waits_for_company() -> None:
+    async def scenario() -> None:
+        work = Work()
+        work.gate.set()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1, rest=0.2)
+        began = time.monotonic()
+        # Nobody was before it.
+        assert await batcher.submit(1) == 2
+        assert time.monotonic() - began < 0.15
+        late = asyncio.create_task(batcher.submit(2))
+        await asyncio.sleep(0.05)
+        assert await asyncio.gather(late, batcher.submit(3)) == [4, 6]
+        assert time.monotonic() - began >= 0.2
+        assert work.batches == [[1], [2, 3]]
+        # Long after, one comes alone again.
+        await asyncio.sleep(0.25)
+        again = time.monotonic()
+        assert await batcher.submit(4) == 8
+        assert time.monotonic() - again < 0.15
+
+    run(scenario)
+
+
+def test_one_who_gives_up_while_a_batch_rests_is_told() -> None:
+    async def scenario() -> None:
+        work = Work()
+        work.gate.set()
+        batcher: Batcher[int, int] = Batcher(work, lanes=1, rest=0.3)
+        assert await batcher.submit(1) == 2
+        with pytest.raises(TooLate):
+            await batcher.submit(2, asyncio.get_running_loop().time() + 0.05)
+        await asyncio.sleep(0.4)
+        assert await batcher.submit(3) == 6
+        assert work.batches == [[1], [3]]
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("lanes", [1, 2, 4])
 def test_as_many_batches_as_lanes_are_under_way_at_once(lanes: int) -> None:
     async def scenario() -> None:
