@@ -11,7 +11,7 @@ import os
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,8 +57,10 @@ class _Left:
     descriptor: int
     decisions: list[PackedDecision]
     whole: bool
+    forgotten: bool = False
 
     def forget(self) -> None:
+        self.forgotten = True
         if self.whole:
             self.path.unlink()
         else:
@@ -76,6 +78,8 @@ class FileWriteAhead:
         self._log = structlog.get_logger("ahead")
         self._open: _File | None = None
         self._other: _File | None = None
+        # Held until they are forgotten, however often the database does not take them.
+        self._left: dict[Path, _Left] = {}
 
     def open(self) -> None:
         try:
@@ -107,12 +111,15 @@ class FileWriteAhead:
             self._turn()
         return self._other if self._other is not None and self._other.decisions else None
 
-    def left(self) -> Iterator[_Left]:
+    def left(self) -> list[_Left]:
+        self._left = {path: one for path, one in self._left.items() if not one.forgotten}
+        own = {one.path for one in (self._open, self._other) if one is not None}
         for path in sorted(self._folder.glob("*.ahead")):
-            if path not in {one.path for one in (self._open, self._other) if one is not None}:
+            if path not in own and path not in self._left:
                 left = self._claimed(path)
                 if left is not None:
-                    yield left
+                    self._left[path] = left
+        return list(self._left.values())
 
     def close(self) -> None:
         for file in (self._open, self._other):
@@ -120,7 +127,10 @@ class FileWriteAhead:
                 if not file.decisions:
                     file.path.unlink(missing_ok=True)
                 os.close(file.descriptor)
-        self._open = self._other = None
+        for left in self._left.values():
+            if not left.forgotten:
+                os.close(left.descriptor)
+        self._open, self._other, self._left = None, None, {}
 
     def _turn(self) -> None:
         """Let what was written wait, and write into the other file, if that is free."""

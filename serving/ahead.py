@@ -7,7 +7,7 @@ loop in one write, and passed on together a moment later.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -78,24 +78,33 @@ class Ahead:
 
     def _write(self) -> None:
         turn, self._turn = self._turn, []
-        began = self._clock()
         try:
-            self._files.keep([decision for decision, _ in turn])
-        except SpoolUnavailable as error:
-            self._log.warning("not written ahead", reason=str(error), decisions=len(turn))
-            self._breaker.failed()
-            kept = False
-        else:
-            kept = True
-            metrics.BATCH.observe(len(turn))
-            self._since = began if self._since is None else self._since
-            if self._clock() - began > SLOW_SECONDS:
-                self._breaker.failed()
-            else:
-                self._breaker.succeeded()
+            kept = self._kept([decision for decision, _ in turn])
+        except Exception as error:  # Every waiting request must hear of it, whatever it is.
+            for _, future in turn:
+                if not future.done():
+                    future.set_exception(error)
+            return
         for _, future in turn:
             if not future.done():
                 future.set_result(kept)
+
+    def _kept(self, decisions: Sequence[PackedDecision]) -> bool:
+        """Write decisions in one group; return whether the disk took them."""
+        began = self._clock()
+        try:
+            self._files.keep(decisions)
+        except SpoolUnavailable as error:
+            self._log.warning("not written ahead", reason=str(error), decisions=len(decisions))
+            self._breaker.failed()
+            return False
+        metrics.BATCH.observe(len(decisions))
+        self._since = began if self._since is None else self._since
+        if self._clock() - began > SLOW_SECONDS:
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        return True
 
     def waits_seconds(self) -> float:
         """Return how long the oldest of what waits here has waited; 0 where nothing does."""
@@ -117,7 +126,7 @@ class Ahead:
 
     async def pass_on_left(self) -> None:
         """Write what processes left that ended; a step as `pass_on`."""
-        for waiting in await asyncio.to_thread(lambda: list(self._files.left())):
+        for waiting in await asyncio.to_thread(self._files.left):
             await self._pass_on(waiting)
             self._log.info("passed on", decisions=len(waiting.decisions))
 

@@ -1,6 +1,6 @@
 """The write-ahead port: decisions are on this machine's disk before the database has them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from foundation.packed_decision import PackedDecision
@@ -40,8 +40,8 @@ class WriteAhead(Protocol):
         """Return what this process kept, None where nothing waits; the same until forgotten."""
         ...
 
-    def left(self) -> Iterator[Waiting]:
-        """Yield what processes kept that ended since, each for one who asks."""
+    def left(self) -> Sequence[Waiting]:
+        """Return what processes kept that ended since; the first who asks holds it."""
         ...
 
     def close(self) -> None:

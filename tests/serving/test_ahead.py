@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from adapters.file_write_ahead import FileWriteAhead
@@ -113,8 +114,12 @@ def test_what_waits_when_a_service_stops_without_a_database_is_passed_on_by_the_
         database.away = True
 
     async def started(ahead: Ahead, _disk: Disk) -> None:
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await ahead.pass_on_left()
         database.away = False
-        await ahead.pass_on_left()
+        for _ in range(2):
+            await ahead.pass_on_left()
         assert database.ids == ["d-1"]
 
     run(tmp_path, database, stopped)
@@ -133,6 +138,16 @@ def test_a_disk_that_refuses_is_left_alone_for_a_while(tmp_path: Path) -> None:
         await asyncio.sleep(1.1)
         assert await ahead.keep(kept(3))
         assert disk.groups == [1]
+
+    run(tmp_path, Database(), story)
+
+
+def test_a_fault_of_a_group_reaches_everyone_in_it_and_nobody_else(tmp_path: Path) -> None:
+    async def story(ahead: Ahead, disk: Disk) -> None:
+        odd = msgspec.structs.replace(kept(2), customer_id="\ud800")
+        found = await asyncio.gather(ahead.keep(kept(1)), ahead.keep(odd), return_exceptions=True)
+        assert [type(one) for one in found] == [UnicodeEncodeError] * 2
+        assert await ahead.keep(kept(3))
 
     run(tmp_path, Database(), story)
 
