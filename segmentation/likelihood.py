@@ -64,10 +64,16 @@ def lowest_of_all(whole: Loss, near: Floats, climbed: Loss) -> Any:
     for _ in range(LAST_STEPS):
         fun, slope = whole(at)
         step = -inverse @ slope
-        if np.abs(step).max(initial=0.0) < AT_THE_TOP and np.abs(slope).max() < FLAT:
+        flat = np.abs(without_limits(at, slope)).max() < FLAT
+        if np.abs(step).max(initial=0.0) < AT_THE_TOP and flat:
             return optimize.OptimizeResult(x=at, fun=fun, jac=slope)
         at = np.clip(at + step, -BOUND, BOUND)
     return lowest(whole, near, 1e-14)
+
+
+def without_limits(at: Floats, slope: Floats) -> Floats:
+    """Return a slope but where it rises beyond a bound: there it does so for ever."""
+    return np.where((np.abs(at) >= BOUND) & (slope * at < 0), 0.0, slope)
 
 
 def refuse_slope(slope: Floats, subject: str) -> None:

@@ -14,8 +14,8 @@ from scipy.special import gammaln
 
 from foundation.errors import TooLittleData
 from segmentation.likelihood import (
-    BOUND,
     CLIMBED_ROWS,
+    FLAT,
     Loss,
     covariance,
     digamma_rise,
@@ -23,6 +23,7 @@ from segmentation.likelihood import (
     lowest_of_all,
     normal_draws,
     refuse_slope,
+    without_limits,
 )
 
 Floats = np.ndarray
@@ -93,12 +94,13 @@ def fit_spend(x: Floats, spend: Floats) -> SpendModel:
     climbed = _loss(n[chosen], mean[chosen])
     hill = lowest(climbed, np.log([2.0, 3.0, 1.0]), 1e-9)
     top = lowest(climbed, hill.x, 1e-15)
-    if len(n) > CLIMBED_ROWS:
+    # Where the hill is steep in one direction and has no end in another, the last steps of a climb
+    # are lost in rounding.
+    if len(n) > CLIMBED_ROWS or np.abs(without_limits(top.x, top.jac)).max() >= FLAT:
         top = lowest_of_all(_loss(n, mean), top.x, climbed)
     # Where a customer's amounts are all alike (one price, say) it rises along p for ever; so far
     # out they vary by a quarter of a percent, which is that limit for all that is told of it.
-    limit = (np.abs(top.x) >= BOUND) & (top.jac * top.x < 0)
-    refuse_slope(np.where(limit, 0.0, top.jac), f"spend of {len(n):,} repeat buyers")
+    refuse_slope(without_limits(top.x, top.jac), f"spend of {len(n):,} repeat buyers")
     p, q, v = (float(value) for value in np.exp(top.x))
     return SpendModel(
         parameters=(p, q, v * usual),

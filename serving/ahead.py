@@ -52,7 +52,8 @@ class Ahead:
         self._log = structlog.get_logger("ahead")
         self._breaker = Breaker(1, PAUSE_SECONDS, clock, metrics.BREAKER.labels("ahead"))
         self._turn: list[tuple[PackedDecision, asyncio.Future[bool]]] = []
-        # When the first of those was kept that the database does not have.
+        # When the first was kept of those that are being passed on, and of those after them.
+        self._passing_since: float | None = None
         self._since: float | None = None
         self._passing = asyncio.Lock()
 
@@ -108,21 +109,34 @@ class Ahead:
 
     def waits_seconds(self) -> float:
         """Return how long the oldest of what waits here has waited; 0 where nothing does."""
-        return 0.0 if self._since is None else self._clock() - self._since
+        since = self._since if self._passing_since is None else self._passing_since
+        return 0.0 if since is None else self._clock() - since
 
     async def pass_on(self) -> None:
         """Write what waits into the database, each once; a step to be taken again and again.
+
+        What is kept meanwhile, or while what is passed on now was not yet taken, comes next time.
 
         Raises:
             StoreUnavailable: The database does not answer; what it did not take goes on waiting.
         """
         async with self._passing:
-            begun = self._clock()
-            # What is kept meanwhile comes next time.
             waiting = self._files.waiting()
-            if waiting is not None:
-                await self._pass_on(waiting)
-            self._since = begun if self._files.waiting() is not None else None
+            if waiting is None:
+                return
+            if self._passing_since is None:
+                self._passing_since, self._since = self._since, None
+            await self._pass_on(waiting)
+            self._passing_since = None
+
+    async def settle(self) -> None:
+        """Pass on all that was kept until now.
+
+        Raises:
+            StoreUnavailable: As `pass_on`.
+        """
+        for _ in ("what was begun", "what came after"):
+            await self.pass_on()
 
     async def pass_on_left(self) -> None:
         """Write what processes left that ended; a step as `pass_on`."""
@@ -134,7 +148,7 @@ class Ahead:
         """Pass on what waits, if the database takes it now; else it is left to others."""
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                await self.pass_on()
+                await self.settle()
         except Exception as error:
             self._log.warning("left to others", reason=type(error).__name__)
         self._files.close()

@@ -117,7 +117,7 @@ class Dossiers:
             who: Who did it, for the audit log.
             replay, Raises: As for `consent`.
         """
-        await self._ahead.pass_on()
+        await self._ahead.settle()
         rows = await self._parts.customers.erase(customer_id, who, replay)
         await self.read_forgotten()
         return ErasedAnswer(customer_id, rows, list(PENDING))
@@ -126,7 +126,7 @@ class Dossiers:
         self, customer_id: str
     ) -> tuple[Rows, Rows, tuple[Profile, SnapshotFacts] | None]:
         # What this worker answered just now belongs to it, too.
-        await self._ahead.pass_on()
+        await self._ahead.settle()
         told = await self._parts.customers.known(customer_id)
         # The lake still holds her until the next run.
         await self.read_forgotten()

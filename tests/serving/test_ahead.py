@@ -96,10 +96,11 @@ def test_a_database_that_is_away_gets_all_of_it_once_when_it_is_back(tmp_path: P
             assert await ahead.keep(kept(n))
             with pytest.raises(StoreUnavailable):
                 await ahead.pass_on()
+        assert ahead.waits_seconds() > 0
         database.away = False
-        await ahead.pass_on()
-        await ahead.pass_on()
+        await ahead.settle()
         assert sorted(database.ids) == [f"d-{n}" for n in range(5)]
+        assert ahead.waits_seconds() == 0
 
     run(tmp_path, database, story)
 
@@ -125,6 +126,26 @@ def test_what_waits_when_a_service_stops_without_a_database_is_passed_on_by_the_
     run(tmp_path, database, stopped)
     assert database.ids == []
     run(tmp_path, database, started)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_that_stops_while_it_passes_on_leaves_nothing(tmp_path: Path) -> None:
+    class Slow(Database):
+        async def record(self, decisions: Sequence[PackedDecision]) -> None:
+            await asyncio.sleep(0.05)
+            await super().record(decisions)
+
+    database = Slow()
+
+    async def story(ahead: Ahead, _disk: Disk) -> None:
+        assert await ahead.keep(kept(1))
+        passing = asyncio.create_task(ahead.pass_on())
+        await asyncio.sleep(0.01)
+        assert await ahead.keep(kept(2))
+        passing.cancel()
+
+    run(tmp_path, database, story)
+    assert sorted(database.ids) == ["d-1", "d-2"]
     assert list(tmp_path.iterdir()) == []
 
 
