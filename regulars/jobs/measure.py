@@ -4,6 +4,7 @@ The truth is what was planted in all simulated visits of the experiment, of this
 ones, summed for each unit and averaged over a variant as the report does it.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from experiments.effect import Effect
 from experiments.holdout import HOLDOUT
 from experiments.report import Report, summary_lines
 from foundation.access import APP_SCOPES
-from foundation.errors import NothingToDo
+from foundation.errors import NothingToDo, StoreUnavailable
 from foundation.lake import Lake
 from foundation.money import Currency
 from foundation.outcome import SIMULATED
@@ -28,6 +29,9 @@ from regulars.locks import only_one
 from regulars.progress import Progress
 from regulars.shoppers import shoppers_from
 from regulars.wiring import House
+
+# Decisions are passed on ten times a second.
+ARRIVAL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -103,17 +107,30 @@ def simulate_experiment(
         raise NothingToDo("no experiment runs; start one with 'regulars experiment start FILE'")
     design = running[0].design
     shoppers = shoppers_from(customer_features(house.lake, house.clock.now()))
-    key = admin.make_key("simulation", APP_SCOPES)
+    key, before = admin.make_key("simulation", APP_SCOPES), admin.count_decisions()
     try:
         simulated = simulate(url, key, shoppers, _shop(house), house.clock, seed, progress)
     finally:
         admin.revoke_key(key)
+    _wait_for(admin, before + simulated.decisions)
     with only_one(house.settings.lock_folder, "ingest"):
         ingest(house.lake, admin, house.clock, house.settings.time_zone, progress)
     costs = contact_costs(house.settings)
     report = experiment_report(house.lake, design, house.clock.now(), contact_costs=costs)
     truth = planted_effects(house.lake, design)
     return Measured(design, simulated, report, truth, statements(house.lake))
+
+
+def _wait_for(admin: PostgresAdmin, decisions: int) -> None:
+    """Wait until so many are in the database: an answered decision is there a moment later."""
+    until = time.monotonic() + ARRIVAL_SECONDS
+    while (found := admin.count_decisions()) < decisions:
+        if time.monotonic() > until:
+            raise StoreUnavailable(
+                f"{decisions - found:,} answered decisions are not in the database yet; look at "
+                "'regulars serve' for why, then measure by 'regulars experiment report'"
+            )
+        time.sleep(0.05)
 
 
 def planted_effects(lake: Lake, design: Experiment) -> dict[str, float]:

@@ -22,6 +22,7 @@ class Marketer:
     client: httpx.Client
     admin: PostgresAdmin
     house: House
+    database: str
 
     def ask(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, **headers: str
@@ -66,4 +67,4 @@ def marketer(small_house: House, tmp_path_factory: pytest.TempPathFactory) -> It
         client = stack.enter_context(
             httpx.Client(base_url=base, headers=headers, timeout=60, trust_env=False)
         )
-        yield Marketer(client, admin, house)
+        yield Marketer(client, admin, house, url)

@@ -93,7 +93,7 @@ def test_an_experiment_lives_from_its_draft_to_its_report(marketer: Marketer) ->
 
     assert within(20, lambda: all(decide(marketer, i)["experiments"] for i in range(9)))
     last = [decide(marketer, customer) for customer in range(40)][-1]
-    record_of(str(marketer.house.settings.database_url), last["decision_id"])
+    record_of(marketer.database, last["decision_id"])
     report = marketer.get(f"{path}/report")
     assert report["report"]["key"] == "latte"
     assert report["report"]["design"] == told["plan_hash"]
