@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from foundation.errors import SpoolUnavailable
+from foundation.errors import SpoolUnavailable, StoreUnavailable
 from foundation.packed_decision import PackedDecision
 from foundation.pseudonym import pseudonymous_packed
 from serving import metrics
@@ -140,9 +140,18 @@ class Ahead:
 
     async def pass_on_left(self) -> None:
         """Write what processes left that ended; a step as `pass_on`."""
+        faults: list[Exception] = []
         for waiting in await asyncio.to_thread(self._files.left):
-            await self._pass_on(waiting)
-            self._log.info("passed on", decisions=len(waiting.decisions))
+            try:
+                await self._pass_on(waiting)
+            except StoreUnavailable:
+                raise
+            except Exception as error:  # What one file holds does not keep back the others.
+                faults.append(error)
+            else:
+                self._log.info("passed on", decisions=len(waiting.decisions))
+        for fault in faults:
+            raise fault
 
     async def close(self) -> None:
         """Pass on what waits, if the database takes it now; else it is left to others."""

@@ -129,6 +129,34 @@ def test_what_waits_when_a_service_stops_without_a_database_is_passed_on_by_the_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_file_that_cannot_be_passed_on_does_not_keep_back_the_others(tmp_path: Path) -> None:
+    class Choosy(Database):
+        async def record(self, decisions: Sequence[PackedDecision]) -> None:
+            if self.away or any(one.decision_id == "d-1" for one in decisions):
+                raise StoreUnavailable("away") if self.away else ValueError("odd")
+            await super().record(decisions)
+
+    database = Choosy()
+
+    def left(n: int) -> Callable[[Ahead, Disk], Awaitable[None]]:
+        async def story(ahead: Ahead, _disk: Disk) -> None:
+            database.away = True
+            assert await ahead.keep(kept(n))
+
+        return story
+
+    async def next_one(ahead: Ahead, _disk: Disk) -> None:
+        database.away = False
+        for _ in range(2):
+            with pytest.raises(ValueError, match="odd"):
+                await ahead.pass_on_left()
+        assert sorted(database.ids) == ["d-2", "d-3"]
+
+    for n in (1, 2, 3):
+        run(tmp_path, database, left(n))
+    run(tmp_path, database, next_one)
+
+
 def test_a_service_that_stops_while_it_passes_on_leaves_nothing(tmp_path: Path) -> None:
     class Slow(Database):
         async def record(self, decisions: Sequence[PackedDecision]) -> None:
