@@ -43,7 +43,9 @@ def test_workers_killed_during_an_outage_come_back_and_lose_nothing(tmp_path: Pa
             assert len(list((tmp_path / "spool").glob("*.spool"))) >= 2
             figures = httpx.get(f"{up.url}/metrics", trust_env=False).text
             assert 'regulars_degraded_total{cause="live_state"}' in figures
-            assert 'regulars_spooled_total{kind="decision"}' in figures
+            # Decisions wait in their write-ahead files, outcomes in the spool.
+            assert 'regulars_spooled_total{kind="outcome"}' in figures
+            assert len(list((tmp_path / "spool").glob("*.ahead"))) >= 4
             shop.server.start()
             assert within(PATIENCE, lambda: not list((tmp_path / "spool").glob("*.spool")))
             # What is told from now on goes the usual way.

@@ -194,7 +194,7 @@ def test_a_batch_that_is_killed_goes_on_and_decides_for_nobody_twice(
     assert refused.stderr.splitlines()[-1].find(f"decision '{odd}' cannot be read") > 0
     assert not file.exists()
     with psycopg.connect(chain.url) as connection:
-        change = "UPDATE decisions SET record = %s WHERE decision_id = %s"
+        change = "UPDATE decisions SET packed = %s WHERE decision_id = %s"
         connection.execute(change, [kept, odd])
     told = chain.answer(*asked, "--resume")
 
