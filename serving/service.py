@@ -171,9 +171,12 @@ class DecisionService:
     async def _recorded(self, decision_id: str) -> DecisionRecord | None:
         """Return a decision's record; one just answered may be on its way to the database."""
         until = self._parts.clock.now() - timedelta(seconds=ON_ITS_WAY_SECONDS)
+        # An id may say that it is of any time, also of one to come.
+        loop = asyncio.get_running_loop()
+        by = loop.time() + ON_ITS_WAY_SECONDS
         while True:
             record = await self._parts.journal.decision(decision_id)
-            if record is not None or not made_after(decision_id, until):
+            if record is not None or loop.time() > by or not made_after(decision_id, until):
                 return record
             until += timedelta(seconds=PASS_SECONDS)
             await asyncio.sleep(PASS_SECONDS)

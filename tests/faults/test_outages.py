@@ -24,6 +24,7 @@ import uvicorn
 from adapters.file_write_ahead import ROOM
 from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import POINTER
+from foundation.clock import FixedClock
 from foundation.decision import encode
 from foundation.own_id import own_id
 from foundation.packed_decision import packed, unpacked
@@ -31,6 +32,7 @@ from regulars.wiring import quiet_logs
 from serving import spooling
 from serving.api import create_app
 from serving.degraded import PLACE_CAUSES, REFUSALS_CAUSE, UNCOUNTED_CAUSE
+from serving.ids import new_id
 from serving.messages import RedemptionRequest
 from tests.faults.shop import (
     CUSTOMERS,
@@ -655,6 +657,18 @@ def test_a_decision_replays_at_once_from_every_worker(shop: Shop) -> None:
                 decided = (await one.decide(CUSTOMERS[n]))["decision_id"]
                 response = await other.post(f"/v1/decisions/{decided}/replay", {})
                 assert (response.status_code, response.json()["same"]) == (200, True)
+
+    run(story)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(days=365 * 5000)])
+def test_an_id_of_the_future_keeps_nobody_waiting(shop: Shop, ahead: timedelta) -> None:
+    async def story() -> None:
+        async with shop.till() as till:
+            unknown = new_id(FixedClock(datetime.now(UTC) + ahead))
+            async with asyncio.timeout(10):
+                missing = await till.post(f"/v1/decisions/{unknown}/replay", {})
+            assert missing.status_code == 404
 
     run(story)
 
