@@ -111,15 +111,20 @@ class FileWriteAhead:
             self._turn()
         return self._other if self._other is not None and self._other.decisions else None
 
-    def left(self) -> list[_Left]:
+    def left(self) -> tuple[list[_Left], list[SpoolUnavailable]]:
+        faults: list[SpoolUnavailable] = []
         self._left = {path: one for path, one in self._left.items() if not one.forgotten}
         own = {one.path for one in (self._open, self._other) if one is not None}
         for path in sorted(self._folder.glob("*.ahead")):
             if path not in own and path not in self._left:
-                left = self._claimed(path)
+                try:
+                    left = self._claimed(path)
+                except (OSError, msgspec.MsgspecError) as error:
+                    faults.append(SpoolUnavailable(f"write-ahead file {path}: {error}"))
+                    continue
                 if left is not None:
                     self._left[path] = left
-        return list(self._left.values())
+        return list(self._left.values()), faults
 
     def close(self) -> None:
         for file in (self._open, self._other):
@@ -180,16 +185,25 @@ class FileWriteAhead:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        left = None
+        try:
+            left = self._locked(path, descriptor)
+        finally:
+            if left is None:
+                os.close(descriptor)
+        return left
+
+    def _locked(self, path: Path, descriptor: int) -> _Left | None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
             return None
         # It may have been passed on and removed between the look and the lock.
         if os.fstat(descriptor).st_nlink == 0:
-            os.close(descriptor)
             return None
         told = path.read_bytes()
+        if not told.startswith(MAGIC):
+            raise OSError("another version wrote it, which can read it, or it is damaged")
         decisions, end = _read(told)
         # Behind a zero is at most what was passed on before.
         whole = not told[end : end + _FRAME.size].strip(b"\0")

@@ -140,8 +140,9 @@ class Ahead:
 
     async def pass_on_left(self) -> None:
         """Write what processes left that ended; a step as `pass_on`."""
-        faults: list[Exception] = []
-        for waiting in await asyncio.to_thread(self._files.left):
+        left, unread = await asyncio.to_thread(self._files.left)
+        faults = list(unread)
+        for waiting in left:
             try:
                 await self._pass_on(waiting)
             except StoreUnavailable:

@@ -40,8 +40,11 @@ class WriteAhead(Protocol):
         """Return what this process kept, None where nothing waits; the same until forgotten."""
         ...
 
-    def left(self) -> Sequence[Waiting]:
-        """Return what processes kept that ended since; the first who asks holds it."""
+    def left(self) -> tuple[Sequence[Waiting], Sequence[Exception]]:
+        """Return what processes kept that ended since, and why some of it cannot be read here.
+
+        The first who asks holds it; what it cannot read stays for who can.
+        """
         ...
 
     def close(self) -> None:

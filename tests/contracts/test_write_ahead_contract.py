@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,7 +48,9 @@ def passed_on(files: WriteAhead) -> Sequence[PackedDecision]:
 def left_behind(folder: Path) -> Sequence[PackedDecision]:
     """Take what processes left that ended, as another process does."""
     files, took = FileWriteAhead(folder, ROOM), list[PackedDecision]()
-    for waiting in files.left():
+    left, faults = files.left()
+    assert faults == []
+    for waiting in left:
         took += waiting.decisions
         waiting.forget()
     files.close()
@@ -239,6 +242,45 @@ def test_damage_costs_only_what_is_behind_it_and_is_put_aside(
     if names(folder):
         assert names(folder) == [".damaged"]
         assert path.with_suffix(".damaged").read_bytes() == told
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        # Of a newer version, or damaged; an entry that a newer one would read; another one's file.
+        b"regulars ahead 2\n" + b"something else" * 9,
+        b"",
+        MAGIC + bytes.fromhex("04000000") + crc32(b"\x93abc").to_bytes(4, "little") + b"\x93abc",
+        None,
+    ],
+    ids=["another version", "nothing", "another entry", "not to be opened"],
+)
+def test_what_cannot_be_read_is_told_and_left_as_it_is_and_keeps_back_nothing(
+    folder: Path, odd: bytes | None
+) -> None:
+    files = FileWriteAhead(folder, ROOM)
+    files.open()
+    files.keep(several(0, 2))
+    files.close()
+    # The first to be looked at.
+    path = folder / "0.ahead"
+    path.mkdir() if odd is None else path.write_bytes(odd)
+
+    found = FileWriteAhead(folder, ROOM)
+    for _ in range(3):
+        left, faults = found.left()
+        assert [one for waiting in left for one in waiting.decisions] == several(0, 2)
+        (fault,) = faults
+        assert "0.ahead" in str(fault)
+    # Who can read it may have it.
+    for waiting in left:
+        waiting.forget()
+    if odd is not None:
+        assert path.read_bytes() == odd
+        path.write_bytes(MAGIC)
+        assert left_behind(folder) == []
+        assert names(folder) == []
+    found.close()
 
 
 def test_nobody_else_may_read_it(files: FileWriteAhead, folder: Path) -> None:

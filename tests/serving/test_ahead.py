@@ -157,6 +157,25 @@ def test_one_file_that_cannot_be_passed_on_does_not_keep_back_the_others(tmp_pat
     run(tmp_path, database, next_one)
 
 
+def test_a_file_of_another_version_does_not_keep_back_the_others(tmp_path: Path) -> None:
+    database = Database()
+
+    async def stopped(ahead: Ahead, _disk: Disk) -> None:
+        assert await ahead.keep(kept(1))
+        database.away = True
+
+    async def started(ahead: Ahead, _disk: Disk) -> None:
+        database.away = False
+        with pytest.raises(SpoolUnavailable, match="another version"):
+            await ahead.pass_on_left()
+        assert database.ids == ["d-1"]
+
+    run(tmp_path, database, stopped)
+    (tmp_path / "0.ahead").write_bytes(b"regulars ahead 2\n")
+    run(tmp_path, database, started)
+    assert [path.name for path in tmp_path.iterdir()] == ["0.ahead"]
+
+
 def test_a_service_that_stops_while_it_passes_on_leaves_nothing(tmp_path: Path) -> None:
     class Slow(Database):
         async def record(self, decisions: Sequence[PackedDecision]) -> None:
