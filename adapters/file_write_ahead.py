@@ -36,26 +36,31 @@ _decoder = msgspec.msgpack.Decoder(PackedDecision)
 
 @dataclass
 class _File:
-    """A file of this process; `end` is where its entries end."""
+    """A file of this process.
+
+    `end` is where its entries end, `torn` how much behind that may be of a group it did not take.
+    """
 
     path: Path
     descriptor: int
     end: int = len(MAGIC)
+    torn: int = 0
     decisions: list[PackedDecision] = field(default_factory=list[PackedDecision])
 
     def forget(self) -> None:
         # Not synced: what a power cut brings back the database takes only once.
-        os.pwrite(self.descriptor, bytes(self.end - len(MAGIC)), len(MAGIC))
-        self.end, self.decisions = len(MAGIC), []
+        _wipe(self.descriptor, self.end + self.torn)
+        self.end, self.torn, self.decisions = len(MAGIC), 0, []
 
 
 @dataclass
 class _Left:
-    """A file whose process ended."""
+    """A file whose process ended; `end` is where its entries end."""
 
     path: Path
     descriptor: int
     decisions: list[PackedDecision]
+    end: int
     whole: bool
     forgotten: bool = False
 
@@ -65,6 +70,7 @@ class _Left:
             self.path.unlink()
         else:
             self.path.rename(self.path.with_suffix(".damaged"))
+            _wipe(self.descriptor, self.end)
         sync_folder(self.path.parent)
         os.close(self.descriptor)
 
@@ -101,6 +107,7 @@ class FileWriteAhead:
                 raise OSError(0, "it was written half")
             os.fdatasync(file.descriptor)
         except OSError as error:
+            file.torn = len(frames)
             self._give_up(file)
             raise self._refused(error.strerror) from error
         file.end += len(frames)
@@ -164,7 +171,7 @@ class FileWriteAhead:
         return _File(path, descriptor)
 
     def _give_up(self, file: _File) -> None:
-        """Write no more into a file that did not take a group; what it took waits on.
+        """Write no more into a file that did not take a group, until what it took is passed on.
 
         What of the group it took all the same was not acknowledged, and does no harm.
         """
@@ -210,10 +217,14 @@ class FileWriteAhead:
         if not whole:
             # Half a group that a power cut left was never acknowledged; it is kept to be looked at.
             self._log.error("write-ahead file damaged", file=path.name, at=end)
-        return _Left(path, descriptor, decisions, whole)
+        return _Left(path, descriptor, decisions, end, whole)
 
     def _refused(self, reason: str | None) -> SpoolUnavailable:
         return SpoolUnavailable(f"write-ahead files in {self._folder}: {reason}")
+
+
+def _wipe(descriptor: int, end: int) -> None:
+    os.pwrite(descriptor, bytes(end - len(MAGIC)), len(MAGIC))
 
 
 def _framed(told: bytes) -> bytes:

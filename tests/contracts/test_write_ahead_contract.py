@@ -121,6 +121,14 @@ def test_nobody_is_named_in_what_was_passed_on(files: FileWriteAhead, folder: Pa
     assert not any(b"c-secret" in path.read_bytes() for path in folder.iterdir())
 
 
+def test_nobody_is_named_in_what_the_disk_took_half(files: FileWriteAhead, folder: Path) -> None:
+    files.keep(several(0, 5))
+    with largest_file(500), pytest.raises(SpoolUnavailable):
+        files.keep(several(5, 10))
+    assert passed_on(files) == several(0, 5)
+    assert not any(b"c-secret" in path.read_bytes() for path in folder.iterdir())
+
+
 def test_what_finds_no_room_is_refused_and_loses_nothing(files: FileWriteAhead) -> None:
     kept = 0
     refused = ""
@@ -241,7 +249,11 @@ def test_damage_costs_only_what_is_behind_it_and_is_put_aside(
     assert all(one in several(0, 8) for one in took)
     if names(folder):
         assert names(folder) == [".damaged"]
-        assert path.with_suffix(".damaged").read_bytes() == told
+        aside = path.with_suffix(".damaged").read_bytes()
+        passed = len(MAGIC) + len(took) * (frame // 8)
+        assert aside[passed:] == told[passed:]
+        # Nobody is named there for longer of whom all was passed on.
+        assert not aside[len(MAGIC) : passed].strip(b"\0")
 
 
 @pytest.mark.parametrize(
