@@ -9,9 +9,11 @@ locks that the kernel gives back when their process ends, however it ends.
 import fcntl
 import os
 import struct
+import time
 import uuid
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,8 @@ from foundation.packed_decision import PackedDecision
 MAGIC = b"regulars ahead 1\n"
 # Room of one file, in bytes: some thousand decisions.
 ROOM = 8_000_000
+# A file that was not made by then never will be: its process was killed.
+MADE_SECONDS = 60.0
 # Length of an entry and CRC-32 of its bytes; a length of 0 is the end.
 _FRAME = struct.Struct("<II")
 # Customers are in it: nobody else's business.
@@ -126,11 +130,13 @@ class FileWriteAhead:
             if path not in own and path not in self._left:
                 try:
                     left = self._claimed(path)
+                    if left is not None and left.whole and not left.decisions:
+                        left.forget()
+                    elif left is not None:
+                        self._left[path] = left
                 except (OSError, msgspec.MsgspecError) as error:
                     faults.append(SpoolUnavailable(f"write-ahead file {path}: {error}"))
-                    continue
-                if left is not None:
-                    self._left[path] = left
+        self._drop_drafts()
         return list(self._left.values()), faults
 
     def close(self) -> None:
@@ -169,6 +175,12 @@ class FileWriteAhead:
             os.close(descriptor)
             raise
         return _File(path, descriptor)
+
+    def _drop_drafts(self) -> None:
+        for draft in self._folder.glob("*.draft"):
+            with suppress(FileNotFoundError):
+                if time.time() - draft.stat().st_mtime > MADE_SECONDS:
+                    draft.unlink()
 
     def _give_up(self, file: _File) -> None:
         """Write no more into a file that did not take a group, until what it took is passed on.

@@ -3,6 +3,7 @@
 Another adapter of serving.write_ahead.WriteAhead joins by a parameter of the fixture `files`.
 """
 
+import os
 import resource
 import signal
 import subprocess
@@ -179,6 +180,20 @@ def test_a_process_that_ends_leaves_what_waits_to_the_next(folder: Path) -> None
     took = left_behind(folder)
     assert sorted(took, key=lambda one: one.decision_id) == several(0, 10)
     assert names(folder) == []
+
+
+def test_room_of_a_killed_process_in_which_nothing_waits_is_free_at_once(folder: Path) -> None:
+    files = FileWriteAhead(folder, ROOM)
+    files.open()
+    (folder / "0.ahead").write_bytes(MAGIC + bytes(ROOM))
+    # Killed before it had a file of its own, and one who has it in a moment.
+    draft, young = folder / "0.draft", folder / "1.draft"
+    for path in (draft, young):
+        path.write_bytes(MAGIC)
+    os.utime(draft, (0, 0))
+    assert files.left() == ([], [])
+    files.close()
+    assert [path.name for path in folder.iterdir()] == ["1.draft"]
 
 
 def test_one_that_has_nothing_left_leaves_no_file(folder: Path) -> None:
