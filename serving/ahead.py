@@ -55,6 +55,8 @@ class Ahead:
         # When the first was kept of those that are being passed on, and of those after them.
         self._passing_since: float | None = None
         self._since: float | None = None
+        # When something was first found that a process left and the database did not yet take.
+        self._left_since: float | None = None
         self._passing = asyncio.Lock()
 
     async def open(self) -> None:
@@ -109,8 +111,9 @@ class Ahead:
 
     def waits_seconds(self) -> float:
         """Return how long the oldest of what waits here has waited; 0 where nothing does."""
-        since = self._since if self._passing_since is None else self._passing_since
-        return 0.0 if since is None else self._clock() - since
+        waiting = (self._passing_since, self._since, self._left_since)
+        since = [one for one in waiting if one is not None]
+        return self._clock() - min(since) if since else 0.0
 
     async def pass_on(self) -> None:
         """Write what waits into the database, each once; a step to be taken again and again.
@@ -142,6 +145,8 @@ class Ahead:
         """Write what processes left that ended; a step as `pass_on`."""
         left, unread = await asyncio.to_thread(self._files.left)
         faults = list(unread)
+        if self._left_since is None and (left or unread):
+            self._left_since = self._clock()
         for waiting in left:
             try:
                 await self._pass_on(waiting)
@@ -153,6 +158,7 @@ class Ahead:
                 self._log.info("passed on", decisions=len(waiting.decisions))
         for fault in faults:
             raise fault
+        self._left_since = None
 
     async def close(self) -> None:
         """Pass on what waits, if the database takes it now; else it is left to others."""

@@ -118,10 +118,13 @@ def test_what_waits_when_a_service_stops_without_a_database_is_passed_on_by_the_
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 await ahead.pass_on_left()
+            # It says so, whoever kept it.
+            assert ahead.waits_seconds() > 0
         database.away = False
         for _ in range(2):
             await ahead.pass_on_left()
         assert database.ids == ["d-1"]
+        assert ahead.waits_seconds() == 0
 
     run(tmp_path, database, stopped)
     assert database.ids == []
