@@ -1,5 +1,6 @@
 """A small typed client of the decision service: `from regulars_client import Client`."""
 
+from foundation.outcome import BoughtLine, Outcome
 from regulars_client.asking import Refused, Unavailable
 from regulars_client.client import Client
 from regulars_client.marketing import Marketing
@@ -18,6 +19,7 @@ from serving.messages import (
     OutcomeAnswer,
     RecommendationAnswer,
     RedemptionAnswer,
+    ReplayAnswer,
 )
 from serving.office.experiment_messages import ExperimentTerms, NewExperiment
 from serving.office.offer_messages import NewOffer, OfferTerms
@@ -28,6 +30,7 @@ __all__ = [
     "ActivationAnswer",
     "AskedLine",
     "AskedPlacement",
+    "BoughtLine",
     "Client",
     "ConsentsAnswer",
     "CustomerAnswer",
@@ -42,11 +45,13 @@ __all__ = [
     "NewPolicy",
     "NewSegment",
     "OfferTerms",
+    "Outcome",
     "OutcomeAnswer",
     "PolicyTerms",
     "RecommendationAnswer",
     "RedemptionAnswer",
     "Refused",
+    "ReplayAnswer",
     "SegmentTerms",
     "Unavailable",
 ]

@@ -29,6 +29,7 @@ from serving.messages import (
     RecommendationRequest,
     RedemptionAnswer,
     RedemptionRequest,
+    ReplayAnswer,
 )
 
 # Nobody waits longer at a checkout than these together.
@@ -153,6 +154,14 @@ class Client:
             Refused, Unavailable: See there.
         """
         return self._post(f"/v1/redemptions/{part(redemption_id)}/reverse", None, EndedAnswer)
+
+    def replay(self, decision_id: str) -> ReplayAnswer:
+        """Make a decision again from its record.
+
+        Raises:
+            Refused, Unavailable: See there.
+        """
+        return self._post(f"/v1/decisions/{part(decision_id)}/replay", None, ReplayAnswer)
 
     def tell(self, events: Sequence[Outcome]) -> OutcomeAnswer:
         """Tell what happened; an event_id told twice counts once.

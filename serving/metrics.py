@@ -35,6 +35,10 @@ PASSED_ON = Counter(
     "regulars_spool_passed_on_total", "Decisions and outcomes that came from disk", ["kind"]
 )
 REJECTED = Counter("regulars_spool_rejected_total", "Spooled outcomes that can never be told")
+# From the start on: who watches for them sees nothing as 0.
+for _kind in ("decision", "outcome"):
+    SPOOLED.labels(_kind)
+    PASSED_ON.labels(_kind)
 WAITS = Gauge(
     "regulars_spool_waits_seconds",
     "How long the oldest of what is kept on disk has waited",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from regulars_client import AskedLine, AskedPlacement, Client, Refused, Unavailable
+from regulars_client import AskedLine, AskedPlacement, Client, Outcome, Refused, Unavailable
 from serving.examples import EXAMPLES
 
 ACTIVATED = {"activation_id": "a-1", "expires_at": "2026-11-22T12:00:00Z", "refused": None}
@@ -156,6 +156,20 @@ def test_an_id_is_one_part_of_the_path() -> None:
         client.cancel("a/1?x")
 
     assert server.heard[0][0] == "/v1/activations/a%2F1%3Fx/cancel"
+
+
+def test_a_decision_is_made_again_and_what_followed_it_is_told() -> None:
+    again, told_of = EXAMPLES["ReplayAnswer"], EXAMPLES["OutcomeAnswer"]
+    with told((200, {}, again), (200, {}, told_of)) as (server, client):
+        replayed = client.replay("d/1")
+        at = datetime(2026, 12, 3, 12, tzinfo=UTC)
+        answer = client.tell([Outcome("e-1", "ana", at, "app", "view", offer_id="latte")])
+
+    assert replayed.same
+    assert answer.accepted == told_of["accepted"]
+    assert server.asked == [("POST", "/v1/decisions/d%2F1/replay"), ("POST", "/v1/outcomes")]
+    [event] = json.loads(server.heard[1][2])["events"]
+    assert (event["event_id"], event["kind"], event["offer_id"]) == ("e-1", "view", "latte")
 
 
 def test_what_a_customer_wants_is_told_and_asked_under_her_id() -> None:

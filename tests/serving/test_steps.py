@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, generate_latest
 from structlog.testing import capture_logs
 
 from foundation.decision import Context, DecisionRecord, Placement, Policy, Shown, Slate, Versions
@@ -144,3 +144,12 @@ def test_the_dashboard_asks_for_metrics_that_exist() -> None:
     assert asked <= known
     assert len(board["panels"]) == len({panel["title"] for panel in board["panels"]}) == 13
     assert "regulars_spool_waits_seconds" in asked
+
+
+def test_what_an_outage_counts_is_there_before_the_first_outage() -> None:
+    told = set(generate_latest().decode().splitlines())
+    for kind in ("decision", "outcome"):
+        assert any(line.startswith(f'regulars_spooled_total{{kind="{kind}"}}') for line in told)
+        assert any(
+            line.startswith(f'regulars_spool_passed_on_total{{kind="{kind}"}}') for line in told
+        )
