@@ -18,6 +18,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -51,6 +52,11 @@ PATIENCE_SECONDS = 60
 PROBE_SECONDS = 2
 PAUSE_SECONDS = 0.05
 LAUNCHES = 3
+# PostgreSQL's own words (initdb chose the locale C): a refused connection has no code to go by.
+FULL = "too many clients"
+SHUTTING_DOWN = "the database system is shutting down"
+# A fast shutdown is over by then, also one that a supervisor had to notice first.
+SHUTDOWN_SECONDS = 5
 SLOWEST_RETRY_SECONDS = 30.0
 
 # A socket's whole path has 107 bytes on Linux and 103 on macOS.
@@ -119,25 +125,46 @@ class EmbeddedPostgres:
 
     def alive(self) -> bool:
         """Tell whether the server takes a connection; nothing less proves it."""
+        return self._refusal() is None
+
+    def _refusal(self) -> str | None:
+        """Return why the server takes no connection; None when it takes one."""
         try:
             psycopg.connect(self.url, connect_timeout=PROBE_SECONDS).close()
-        except psycopg.OperationalError as refusal:
+        except psycopg.OperationalError as error:
             # A full server is a living one; a restart would drop every connection it serves.
-            return "too many clients" in str(refusal)
-        return True
+            return None if FULL in str(error) else str(error)
+        return None
 
     def revive(self) -> bool:
         """Restart the server at the same address if it is dead; True when that was necessary.
+
+        One that shuts down and waits for its clients (SIGTERM) is told to wait no more: this
+        process is one of them, and nobody new would get in.
 
         Raises:
             RegularsError: The server refuses to start.
             StoreUnavailable: The server runs and does not answer.
         """
-        if self.alive():
+        refusal = self._refusal()
+        if refusal is None:
             return False
+        if SHUTTING_DOWN in refusal:
+            # Not in our turn: whoever starts the server waits in hers for exactly this.
+            self._hasten()
         with self._turn():
             # Never started, or stopped on purpose while we waited for our turn.
             return self._holder == os.getpid() and self._bring_up()
+
+    def _hasten(self) -> None:
+        """Let a server that shuts down wait for nobody: PostgreSQL's fast shutdown."""
+        postmaster = self._postmaster()
+        # Asked once more: the process found may be one that was launched meanwhile.
+        if postmaster is None or SHUTTING_DOWN not in (self._refusal() or ""):
+            return
+        with suppress(psutil.NoSuchProcess):
+            postmaster.send_signal(signal.SIGINT)
+            log.warning("postgres_shutdown_hastened", process=postmaster.pid)
 
     def stop(self) -> None:
         """Release this handle, and stop the server when no living process holds another."""
@@ -249,10 +276,17 @@ class EmbeddedPostgres:
     def _bring_up(self) -> bool:
         """Wait for the server or launch it; True when it had to be launched."""
         launches = 0
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self.alive():
+        began = time.monotonic()
+        while (refusal := self._refusal()) is not None:
             postmaster = self._postmaster()
-            if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            if postmaster and SHUTTING_DOWN in refusal and waited > SHUTDOWN_SECONDS:
+                raise StoreUnavailable(
+                    f"PostgreSQL in '{self.folder}': process {postmaster.pid} is shutting down and "
+                    f"waits for those who are connected; end them, or have it wait no more (kill "
+                    f"-INT {postmaster.pid}), and try again"
+                )
+            if waited > PATIENCE_SECONDS:
                 what = f"process {postmaster.pid} runs and" if postmaster else "the server"
                 raise StoreUnavailable(
                     f"PostgreSQL in '{self.folder}': {what} did not answer for "

@@ -3,6 +3,7 @@
 Who asks it meanwhile is answered without it at once, instead of waiting for what will not come.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Literal, Protocol
@@ -12,10 +13,13 @@ State = Literal["closed", "open", "half_open"]
 PAUSE_SECONDS = 0.25
 # A store that is late once is late for all who wait at that moment, be they hundreds.
 SHARED = 5
+# Whom nobody asks cannot know that the store is back. Not at once: where it is asked seldom, an
+# outage would look over between two requests.
+QUIET_SECONDS = 10.0
 
 
 class Gauge(Protocol):
-    """Shows whether the store is left alone: 1 or 0."""
+    """Shows whether the store is left alone: 1 or 0. It is told on a running loop."""
 
     def set(self, value: float) -> None: ...
 
@@ -42,6 +46,7 @@ class Breaker:
         # Not the time of day, which may jump.
         self._clock = clock
         self._told = told
+        self._quiet: asyncio.TimerHandle | None = None
         self._failed = 0
         self._cause: object = None
         self._until: float | None = None
@@ -80,10 +85,16 @@ class Breaker:
         self._cause = cause
         self._failed += 1 if cause is None else SHARED
         if self._failed >= self._failures:
-            if self._until is None:
-                self._tell(1)
+            self._tell(1)
             self._until, self._probing = self._clock() + self._pause, False
 
     def _tell(self, is_open: int) -> None:
-        if self._told is not None:
-            self._told.set(is_open)
+        if self._told is None:
+            return
+        self._told.set(is_open)
+        if self._quiet is not None:
+            self._quiet.cancel()
+        self._quiet = None
+        if is_open:
+            loop = asyncio.get_running_loop()
+            self._quiet = loop.call_later(self._pause + QUIET_SECONDS, self._told.set, 0)

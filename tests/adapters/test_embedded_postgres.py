@@ -14,8 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from adapters import embedded_postgres
 from adapters.embedded_postgres import EmbeddedPostgres, supervise
-from foundation.errors import RegularsError
+from foundation.errors import RegularsError, StoreUnavailable
 
 # Starts the server, says so, and holds it until a line arrives.
 HOLDER = """
@@ -184,6 +185,67 @@ def test_query_that_outlived_the_postmaster_does_not_hold_up_the_revival(
     assert server.revive()
     assert time.monotonic() - began < 10
     assert ended.wait(5)
+
+
+def test_supervised_server_that_ends_only_when_its_clients_leave_is_ended_and_comes_back(
+    server: EmbeddedPostgres, folder: Path
+) -> None:
+    bystander = postmaster(server.folder)
+    with EmbeddedPostgres(folder) as own, psycopg.connect(own.url) as stays:
+        half_shut = shut_for_newcomers(own)
+        stop = threading.Event()
+        thread = supervise(own, stop, interval=0.1)
+        try:
+            assert within(10, lambda: postmaster_changed(own, half_shut) and own.alive())
+        finally:
+            stop.set()
+            thread.join(timeout=10)
+        with pytest.raises(psycopg.OperationalError):
+            stays.execute("select 1")
+        assert value(own, "select 1") == 1
+    assert postmaster(server.folder) == bystander
+
+
+def test_whoever_finds_a_server_that_waits_for_its_clients_to_leave_is_told_so_soon(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_postgres, "SHUTDOWN_SECONDS", 0.5)
+    with EmbeddedPostgres(folder) as server:
+        with psycopg.connect(server.url) as stays:
+            half_shut = shut_for_newcomers(server)
+            with pytest.raises(StoreUnavailable, match=f"process {half_shut} is shutting down"):
+                EmbeddedPostgres(folder).start()
+            # Whoever is connected may want to finish: nobody who only comes along ends that.
+            assert stays.execute("select 1").fetchone() == (1,)
+        # Once she has left it ends by itself, and the next start brings it back.
+        with EmbeddedPostgres(folder) as second:
+            assert value(second, "select 1") == 1
+
+
+def test_newcomer_waits_for_the_supervisor_to_bring_back_a_server_that_shuts_down(
+    folder: Path,
+) -> None:
+    with EmbeddedPostgres(folder) as server, psycopg.connect(server.url):
+        shut_for_newcomers(server)
+        newcomer = holder(folder)
+        # It holds the turn to start, stop or revive before anybody watches.
+        assert within(10, lambda: (folder / "log").read_text().count("is shutting down") > 5)
+        stop = threading.Event()
+        thread = supervise(server, stop, interval=0.1)
+        try:
+            assert answer(newcomer) == "42"
+        finally:
+            stop.set()
+            thread.join(timeout=10)
+            assert leave(newcomer) == 0
+
+
+def shut_for_newcomers(server: EmbeddedPostgres) -> int:
+    """Let a server end as soon as its clients have left; return its process id."""
+    pid = postmaster(server.folder)
+    os.kill(pid, signal.SIGTERM)
+    assert within(5, lambda: not server.alive())
+    return pid
 
 
 def test_full_server_counts_as_alive_and_is_not_restarted(server: EmbeddedPostgres) -> None:

@@ -259,6 +259,28 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
     assert len(load.told) > 200
 
 
+@pytest.mark.slow
+def test_a_database_told_to_end_comes_back_though_the_service_stays_connected(
+    house: House,
+) -> None:
+    with (
+        house.database() as url,
+        house.admin(url) as admin,
+        running(house, url, free_port(), 1, console=False) as up,
+        all_arrive(url) as loads,
+        under_load(up.url, admin.make_key("load", SCOPES)) as load,
+    ):
+        loads.append(load)
+        assert within(40, lambda: len(load.decided) > 100)
+        told = postmaster(house)
+        os.kill(told, signal.SIGTERM)
+        assert within(10, lambda: answers(url) and postmaster(house) != told)
+        back = time.monotonic()
+        assert within(40, lambda: load.decided_after(back) > 100)
+        assert load.failed == {}
+        assert load.longest < 5
+
+
 class Cli:
     """`regulars serve` as a person or a supervisor starts it."""
 

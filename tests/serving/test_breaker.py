@@ -1,6 +1,11 @@
+import asyncio
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge
 
+import serving.breaker
 from serving.breaker import SHARED, Breaker
 
 PAUSE = 10.0
@@ -119,3 +124,36 @@ def test_all_who_shared_what_failed_are_few() -> None:
     assert breaker.state == "closed"
     breaker.failed(second)
     assert breaker.state == "open"
+
+
+def test_it_is_told_as_open_while_those_who_ask_fail_and_soon_not_where_nobody_asks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving.breaker, "QUIET_SECONDS", 0.8)
+    registry = CollectorRegistry()
+    breaker = Breaker(1, 0.01, told=Gauge("open", "1 while open", registry=registry))
+
+    def told() -> float | None:
+        return registry.get_sample_value("open")
+
+    async def story() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0.1)
+            # Asked seldom, and each time in vain: no scrape in between sees a recovery.
+            assert breaker.allows()
+            breaker.failed()
+            assert told() == 1
+        await asyncio.sleep(1.2)
+        assert told() == 0
+        assert breaker.allows()
+        breaker.failed()
+        assert told() == 1
+        await asyncio.sleep(0.6)
+        breaker.succeeded()
+        assert told() == 0
+        breaker.failed()
+        # When the failure before would have been too old to be told.
+        await asyncio.sleep(0.4)
+        assert told() == 1
+
+    asyncio.run(story())
