@@ -11,7 +11,7 @@ import struct
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,7 +22,9 @@ import msgspec
 import structlog
 
 from adapters.durable import sync_folder
+from adapters.rejected_file import RejectedFile
 from foundation.errors import SpoolUnavailable, StoreUnavailable
+from foundation.pseudonym import Former
 from foundation.spooled import Rejected, Spooled
 
 MAGIC = b"regulars spool 1\n"
@@ -31,7 +33,6 @@ _FRAME = struct.Struct("<II")
 # A file that is passed on whole is gone: smaller ones free the disk sooner.
 LARGEST_FILE = 64_000_000
 PAGE = 200
-REJECTED = "rejected.jsonl"
 # Customers are in it: nobody else's business.
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
 
@@ -52,6 +53,7 @@ class FileSpool:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._rejected = RejectedFile(folder)
         self._log = structlog.get_logger("spool")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         # What is appended to, and what is full or waits to be passed on.
@@ -84,7 +86,13 @@ class FileSpool:
 
     async def reject(self, rejected: Sequence[Rejected]) -> None:
         lines = b"".join(msgspec.json.encode(one) + b"\n" for one in rejected)
-        await self._do(self._append_rejected, lines)
+        await self._do(self._in_rejected, self._rejected.append, lines)
+
+    async def rejected_customers(self) -> set[str]:
+        return await self._do(self._rejected.customers)
+
+    async def forget_rejected(self, former: Mapping[str, Former]) -> int:
+        return await self._do(self._in_rejected, self._rejected.forget, former)
 
     async def close(self) -> None:
         await self._do(self._release)
@@ -237,18 +245,9 @@ class FileSpool:
         sync_folder(self._folder)
         self._let_go(file)
 
-    def _append_rejected(self, lines: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    def _in_rejected(self, step: Callable[..., Answer], told: object) -> Answer:
         try:
-            descriptor = os.open(self._folder / REJECTED, flags, _FILE_MODE)
-            try:
-                # One write of an appended file: lines of several processes never mix.
-                if os.write(descriptor, lines) < len(lines):
-                    raise OSError(0, "it was written half")
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            sync_folder(self._folder)
+            return step(told)
         except OSError as error:
             raise _refused(self._folder, error) from error
 

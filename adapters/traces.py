@@ -1,9 +1,11 @@
 """Traces: where is a customer still named? Every store is searched, and the answer says where.
 
-A value that is her id in a place that names customers is a trace. An id of digits alone is also a
-product's, an order's or a number of a model: in any other place it counts as a coincidence that a
-person may look at. Ids that callers make (of events, receipts, answers) may quote hers as a part:
-there it is also looked for between any two characters that are neither letter nor digit.
+A value that is her id in a place that names customers is a trace: in a column, or in a field of
+JSON, also in files. An id of digits alone is also a product's, an order's or a number of a model:
+in any other place it counts as a coincidence that a person may look at, and in columns of numbers
+and times, which hold nobody's id, as nothing. Ids that callers make (of events, receipts, answers)
+may quote hers as a part: there it is also looked for between any two characters that are neither
+letter nor digit.
 """
 
 import json
@@ -31,7 +33,14 @@ QUOTING = (
     *("event_id", "decision_id", "order_id", "line_id", "returns_line_id", "response_id"),
     *("receipt_key", "use_id"),
 )
+# What the database and the service count, number and date themselves; an id is text.
+NAMELESS = (
+    *("boolean", "smallint", "integer", "bigint", "numeric", "real", "double precision"),
+    *("date", "timestamp with time zone", "timestamp without time zone", "interval", "xid8"),
+)
 BYTES_A_LOOK = 1 << 22
+# Where files are read piece by piece, a field's name may end one and her id begin the next.
+BYTES_BEFORE_ID = 64
 
 
 @dataclass
@@ -44,10 +53,12 @@ class Traces:
 
     def add(self, place: str, customer_id: str, named: int, elsewhere: int) -> None:
         """Count what was found in a place: as a customer's name, and as any text."""
-        if named or (elsewhere and not customer_id.isdecimal()):
-            self.found.append(f"{place}: {max(named, elsewhere):,}")
-        elif elsewhere:
-            self.coincidences.append(f"{place}: {elsewhere:,}")
+        if not customer_id.isdecimal():
+            named = max(named, elsewhere)
+        if named:
+            self.found.append(f"{place}: {named:,}")
+        if elsewhere > named:
+            self.coincidences.append(f"{place}: {elsewhere - named:,}")
 
 
 def traces_of(
@@ -88,19 +99,20 @@ def traces_of(
 def _search_database(told: Traces, customer_id: str, url: str) -> None:
     # As a value of its own, or as a word of one: 'experiment c-1' and 'run|c-1' hold it too.
     word = _word(customer_id)
-    naming = f'"({"|".join(NAMING)})": *\\[?[^]]*{re.escape(json.dumps(customer_id))}'
+    naming = _naming(customer_id)
     with psycopg.connect(url) as connection:
         names = connection.execute(
             "SELECT table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' "
             "AND table_schema = current_schema() ORDER BY 1"
         ).fetchall()
         for (table,) in names:
+            nameless = [name for name, kind in _columns(connection, table) if kind in NAMELESS]
             named, elsewhere = connection.execute(
                 sql.SQL(
                     "SELECT count(*) FILTER (WHERE told ~ %s), count(*) FILTER (WHERE told ~ %s) "
-                    "FROM (SELECT to_jsonb(t)::text AS told FROM {} t) AS rows"
+                    "FROM (SELECT (to_jsonb(t) - %s::text[])::text AS told FROM {} t) AS rows"
                 ).format(sql.Identifier(table)),
-                (naming, word),
+                (naming, word, nameless),
             ).fetchone() or (0, 0)
             elsewhere = max(elsewhere, _quoting_rows(connection, table, customer_id))
             if table == "decisions":
@@ -108,6 +120,15 @@ def _search_database(told: Traces, customer_id: str, url: str) -> None:
                 named, elsewhere = named + inside, elsewhere + beside
             told.add(f"table {table}", customer_id, named, elsewhere)
     told.searched.append(f"database tables: {', '.join(name for (name,) in names)}")
+
+
+def _columns(connection: psycopg.Connection, table: str) -> list[tuple[str, str]]:
+    """Return a table's columns and their types."""
+    return connection.execute(
+        "SELECT column_name, data_type FROM information_schema.columns "
+        "WHERE table_schema = current_schema() AND table_name = %s",
+        (table,),
+    ).fetchall()
 
 
 def _packed_rows(
@@ -135,12 +156,7 @@ def _packed_rows(
 
 def _quoting_rows(connection: psycopg.Connection, table: str, customer_id: str) -> int:
     """Count rows of others and of nobody in which an id quotes hers."""
-    told = connection.execute(
-        "SELECT column_name FROM information_schema.columns "
-        "WHERE table_schema = current_schema() AND table_name = %s",
-        (table,),
-    ).fetchall()
-    names = {name for (name,) in told}
+    names = {name for name, _ in _columns(connection, table)}
     columns = sorted(names.intersection(QUOTING))
     if not columns or "customer_id" not in names or customer_id.isdecimal():
         return 0
@@ -190,8 +206,11 @@ def _search_parquet(told: Traces, customer_id: str, path: Path, place: str) -> N
                 values = [_drawn(customer_id), part, customer_id]
                 count = max(count, (engine.execute(quoting, values).fetchone() or (0,))[0])
             keys = name in NAMING or name in ("segment_row_id", "forecast_id", "value_row_id")
-            documents = name in ("record", "experiments")
-            named = count if keys or documents else 0
+            named = count if keys else 0
+            if count and not keys and str(kind) == "VARCHAR":
+                documents = f"SELECT count(*) FROM stored WHERE regexp_matches({column}, ?)"  # noqa: S608
+                values = [_naming(customer_id)]
+                named = (engine.execute(documents, values).fetchone() or (0,))[0]
             told.add(f"{place} column {name}", customer_id, named, count)
 
 
@@ -199,23 +218,31 @@ def _search_file(told: Traces, customer_id: str, path: Path) -> None:
     if path.suffix == ".parquet":
         _search_parquet(told, customer_id, path, str(path))
         return
-    pattern = re.compile(_word(customer_id, in_files=True).encode())
-    count = 0
+    naming = re.compile(_naming(customer_id).encode())
+    word = re.compile(_word(customer_id, in_files=True).encode())
+    named = elsewhere = 0
+    for look, seen in _looks(path, len(customer_id.encode()) + BYTES_BEFORE_ID):
+        named += sum(found.end() > seen for found in naming.finditer(look))
+        elsewhere += sum(found.end() > seen for found in word.finditer(look))
+    told.add(str(path), customer_id, named, elsewhere)
+
+
+def _looks(path: Path, overlap: int) -> Iterator[tuple[bytes, int]]:
+    """Yield a file, or what is packed in it, in pieces that overlap, so that no id is cut in two.
+
+    Each comes with how many of its bytes were the end of the piece before.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            count = sum(len(pattern.findall(archive.read(name))) for name in archive.namelist())
-    else:
-        count = sum(len(pattern.findall(look)) for look in _looks(path, len(customer_id.encode())))
-    told.add(str(path), customer_id, 0, count)
-
-
-def _looks(path: Path, overlap: int) -> Iterator[bytes]:
-    """Yield a file in pieces that overlap, so that no id is cut in two."""
+            for name in archive.namelist():
+                yield archive.read(name), 0
+        return
     before = b""
     with path.open("rb") as file:
         while piece := file.read(BYTES_A_LOOK):
-            yield before + piece
-            before = piece[-overlap - 1 :]
+            look = before + piece
+            yield look, len(before)
+            before = look[-overlap:]
 
 
 def _files(folder: Path, but: Sequence[Path]) -> Iterator[Path]:
@@ -224,11 +251,21 @@ def _files(folder: Path, but: Sequence[Path]) -> Iterator[Path]:
             yield path
 
 
-def _word(customer_id: str, *, in_files: bool = False) -> str:
-    """Return a pattern of the id as a word: not as a part of a longer one."""
+def _naming(customer_id: str) -> str:
+    """Return a pattern of a field of JSON that names her, alone or in a list."""
+    among = r'\[("([^"\\]|\\.)*", *)*'
+    return f'"({"|".join(NAMING)})": *({among})?"({_written(customer_id)})"'
+
+
+def _written(customer_id: str) -> str:
     # JSON writes some characters otherwise; both ways are looked for.
     written: set[str] = {customer_id, json.dumps(customer_id)[1:-1]}
-    either = "|".join(re.escape(one) for one in sorted(written))
+    return "|".join(re.escape(one) for one in sorted(written))
+
+
+def _word(customer_id: str, *, in_files: bool = False) -> str:
+    """Return a pattern of the id as a word: not as a part of a longer one."""
+    either = _written(customer_id)
     if in_files and customer_id.isdecimal():
         return f"[\"'|]({either})[\"'|]"
     return f"(^|[^A-Za-z0-9_.-])({either})($|[^A-Za-z0-9_.-])"

@@ -19,7 +19,7 @@ import msgspec
 from foundation.decision import Context, DecisionRecord
 from foundation.outcome import LONGEST_ID, SIMULATED, Outcome
 from foundation.packed_decision import PackedDecision, packed, unpacked
-from foundation.spooled import Spooled
+from foundation.spooled import Rejected, Spooled
 
 PREFIX = "erased-"
 # Ids that were drawn by chance quote nobody, though a part of one may look like a short id.
@@ -153,6 +153,21 @@ def pseudonymous_entry(entry: Spooled, former: Mapping[str, Former]) -> Spooled:
             one if hers is None else pseudonymous_outcome(one, hers.pseudonym) for one, hers in told
         ]
     )
+
+
+def pseudonymous_rejected(rejected: Rejected, former: Mapping[str, Former]) -> Rejected:
+    """Return what stays of an outcome that was put aside; it itself of who is a customer.
+
+    Args:
+        former: Those who are forgotten, by their ids.
+    """
+    outcome = rejected.outcome
+    hers = _former(outcome, former)
+    if hers is None:
+        return rejected
+    told = pseudonymous_outcome(outcome, hers.pseudonym)
+    # The reason may name the event, whose id may quote her.
+    return Rejected(told, rejected.reason.replace(repr(outcome.event_id), repr(told.event_id)))
 
 
 def pseudonymous_packed(one: PackedDecision, former: Mapping[str, Former]) -> PackedDecision:

@@ -41,6 +41,7 @@ ON_ITS_WAY_SECONDS = 2.0
 # A balancer waits no longer to hear whether the database answers.
 READY_SECONDS = 0.5
 FORGET_SECONDS = 60.0
+FORGET_REJECTED_SECONDS = 10.0
 # A start does not wait longer for a model; what is popular can be offered without one.
 START_SECONDS = 20.0
 
@@ -100,6 +101,9 @@ class DecisionService:
             asyncio.create_task(watch(self._spooling.pass_on, asyncio.Event())),
             asyncio.create_task(watch(self.live.read_shadows, asyncio.Event())),
             asyncio.create_task(watch(self._forget_old, asyncio.Event(), FORGET_SECONDS)),
+            asyncio.create_task(
+                watch(self._spooling.forget_rejected, asyncio.Event(), FORGET_REJECTED_SECONDS)
+            ),
         ]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):

@@ -1,8 +1,9 @@
 """The spool port: what the database does not take now waits on this machine's disk."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+from foundation.pseudonym import Former
 from foundation.spooled import Rejected, Spooled
 
 
@@ -30,7 +31,28 @@ class Spool(Protocol):
         ...
 
     async def reject(self, rejected: Sequence[Rejected]) -> None:
-        """Put aside, on disk, what cannot be told."""
+        """Put aside, on disk, what cannot be told.
+
+        Raises:
+            SpoolUnavailable: The disk does not take it; none of it counts as put aside.
+        """
+        ...
+
+    async def rejected_customers(self) -> set[str]:
+        """Return whom that tells of which was put aside here, by whichever process."""
+        ...
+
+    async def forget_rejected(self, former: Mapping[str, Former]) -> int:
+        """Put what was put aside under the pseudonyms of who was forgotten; return how many.
+
+        What others put aside meanwhile stays, and after a kill all is as it was or as it becomes.
+
+        Args:
+            former: Those who are forgotten, by their ids.
+
+        Raises:
+            SpoolUnavailable: The disk does not take it; all is as it was.
+        """
         ...
 
     async def close(self) -> None:

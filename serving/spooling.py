@@ -77,6 +77,20 @@ class Spooling:
         if passed:
             self._log.info("passed on", entries=passed)
 
+    async def forget_rejected(self) -> None:
+        """Forget in what was put aside here who was forgotten since; a step as `pass_on`.
+
+        Raises:
+            StoreUnavailable: The database does not answer, or the disk takes nothing.
+        """
+        names = await self._spool.rejected_customers()
+        if not names:
+            return
+        former = await self._customers.former(sorted(names))
+        changed = await self._spool.forget_rejected(former) if former else 0
+        if changed:
+            self._log.info("forgotten in what was rejected", outcomes=changed)
+
     async def close(self) -> None:
         await self._spool.close()
 

@@ -22,7 +22,7 @@ from adapters.postgres_customers import PostgresCustomers
 from adapters.postgres_journal import PostgresJournal
 from adapters.postgres_pool import PostgresPool
 from adapters.postgres_uses import PostgresUses
-from adapters.traces import traces_of
+from adapters.traces import BYTES_A_LOOK, traces_of
 from foundation.consent import ConsentAnswer
 from foundation.contact_policy import Caps, Contact, ContactPolicy, Decided, Written
 from foundation.decision import (
@@ -505,6 +505,63 @@ class TestErasure:
 
 def places(customer_id: str, url: str, folder: Path) -> tuple[str, str, Path, Path, Path, Path]:
     return customer_id, url, folder / "lake", folder / "snapshots", folder, folder / "pg"
+
+
+class TestTraces:
+    def test_the_same_digits_in_what_is_counted_and_numbered_are_nobody(
+        self, url: str, tmp_path: Path
+    ) -> None:
+        async def story(store: Store) -> None:
+            told = sent("e-1", customer_id="c-2", kind="view", decision_id=None)
+            await store.journal.tell([told])
+            with psycopg.connect(url) as connection:
+                connection.execute("ALTER TABLE consent_history ALTER entry RESTART WITH 4711")
+            await store.customers.answer([answer("c-2", True)])
+            await store.contacts.record([decision("d-1", "c-2")])
+            [(outcome,)] = store.rows("SELECT written_by::text FROM outcomes")
+            [(made,)] = store.rows("SELECT written_by::text FROM decisions")
+            [(entry,)] = store.rows("SELECT max(entry)::text FROM consent_history")
+            for her in (outcome, made, entry):
+                found = traces_of(*places(her, url, tmp_path))
+                assert (found.found, found.coincidences) == ([], [])
+
+        tell_story(url, story)
+
+    def test_digits_that_name_another_thing_are_told_apart_from_her(
+        self, url: str, tmp_path: Path
+    ) -> None:
+        her = "1029"
+
+        async def story(store: Store) -> None:
+            other = sent(her, customer_id="c-2", kind="view", decision_id=None)
+            await store.journal.tell([other])
+            found = traces_of(*places(her, url, tmp_path))
+            assert (found.found, found.coincidences) == ([], ["table outcomes: 1"])
+            await store.journal.tell(
+                [msgspec.structs.replace(other, event_id="e", customer_id=her)]
+            )
+            found = traces_of(*places(her, url, tmp_path))
+            assert (found.found, found.coincidences) == (["table outcomes: 1"],) * 2
+
+        tell_story(url, story)
+
+    def test_digits_in_a_named_field_of_a_file_are_her(self, url: str, tmp_path: Path) -> None:
+        her = "1029"
+        named = '{"event_id":"1029","customer_id":"2"}\n{"event_id":"7","customer_id":"1029"}\n'
+        (tmp_path / "named.jsonl").write_text(named)
+        (tmp_path / "among.json").write_text('{"members": ["2", "1029"]}')
+        (tmp_path / "other.json").write_text('{"customer_id": "2", "offers": ["1029"]}')
+        # Across the end of what is read at once.
+        cut = " " * (BYTES_A_LOOK - 12) + '"customer_id": "1029"'
+        (tmp_path / "long.json").write_text(cut)
+        found = traces_of(*places(her, url, tmp_path))
+        assert found.found == [
+            f"{tmp_path / 'among.json'}: 1",
+            f"{tmp_path / 'long.json'}: 1",
+            f"{tmp_path / 'named.jsonl'}: 1",
+        ]
+        others = [f"{tmp_path / name}: 1" for name in ("named.jsonl", "other.json")]
+        assert found.coincidences == others
 
 
 class TestBatches:

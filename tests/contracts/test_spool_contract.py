@@ -11,9 +11,10 @@ import sys
 import textwrap
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from adapters import file_spool
 from adapters.file_spool import MAGIC, FileSpool
 from foundation.errors import SpoolUnavailable, StoreUnavailable
 from foundation.outcome import Outcome
+from foundation.pseudonym import Former
 from foundation.spooled import Rejected, Spooled
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -315,6 +317,138 @@ def test_what_cannot_be_told_is_put_aside_whole(folder: Path) -> None:
     lines = (folder / "rejected.jsonl").read_text().splitlines()
     assert [("bad-0" in line, "bad-1" in line) for line in lines] == [(True, False), (False, True)]
     assert all("told before" in line for line in lines)
+
+
+def bad(name: str, customer_id: str = "c-1", at: datetime = AT) -> Rejected:
+    outcome = Outcome(name, customer_id, at, "app", "survey", text="I am Ana")
+    return Rejected(outcome, f"event {name!r} was told before")
+
+
+def put_aside(folder: Path) -> list[Rejected]:
+    lines = (folder / "rejected.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Rejected) for line in lines]
+
+
+def test_who_is_forgotten_is_forgotten_in_what_was_put_aside(folder: Path) -> None:
+    async def story() -> None:
+        spool = FileSpool(folder)
+        assert await spool.rejected_customers() == set()
+        later = bad("e-9", at=AT + timedelta(days=2))
+        await spool.reject([bad("c-1:visit"), bad("e-2", "c-2"), bad("e-3", "1029"), later])
+        before = (folder / "rejected.jsonl").read_bytes().splitlines()
+        assert await spool.rejected_customers() == {"c-1", "c-2", "1029"}
+
+        former = {
+            "c-1": Former("erased-a", AT + timedelta(days=1)),
+            "1029": Former("erased-b", None),
+        }
+        assert await spool.forget_rejected(former) == 2
+
+        hers, other, third, new = put_aside(folder)
+        assert hers.outcome == Outcome("erased-a:visit", "erased-a", AT, "app", "survey")
+        assert hers.reason == "event 'erased-a:visit' was told before"
+        assert (third.outcome.customer_id, third.outcome.event_id) == ("erased-b", "e-3")
+        # Somebody of her id after she was forgotten is somebody new.
+        assert new == later
+        assert (folder / "rejected.jsonl").read_bytes().splitlines()[1] == before[1]
+        assert other == bad("e-2", "c-2")
+        assert await spool.forget_rejected(former) == 0
+        assert (folder / "rejected.jsonl").stat().st_mode & 0o777 == 0o600
+        await spool.close()
+
+    run(story)
+
+
+def test_a_line_that_cannot_be_read_goes_where_it_names_who_is_forgotten(folder: Path) -> None:
+    async def story() -> None:
+        spool = FileSpool(folder)
+        await spool.reject([bad("e-1", "c-2")])
+        with (folder / "rejected.jsonl").open("a") as file:
+            file.write('{"outcome":{"customer_id":"c-3","\\x"}\n')
+            # Half of one, and another behind it; then one that a power cut left.
+            file.write('{"outcome":{"customer_id":"c-1","at":"20{"outcome":{"event_id":"e-2"}}\n')
+            file.write('{"outcome":{"customer_id":"c-1","event')
+        with (folder / "rejected.jsonl").open("ab") as file:
+            # In the middle of a character.
+            file.write("é".encode()[:1])
+        await spool.reject([bad("e-4", "c-2")])
+        assert await spool.rejected_customers() == {"c-1", "c-2", "c-3"}
+        assert await spool.forget_rejected({"c-1": Former("erased-a", None)}) == 1
+        await spool.close()
+
+    run(story)
+    first, unread, last = (folder / "rejected.jsonl").read_text().splitlines()
+    assert ("e-1" in first, "c-3" in unread, "e-4" in last) == (True, True, True)
+
+
+def test_a_disk_that_is_full_leaves_no_half_line(folder: Path) -> None:
+    async def story() -> None:
+        spool = FileSpool(folder)
+        await spool.reject([bad("e-1")])
+        room = (folder / "rejected.jsonl").stat().st_size + 20
+        with largest_file(room), pytest.raises(SpoolUnavailable):
+            await spool.reject([bad("e-2")])
+        await spool.reject([bad("e-2")])
+        await spool.close()
+
+    run(story)
+    assert put_aside(folder) == [bad("e-1"), bad("e-2")]
+
+
+def test_no_line_is_lost_that_is_put_aside_while_others_are_rewritten(folder: Path) -> None:
+    # Two processes put aside, and forget each other's customers all the while, and are killed.
+    program = textwrap.dedent(f"""
+        import asyncio, sys
+        from pathlib import Path
+        from adapters.file_spool import FileSpool
+        from foundation.pseudonym import Former
+        from tests.contracts.test_spool_contract import bad
+
+        async def story(who):
+            spool, n = FileSpool(Path({str(folder)!r})), 0
+            while True:
+                await spool.reject([bad(f"{{who}}-{{n}}", f"c-{{who}}-{{n}}")])
+                print(n, flush=True)
+                n += 1
+                names = await spool.rejected_customers() - {{"erased"}}
+                await spool.forget_rejected({{one: Former("erased", None) for one in names}})
+
+        asyncio.run(story(sys.argv[1]))
+    """)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, who],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path.cwd(),
+        )
+        for who in ("a", "b")
+    ]
+    acknowledged: list[int] = []
+    for process in processes:
+        assert process.stdout is not None
+        for _ in range(150):
+            process.stdout.readline()
+    for process in processes:
+        process.send_signal(signal.SIGKILL)
+        assert process.stdout is not None
+        acknowledged.append(150 + len(process.stdout.readlines()))
+        process.wait()
+
+    async def forget() -> None:
+        spool = FileSpool(folder)
+        former = dict.fromkeys(await spool.rejected_customers(), Former("erased", None))
+        await spool.forget_rejected(former)
+        await spool.close()
+
+    run(forget)
+    # Nothing half-rewritten is left.
+    assert files(folder) == [".jsonl"]
+    told = [one.outcome.event_id for one in put_aside(folder)]
+    assert len(told) == len(set(told))
+    kept = {f"{w}-{n}" for w, count in zip("ab", acknowledged, strict=True) for n in range(count)}
+    assert kept <= set(told)
+    assert len(told) <= len(kept) + 2
 
 
 def test_nobody_else_may_read_it(folder: Path) -> None:

@@ -26,8 +26,10 @@ from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import POINTER
 from foundation.clock import FixedClock
 from foundation.decision import encode
+from foundation.outcome import Outcome
 from foundation.own_id import own_id
 from foundation.packed_decision import packed, unpacked
+from foundation.spooled import Rejected
 from regulars.wiring import quiet_logs
 from serving import spooling
 from serving.api import create_app
@@ -493,6 +495,44 @@ def test_outcomes_told_twice_and_out_of_order_count_once_also_through_an_outage(
         rejected = json.loads(line)
         assert rejected["outcome"]["event_id"] == "order-odd"
         assert "told before with other content" in rejected["reason"]
+
+    run(story)
+
+
+def test_who_is_forgotten_is_forgotten_in_what_was_put_aside_on_every_node(
+    shop: Shop, tmp_path: Path
+) -> None:
+    other_home = tmp_path / "other"
+    (other_home / "home/spool").mkdir(parents=True)
+    (other_home / "snapshots").symlink_to(shop.folder / "snapshots")
+    node = Shop(other_home, shop.server, shop.key)
+    files = [one.folder / "home/spool/rejected.jsonl" for one in (shop, node)]
+
+    async def story() -> None:
+        async with shop.till() as till:
+            await till.tell(event("aside-1", "survey", customer_id="c-12", text="I am Ana"))
+            async with shop.stopped():
+                for name in ("c-12", "c-13"):
+                    # Contradicts what was told before, or what the other told.
+                    await till.tell(event("aside-1", customer_id=name))
+            assert await within(30, lambda: files[0].exists())
+            await till.client.delete("/v1/customers/c-12")
+            assert await within(30, lambda: '"c-12"' not in files[0].read_text())
+            # A node that was away meanwhile, and begins when the night has carried it out.
+            files[1].write_bytes(
+                msgspec.json.encode(
+                    Rejected(Outcome("e-1", "c-12", datetime.now(UTC), "app", "view"), "odd")
+                )
+                + b"\n"
+            )
+            await shop.forgotten("c-12")
+            async with node.till():
+                assert await within(30, lambda: '"c-12"' not in files[1].read_text())
+        for file in files:
+            told = [json.loads(line)["outcome"] for line in file.read_text().splitlines()]
+            hers = [one for one in told if one["customer_id"].startswith("erased-")]
+            assert [one["event_id"] for one in hers] == [told[0]["event_id"]]
+        assert '"c-13"' in files[0].read_text()
 
     run(story)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 
 from adapters.duckdb_lake import DuckDbLake
 from adapters.traces import Traces, search_lake
@@ -112,6 +114,20 @@ def test_a_forgotten_customer_is_named_in_no_file(shop: DuckDbLake, tmp_path: Pa
     assert len(named(folder, OTHER)) == before
     assert rows_about(shop, HER) == {}
     assert rows_about(shop, OTHER).keys() >= {"customers", "purchases", "memberships"}
+
+
+def test_digits_in_a_record_are_hers_only_where_they_name_her(tmp_path: Path) -> None:
+    folder = tmp_path / "lake"
+    folder.mkdir()
+    rows = {
+        "record": ['{"customer_id":"2","offers":["1029"],"drawn":1029}', '{"customer_id":"1029"}'],
+        "experiments": ['[{"key":"k","unit":"1029"}]', '[{"key":"1029","unit":"2"}]'],
+    }
+    parquet.write_table(arrow.table(rows), folder / "decisions.parquet")
+    told = Traces()
+    search_lake(told, "1029", folder)
+    places = [f"lake decisions.parquet column {name}: 1" for name in ("record", "experiments")]
+    assert (told.found, told.coincidences) == (places, places)
 
 
 def test_sums_and_experiments_stay_what_they_were(shop: DuckDbLake) -> None:
