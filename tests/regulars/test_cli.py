@@ -420,7 +420,9 @@ class TestJson:
         listed = run("experiment", "list", "--json").answer["experiments"]
         assert listed[0]["key"] == "loop"
         report = run("experiment", "report", "loop", "--json").answer
-        assert report["metrics"]["margin"]["offers"]["difference"] == effect["estimate"]
+        # Threads add what they find in an order of their own: the last bits may differ.
+        told = report["metrics"]["margin"]["offers"]["difference"]
+        assert told == pytest.approx(effect["estimate"], rel=1e-9)
         assert sum(report["units"].values()) == 400
         assert any("25 % of net sales" in line for line in report["assumptions"])
         page = tmp_path / "loop.html"
