@@ -444,7 +444,7 @@ class TestUses:
     """Activation, redemption, cancellation and reversal, over two workers and one counter."""
 
     @pytest.fixture
-    def scarce(self, served: Served) -> Iterator[str]:
+    def scarce(self, served: Served, client: httpx.Client) -> Iterator[str]:
         """An offer of which there is one use, known to both workers."""
         [(before,)] = served.rows(
             "SELECT json_agg(json_build_array(document, popularity)) FROM offers"
@@ -455,6 +455,8 @@ class TestUses:
         documents = [*(d for d, _ in before), document]
         popularity = {d["offer_id"]: p for d, p in before} | {"scarce": 0.5}
         served.admin.publish_offers(documents, popularity)
+        # Who has a connection stays with her worker; the others are then the other one's to take.
+        assert within(20, lambda: "scarce" in self.named(client))
         with served.client() as one:
             one.headers["Connection"] = "close"
             assert within(20, lambda: all("scarce" in self.named(one) for _ in range(24)))
