@@ -22,6 +22,7 @@ import msgspec
 import structlog
 
 from adapters.durable import sync_folder
+from adapters.orphans import adopted
 from adapters.rejected_file import RejectedFile
 from foundation.errors import SpoolUnavailable, StoreUnavailable
 from foundation.pseudonym import Former
@@ -196,21 +197,10 @@ class FileSpool:
         """Return a file that is ours or whose process ended; None while another one holds it."""
         if path in self._closed:
             return self._closed[path]
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        descriptor = adopted(path)
+        if descriptor is None:
             return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            status = os.fstat(descriptor)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        # It may have been passed on and removed between the look and the lock.
-        if status.st_nlink == 0:
-            os.close(descriptor)
-            return None
-        file = _File(path, descriptor, status.st_size)
+        file = _File(path, descriptor, os.fstat(descriptor).st_size)
         self._closed[path] = file
         return file
 

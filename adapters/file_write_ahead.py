@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from adapters.durable import sync_folder
+from adapters.orphans import adopted
 from foundation.errors import SpoolUnavailable
 from foundation.packed_decision import PackedDecision
 
@@ -177,7 +178,8 @@ class FileWriteAhead:
         return _File(path, descriptor)
 
     def _drop_drafts(self) -> None:
-        for draft in self._folder.glob("*.draft"):
+        # Named in hexadecimals; other drafts here are somebody else's.
+        for draft in self._folder.glob("[0-9a-f]*.draft"):
             with suppress(FileNotFoundError):
                 if time.time() - draft.stat().st_mtime > MADE_SECONDS:
                     draft.unlink()
@@ -200,26 +202,16 @@ class FileWriteAhead:
 
     def _claimed(self, path: Path) -> _Left | None:
         """Return a file whose process ended; None while it lives, or another one has it."""
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
+        descriptor = adopted(path)
+        if descriptor is None:
             return None
-        left = None
         try:
-            left = self._locked(path, descriptor)
-        finally:
-            if left is None:
-                os.close(descriptor)
-        return left
+            return self._read_left(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
-    def _locked(self, path: Path, descriptor: int) -> _Left | None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return None
-        # It may have been passed on and removed between the look and the lock.
-        if os.fstat(descriptor).st_nlink == 0:
-            return None
+    def _read_left(self, path: Path, descriptor: int) -> _Left:
         told = path.read_bytes()
         if not told.startswith(MAGIC):
             raise OSError("another version wrote it, which can read it, or it is damaged")

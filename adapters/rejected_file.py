@@ -91,6 +91,8 @@ def _whole(descriptor: int) -> int:
     end = size = os.fstat(descriptor).st_size
     while end and os.pread(descriptor, 1, end - 1) != b"\n":
         end -= 1
+    if end == size:
+        return end
     try:
         msgspec.json.decode(os.pread(descriptor, size - end, end))
     except ValueError:

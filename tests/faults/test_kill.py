@@ -27,7 +27,7 @@ import pytest
 
 from foundation.access import SCOPES
 from foundation.settings import Settings
-from regulars.serve import running
+from regulars.serve import Running, running
 from regulars.wiring import House
 
 CONNECTIONS = 24
@@ -133,6 +133,20 @@ def all_arrive(url: str) -> Iterator[list[Load]]:
         assert within(60, lambda load=load: not load.lost(url)), load.lost(url)
 
 
+@contextlib.contextmanager
+def loaded(house: House, workers: int) -> Iterator[tuple[Running, str, Load]]:
+    """A service that is asked and told while the block runs; all of it is there afterwards."""
+    with (
+        house.database() as url,
+        house.admin(url) as admin,
+        running(house, url, free_port(), workers, console=False) as up,
+        all_arrive(url) as loads,
+        under_load(up.url, admin.make_key("load", SCOPES)) as load,
+    ):
+        loads.append(load)
+        yield up, url, load
+
+
 @pytest.fixture
 def house(small_house: House, tmp_path: Path) -> House:
     """The small deployment's snapshot and models over a database of its own."""
@@ -189,14 +203,7 @@ def postmaster(house: House) -> int:
 
 @pytest.mark.slow
 def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House) -> None:
-    with (
-        house.database() as url,
-        house.admin(url) as admin,
-        running(house, url, free_port(), 2, console=False) as up,
-        all_arrive(url) as loads,
-        under_load(up.url, admin.make_key("load", SCOPES)) as load,
-    ):
-        loads.append(load)
+    with loaded(house, 2) as (up, _, load):
         assert within(40, lambda: len(load.decided) > 200)
         first = up.children[0].process
         assert first is not None
@@ -222,14 +229,7 @@ def test_answers_survive_a_killed_worker_and_the_service_comes_back(house: House
 def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
     house: House,
 ) -> None:
-    with (
-        house.database() as url,
-        house.admin(url) as admin,
-        running(house, url, free_port(), 1, console=False) as up,
-        all_arrive(url) as loads,
-        under_load(up.url, admin.make_key("load", SCOPES)) as load,
-    ):
-        loads.append(load)
+    with loaded(house, 1) as (up, url, load):
         for _ in range(3):
             began = time.monotonic()
             assert within(40, lambda began=began: load.decided_after(began) > 100)
@@ -252,7 +252,7 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
         thawed = time.monotonic()
         assert within(40, lambda: load.decided_after(thawed) > 100)
         assert load.failed == {}
-        # What was told as it froze waited two seconds for the database, and then for the disk.
+        # What was told as it froze waited its time for the database, and then for the disk.
         assert load.longest < 5
         assert all(child.dead() is None and child.fast_deaths == 0 for child in up.children)
         assert httpx.get(f"{up.url}/health/ready", trust_env=False).status_code == 200
@@ -263,14 +263,7 @@ def test_answers_survive_a_killed_or_frozen_database_and_the_service_comes_back(
 def test_a_database_told_to_end_comes_back_though_the_service_stays_connected(
     house: House,
 ) -> None:
-    with (
-        house.database() as url,
-        house.admin(url) as admin,
-        running(house, url, free_port(), 1, console=False) as up,
-        all_arrive(url) as loads,
-        under_load(up.url, admin.make_key("load", SCOPES)) as load,
-    ):
-        loads.append(load)
+    with loaded(house, 1) as (_, url, load):
         assert within(40, lambda: len(load.decided) > 100)
         told = postmaster(house)
         os.kill(told, signal.SIGTERM)
