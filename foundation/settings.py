@@ -22,6 +22,9 @@ from foundation.contact_policy import OUTBOUND
 from foundation.errors import RegularsError
 from foundation.money import OTHER_MINOR_UNITS, Currency
 
+# Balancers and proxies mostly keep a connection for 60 s.
+KEPT_SECONDS = 75
+
 
 def _rising(bounds: tuple[float, ...]) -> tuple[float, ...]:
     if any(low >= high for low, high in pairwise(bounds)):
@@ -135,6 +138,13 @@ class Settings(BaseSettings):
         ge=1,
         le=60_000,
         description="How long a decision waits for a database that does not answer.",
+    )
+    kept_seconds: int = Field(
+        default=KEPT_SECONDS,
+        ge=5,
+        le=3600,
+        description="How long a connection stays open from an answer to the next request; longer "
+        "than whoever calls, or the balancer between, keeps it.",
     )
 
     decisions_kept_days: int = Field(

@@ -8,6 +8,7 @@ a pipe and end with it, however it ends.
 import errno
 import json
 import os
+import resource
 import runpy
 import shutil
 import signal
@@ -45,6 +46,8 @@ GRACE_SECONDS = 5
 # busy machine would hardly let it start.
 OFFICE_NICENESS = 10
 STOP_SECONDS = 10
+# Every connection is one, and a shell mostly allows 1,024.
+OPEN_FILES = 65_536
 
 
 @dataclass
@@ -323,6 +326,13 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, name="parent-watch", daemon=True).start()
 
 
+def allow_open_files() -> None:
+    """Raise how many files this process may have open, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
 def _child(kind: str, number: str, taken: str = "", place: str = "") -> None:
     _end_with_parent()
     if kind == "office":
@@ -336,9 +346,12 @@ def _child(kind: str, number: str, taken: str = "", place: str = "") -> None:
         sys.argv = ["regulars.console", number]
         runpy.run_module("regulars.console", run_name="__main__", alter_sys=True)
         return
+    allow_open_files()
+    settings = load_settings()
     listening = connection.config(
         "regulars.wiring:api",
-        [str(proxy) for proxy in load_settings().proxies],
+        [str(proxy) for proxy in settings.proxies],
+        settings.kept_seconds,
         factory=True,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -18,13 +18,14 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from foundation.settings import KEPT_SECONDS
 from serving.direct import Direct
 from serving.problems import Problem
 from serving.turns import Door, Turns
 from serving.wire import Call
 
 LARGEST_HEADERS = 32_768
-# From the connection, or the last answer, to the last byte of the next request.
+# From the connection, or a request's first byte, to its last; also to read an answer.
 PATIENCE_SECONDS = 15.0
 # A larger body goes by ASGI, which pauses a caller who sends faster than it is read.
 MODERATE_BODY = 65_536
@@ -64,15 +65,16 @@ class Answering:
 
 
 class Connection(HttpToolsProtocol):
-    """One caller's connection; `owes_since` is when the rest of a request began to be waited for.
+    """One caller's connection; `due` is until when the caller has time to do the next thing.
 
-    None while an answer is ours to give.
+    That is to send a request or the rest of one, or to read the answer; None while an answer is
+    ours to give.
     """
 
     # The request that came last: an Answering, or uvicorn's own.
     cycle: Any
     parser: Any
-    owes_since: float | None = None
+    due: float | None = None
     _header_bytes: int | None = None
     # The request on the short way whose body is being read.
     _reading: Answering | None = None
@@ -83,7 +85,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: object) -> None:
         super().connection_made(transport)  # pyright: ignore[reportArgumentType]
-        self.owes_since = self.loop.time()
+        self.due = self.loop.time() + PATIENCE_SECONDS
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -96,7 +98,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.owes_since = self.loop.time()
+        self.due = self.loop.time() + PATIENCE_SECONDS
         self._header_bytes = 0
 
     def on_headers_complete(self) -> None:
@@ -121,7 +123,9 @@ class Connection(HttpToolsProtocol):
             self._reading.body += body
 
     def on_message_complete(self) -> None:
-        self.owes_since = None
+        # An answer may be given before all of the request is there.
+        given = self.cycle is not None and self.cycle.response_complete
+        self.due = self._next_due() if given else None
         if self._reading is None:
             super().on_message_complete()
         else:
@@ -129,11 +133,11 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         if not self.pipeline:
-            self.owes_since = self.loop.time()
+            self.due = self._next_due()
         super().on_response_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        self.owes_since = None
+        self.due = None
         super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -143,9 +147,13 @@ class Connection(HttpToolsProtocol):
             self._begin(self._reading, _gone)
 
     def sweep(self, now: float) -> None:
-        """Hang up on a caller who takes too long, also to read the answer before."""
-        if self.owes_since is not None and now - self.owes_since > PATIENCE_SECONDS:
+        """Hang up on a caller who takes too long."""
+        if self.due is not None and now > self.due:
             self.transport.abort()
+
+    def _next_due(self) -> float:
+        unread = self.transport.get_write_buffer_size() > 0
+        return self.loop.time() + (PATIENCE_SECONDS if unread else self.timeout_keep_alive)
 
     def _usual(self) -> bool:
         """Whether uvicorn is not needed for the request whose headers are read."""
@@ -248,12 +256,16 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def config(app: object, proxies: list[str], **more: object) -> uvicorn.Config:
+def config(
+    app: object, proxies: list[str], kept_seconds: int = KEPT_SECONDS, **more: object
+) -> uvicorn.Config:
     """Return how all our servers listen: whose forwarded addresses they believe, and no names.
 
     Args:
         app: The application, or its name with `factory=True`.
         proxies: Addresses and networks of proxies that are trusted to say who calls, and how.
+        kept_seconds: How long a connection stays open from an answer to the next request. Whoever
+            hangs up first may lose a request that is on its way, so let that be the caller.
     """
     return uvicorn.Config(
         app,  # pyright: ignore[reportArgumentType]
@@ -264,5 +276,6 @@ def config(app: object, proxies: list[str], **more: object) -> uvicorn.Config:
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,
         server_header=False,
+        timeout_keep_alive=kept_seconds,
         **more,  # pyright: ignore[reportArgumentType]
     )

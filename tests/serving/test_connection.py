@@ -18,6 +18,7 @@ from serving.direct import Direct
 from serving.wire import LARGEST_BODY, Call, json_answer, read
 
 PATIENCE = 1.5
+KEPT = 5
 
 
 @contextmanager
@@ -64,7 +65,7 @@ def port(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     async def large() -> str:
         return "x" * 50_000_000
 
-    with listening(config(app, [])) as (port, _):
+    with listening(config(app, [], KEPT)) as (port, _):
         yield port
 
 
@@ -105,10 +106,46 @@ def test_a_sound_request_is_answered_and_the_next_on_the_same_connection(port: i
         asked.sendall((HEAD + b"\r\n1234") * 2)
         time.sleep(0.3)
         assert asked.recv(1000).count(b"200 OK") == 2
-        # A pause shorter than our patience is nobody's fault.
-        time.sleep(PATIENCE / 2)
-        asked.sendall(HEAD + b"\r\n1234")
-        assert body(asked) == b"4"
+
+
+def test_between_requests_a_connection_is_kept_for_longer_than_a_request_may_take(
+    port: int,
+) -> None:
+    with connected(port) as asked:
+        for pause in (PATIENCE + 1.2, 0):
+            asked.sendall(HEAD + b"\r\n1234")
+            assert body(asked) == b"4"
+            time.sleep(pause)
+        began = time.monotonic()
+        assert answer(asked) == b""
+        assert KEPT - 0.5 < time.monotonic() - began < KEPT + 5
+
+
+def test_blank_lines_keep_no_connection(port: int) -> None:
+    with connected(port) as asked:
+        # Here the answer comes before all of the request is there.
+        asked.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n")
+        heard = 0
+        while heard < 50_000_000:
+            heard += len(asked.recv(1_000_000))
+        asked.sendall(b"1234")
+        began = time.monotonic()
+        asked.settimeout(0.2)
+        while time.monotonic() - began < KEPT + 10:
+            try:
+                asked.sendall(b"\r\n")
+                if asked.recv(1000) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        assert KEPT - 0.5 < time.monotonic() - began < KEPT + 5
+
+
+def test_balancers_and_callers_hang_up_first() -> None:
+    # By default Amazon's balancers and nginx keep a connection for 60 s, httpx for 5.
+    assert config(FastAPI(), []).timeout_keep_alive > 60
 
 
 @pytest.mark.parametrize(
