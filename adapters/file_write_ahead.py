@@ -6,6 +6,7 @@ was passed on is overwritten with zeros, so that nobody is named there for longe
 locks that the kernel gives back when their process ends, however it ends.
 """
 
+import asyncio
 import fcntl
 import os
 import struct
@@ -20,6 +21,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from adapters.disk_thread import DiskThread
 from adapters.durable import sync_folder
 from adapters.orphans import adopted
 from foundation.errors import SpoolUnavailable
@@ -48,13 +50,15 @@ class _File:
 
     path: Path
     descriptor: int
+    disk: DiskThread
     end: int = len(MAGIC)
     torn: int = 0
     decisions: list[PackedDecision] = field(default_factory=list[PackedDecision])
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
+        zeros = bytes(self.end + self.torn - len(MAGIC))
         # Not synced: what a power cut brings back the database takes only once.
-        _wipe(self.descriptor, self.end + self.torn)
+        await self.disk.write(self.descriptor, zeros, len(MAGIC), sync=False)
         self.end, self.torn, self.decisions = len(MAGIC), 0, []
 
 
@@ -69,13 +73,16 @@ class _Left:
     whole: bool
     forgotten: bool = False
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
+        await asyncio.to_thread(self.drop)
+
+    def drop(self) -> None:
         self.forgotten = True
         if self.whole:
             self.path.unlink()
         else:
             self.path.rename(self.path.with_suffix(".damaged"))
-            _wipe(self.descriptor, self.end)
+            os.pwrite(self.descriptor, bytes(self.end - len(MAGIC)), len(MAGIC))
         sync_folder(self.path.parent)
         os.close(self.descriptor)
 
@@ -91,26 +98,35 @@ class FileWriteAhead:
         self._other: _File | None = None
         # Held until they are forgotten, however often the database does not take them.
         self._left: dict[Path, _Left] = {}
+        self._disk: DiskThread | None = None
+        # Files do not take turns while one is written.
+        self._writing = asyncio.Lock()
 
-    def open(self) -> None:
+    async def open(self) -> None:
+        self._disk = self._disk or DiskThread()
+        await asyncio.to_thread(self._make_room, self._disk)
+
+    def _make_room(self, disk: DiskThread) -> None:
         try:
             self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-            self._other = self._other or self._made()
-            self._open = self._open or self._made()
+            self._other = self._other or self._made(disk)
+            self._open = self._open or self._made(disk)
         except OSError as error:
             raise self._refused(error.strerror) from error
 
-    def keep(self, decisions: Sequence[PackedDecision]) -> None:
+    async def keep(self, decisions: Sequence[PackedDecision]) -> None:
         frames = b"".join([_framed(_encoder.encode(decision)) for decision in decisions])
+        async with self._writing:
+            await self._keep(frames, decisions)
+
+    async def _keep(self, frames: bytes, decisions: Sequence[PackedDecision]) -> None:
         if self._open is not None and self._open.end + len(frames) > self._room:
             self._turn()
         file = self._open
         if file is None or file.end + len(frames) > self._room:
             raise self._refused("no room is left until the database takes what waits")
         try:
-            if os.pwrite(file.descriptor, frames, file.end) < len(frames):
-                raise OSError(0, "it was written half")
-            os.fdatasync(file.descriptor)
+            await file.disk.write(file.descriptor, frames, file.end)
         except OSError as error:
             file.torn = len(frames)
             self._give_up(file)
@@ -118,12 +134,16 @@ class FileWriteAhead:
         file.end += len(frames)
         file.decisions += decisions
 
-    def waiting(self) -> _File | None:
-        if self._other is None or not self._other.decisions:
-            self._turn()
+    async def waiting(self) -> _File | None:
+        async with self._writing:
+            if self._other is None or not self._other.decisions:
+                self._turn()
         return self._other if self._other is not None and self._other.decisions else None
 
-    def left(self) -> tuple[list[_Left], list[SpoolUnavailable]]:
+    async def left(self) -> tuple[list[_Left], list[SpoolUnavailable]]:
+        return await asyncio.to_thread(self._find_left)
+
+    def _find_left(self) -> tuple[list[_Left], list[SpoolUnavailable]]:
         faults: list[SpoolUnavailable] = []
         self._left = {path: one for path, one in self._left.items() if not one.forgotten}
         own = {one.path for one in (self._open, self._other) if one is not None}
@@ -132,7 +152,7 @@ class FileWriteAhead:
                 try:
                     left = self._claimed(path)
                     if left is not None and left.whole and not left.decisions:
-                        left.forget()
+                        left.drop()
                     elif left is not None:
                         self._left[path] = left
                 except (OSError, msgspec.MsgspecError) as error:
@@ -140,7 +160,14 @@ class FileWriteAhead:
         self._drop_drafts()
         return list(self._left.values()), faults
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        async with self._writing:
+            if self._disk is not None:
+                await self._disk.close()
+            self._disk = None
+            await asyncio.to_thread(self._give_back)
+
+    def _give_back(self) -> None:
         for file in (self._open, self._other):
             if file is not None:
                 if not file.decisions:
@@ -156,7 +183,7 @@ class FileWriteAhead:
         if self._open is not None and self._other is not None and not self._other.decisions:
             self._open, self._other = self._other, self._open
 
-    def _made(self) -> _File:
+    def _made(self, disk: DiskThread) -> _File:
         name = uuid.uuid4().hex
         # Under another name until it is locked: nobody is to take it for a dead process's.
         draft, path = self._folder / f"{name}.draft", self._folder / f"{name}.ahead"
@@ -175,7 +202,7 @@ class FileWriteAhead:
             path.unlink(missing_ok=True)
             os.close(descriptor)
             raise
-        return _File(path, descriptor)
+        return _File(path, descriptor, disk)
 
     def _drop_drafts(self) -> None:
         # Named in hexadecimals; other drafts here are somebody else's.
@@ -225,10 +252,6 @@ class FileWriteAhead:
 
     def _refused(self, reason: str | None) -> SpoolUnavailable:
         return SpoolUnavailable(f"write-ahead files in {self._folder}: {reason}")
-
-
-def _wipe(descriptor: int, end: int) -> None:
-    os.pwrite(descriptor, bytes(end - len(MAGIC)), len(MAGIC))
 
 
 def _framed(told: bytes) -> bytes:

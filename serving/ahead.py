@@ -1,13 +1,16 @@
 """Ahead: decisions are on this machine's disk when they are answered, and soon in the database.
 
 A database that commits each moment's few decisions costs more than deciding them, and keeps their
-customers waiting for a round trip. So they are written to disk here, those of one turn of the event
-loop in one write, and passed on together a moment later.
+customers waiting for a round trip. So they are written to disk here, those that come while the disk
+is busy in one write, and passed on together a moment later.
+
+While the disk hangs, as disks do beside a nightly job, the service goes on answering.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 
@@ -22,12 +25,16 @@ from serving.write_ahead import Waiting, WriteAhead
 
 # From one passing on to the next.
 PASS_SECONDS = 0.1
-# A disk that takes longer for a group holds up everybody: it is left alone for a while.
+# A disk that takes longer for a group is left alone for a while, and nobody waits for it.
 SLOW_SECONDS = 0.05
 PAUSE_SECONDS = 1.0
 # As many at once: more would hold up the event loop.
 PASSED_AT_ONCE = 64
+SETTLE_SECONDS = 10.0
 STOP_SECONDS = 2.0
+
+# A decision that is to be written, and whether it was.
+Kept = tuple[PackedDecision, asyncio.Future[bool]]
 
 
 class Ahead:
@@ -51,7 +58,9 @@ class Ahead:
         self._clock = clock
         self._log = structlog.get_logger("ahead")
         self._breaker = Breaker(1, PAUSE_SECONDS, clock, metrics.BREAKER.labels("ahead"))
-        self._turn: list[tuple[PackedDecision, asyncio.Future[bool]]] = []
+        self._next: list[Kept] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._hanging = False
         # When the first was kept of those that are being passed on, and of those after them.
         self._passing_since: float | None = None
         self._since: float | None = None
@@ -65,49 +74,63 @@ class Ahead:
         Raises:
             SpoolUnavailable: The disk does not give it; decisions go to the database at once.
         """
-        await asyncio.to_thread(self._files.open)
+        await self._files.open()
 
     async def keep(self, decision: PackedDecision) -> bool:
         """Return whether a decision is on disk."""
-        if not self._breaker.allows():
+        if self._hanging or not self._breaker.allows():
             return False
         loop = asyncio.get_running_loop()
-        if not self._turn:
-            # Behind all that decide in this turn of the loop: they share one write.
-            loop.call_soon(self._write)
         kept: asyncio.Future[bool] = loop.create_future()
-        self._turn.append((decision, kept))
+        self._next.append((decision, kept))
+        if self._writing is None:
+            # It begins behind all that decide in this turn of the loop: they share one write.
+            self._writing = loop.create_task(self._write())
         return await kept
 
-    def _write(self) -> None:
-        turn, self._turn = self._turn, []
-        try:
-            kept = self._kept([decision for decision, _ in turn])
-        except Exception as error:  # Every waiting request must hear of it, whatever it is.
-            for _, future in turn:
-                if not future.done():
-                    future.set_exception(error)
-            return
-        for _, future in turn:
-            if not future.done():
-                future.set_result(kept)
+    async def _write(self) -> None:
+        while self._next:
+            group, self._next = self._next, []
+            hangs = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._hangs, group)
+            try:
+                kept = await self._written(group)
+            except Exception as error:  # Every waiting request must hear of it, whatever it is.
+                for _, future in group:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                _tell(group, kept)
+            hangs.cancel()
+            self._hanging = False
+        self._writing = None
 
-    def _kept(self, decisions: Sequence[PackedDecision]) -> bool:
-        """Write decisions in one group; return whether the disk took them."""
+    async def _written(self, group: list[Kept]) -> bool:
+        """Write decisions in one go; return whether the disk took them."""
         began = self._clock()
+        self._since = began if self._since is None else self._since
         try:
-            self._files.keep(decisions)
+            await self._files.keep([decision for decision, _ in group])
         except SpoolUnavailable as error:
-            self._log.warning("not written ahead", reason=str(error), decisions=len(decisions))
+            self._log.warning("not written ahead", reason=str(error), decisions=len(group))
             self._breaker.failed()
             return False
-        metrics.BATCH.observe(len(decisions))
-        self._since = began if self._since is None else self._since
+        metrics.BATCH.observe(len(group))
         if self._clock() - began > SLOW_SECONDS:
             self._breaker.failed()
         else:
             self._breaker.succeeded()
         return True
+
+    def _hangs(self, group: list[Kept]) -> None:
+        """Let nobody wait for a disk that hangs.
+
+        What it takes yet is passed on, too: the database has each decision once, whoever told it.
+        """
+        self._hanging = True
+        self._breaker.failed()
+        self._log.warning("the disk hangs", decisions=len(group))
+        waiting, self._next = group + self._next, []
+        _tell(waiting, False)
 
     def waits_seconds(self) -> float:
         """Return how long the oldest of what waits here has waited; 0 where nothing does."""
@@ -124,26 +147,30 @@ class Ahead:
             StoreUnavailable: The database does not answer; what it did not take goes on waiting.
         """
         async with self._passing:
-            waiting = self._files.waiting()
-            if waiting is None:
-                return
             if self._passing_since is None:
+                # With what is being written: that comes before.
                 self._passing_since, self._since = self._since, None
-            await self._pass_on(waiting)
+            waiting = await self._files.waiting()
+            if waiting is not None:
+                await self._pass_on(waiting)
             self._passing_since = None
 
     async def settle(self) -> None:
         """Pass on all that was kept until now.
 
         Raises:
-            StoreUnavailable: As `pass_on`.
+            StoreUnavailable: As `pass_on`, or the disk hangs.
         """
-        for _ in ("what was begun", "what came after"):
-            await self.pass_on()
+        try:
+            async with asyncio.timeout(SETTLE_SECONDS):
+                for _ in ("what was begun", "what came after"):
+                    await self.pass_on()
+        except TimeoutError as error:
+            raise StoreUnavailable("decisions of a moment ago: the disk hangs") from error
 
     async def pass_on_left(self) -> None:
         """Write what processes left that ended; a step as `pass_on`."""
-        left, unread = await asyncio.to_thread(self._files.left)
+        left, unread = await self._files.left()
         faults = list(unread)
         if self._left_since is None and (left or unread):
             self._left_since = self._clock()
@@ -167,7 +194,9 @@ class Ahead:
                 await self.settle()
         except Exception as error:
             self._log.warning("left to others", reason=type(error).__name__)
-        self._files.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._files.close()
 
     async def _pass_on(self, waiting: Waiting) -> None:
         decisions = waiting.decisions
@@ -178,4 +207,10 @@ class Ahead:
             if former:
                 some = [pseudonymous_packed(one, former) for one in some]
             await self._journal.record(some)
-        waiting.forget()
+        await waiting.forget()
+
+
+def _tell(group: list[Kept], kept: bool) -> None:
+    for _, future in group:
+        if not future.done():
+            future.set_result(kept)

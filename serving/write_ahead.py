@@ -12,15 +12,18 @@ class Waiting(Protocol):
     @property
     def decisions(self) -> Sequence[PackedDecision]: ...
 
-    def forget(self) -> None:
+    async def forget(self) -> None:
         """Forget them: the database has them all."""
         ...
 
 
 class WriteAhead(Protocol):
-    """Where decisions are for the moment until the database has them. All calls block."""
+    """Where decisions are for the moment until the database has them.
 
-    def open(self) -> None:
+    However long the disk takes, nothing here holds up the event loop.
+    """
+
+    async def open(self) -> None:
         """Make room on disk; what is open stays as it is.
 
         Raises:
@@ -28,25 +31,28 @@ class WriteAhead(Protocol):
         """
         ...
 
-    def keep(self, decisions: Sequence[PackedDecision]) -> None:
-        """Keep decisions; when this returns they are on disk.
+    async def keep(self, decisions: Sequence[PackedDecision]) -> None:
+        """Keep decisions; when this returns they are on disk. It must not be cancelled.
 
         Raises:
             SpoolUnavailable: There is no room, or the disk does not take them; none counts as kept.
         """
         ...
 
-    def waiting(self) -> Waiting | None:
-        """Return what this process kept, None where nothing waits; the same until forgotten."""
+    async def waiting(self) -> Waiting | None:
+        """Return what this process kept, None where nothing waits; the same until forgotten.
+
+        What is being kept when this is called is in it.
+        """
         ...
 
-    def left(self) -> tuple[Sequence[Waiting], Sequence[Exception]]:
+    async def left(self) -> tuple[Sequence[Waiting], Sequence[Exception]]:
         """Return what processes kept that ended since, and why some of it cannot be read here.
 
         The first who asks holds it; what it cannot read stays for who can.
         """
         ...
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Give up what is held; what waits is left to others."""
         ...

@@ -3,6 +3,7 @@
 Another adapter of serving.write_ahead.WriteAhead joins by a parameter of the fixture `files`.
 """
 
+import asyncio
 import os
 import resource
 import signal
@@ -22,10 +23,41 @@ from hypothesis import strategies as st
 from adapters.file_write_ahead import MAGIC, FileWriteAhead
 from foundation.errors import SpoolUnavailable
 from foundation.packed_decision import PackedDecision
-from serving.write_ahead import WriteAhead
+from serving.write_ahead import Waiting, WriteAhead
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
 ROOM = 4_000
+
+
+class Asked:
+    """Write-ahead files, asked from outside an event loop."""
+
+    def __init__(self, files: WriteAhead) -> None:
+        self._files = files
+        self._runner = asyncio.Runner()
+
+    def open(self) -> None:
+        self._runner.run(self._files.open())
+
+    def keep(self, decisions: Sequence[PackedDecision]) -> None:
+        self._runner.run(self._files.keep(decisions))
+
+    def waiting(self) -> Waiting | None:
+        return self._runner.run(self._files.waiting())
+
+    def left(self) -> tuple[Sequence[Waiting], Sequence[Exception]]:
+        return self._runner.run(self._files.left())
+
+    def forget(self, waiting: Waiting) -> None:
+        self._runner.run(waiting.forget())
+
+    def close(self) -> None:
+        self._runner.run(self._files.close())
+        self._runner.close()
+
+
+def asked(folder: Path, room: int = ROOM) -> Asked:
+    return Asked(FileWriteAhead(folder, room))
 
 
 def decided(decision_id: str) -> PackedDecision:
@@ -36,24 +68,24 @@ def several(first: int, count: int) -> list[PackedDecision]:
     return [decided(f"d-{n:03}") for n in range(first, first + count)]
 
 
-def passed_on(files: WriteAhead) -> Sequence[PackedDecision]:
+def passed_on(files: Asked) -> Sequence[PackedDecision]:
     """Take what waits, as the database takes it all."""
     waiting = files.waiting()
     if waiting is None:
         return []
     took = list(waiting.decisions)
-    waiting.forget()
+    files.forget(waiting)
     return took
 
 
 def left_behind(folder: Path) -> Sequence[PackedDecision]:
     """Take what processes left that ended, as another process does."""
-    files, took = FileWriteAhead(folder, ROOM), list[PackedDecision]()
+    files, took = asked(folder), list[PackedDecision]()
     left, faults = files.left()
     assert faults == []
     for waiting in left:
         took += waiting.decisions
-        waiting.forget()
+        files.forget(waiting)
     files.close()
     return took
 
@@ -68,8 +100,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def files(folder: Path) -> Iterator[FileWriteAhead]:
-    found = FileWriteAhead(folder, ROOM)
+def files(folder: Path) -> Iterator[Asked]:
+    found = asked(folder)
     found.open()
     yield found
     found.close()
@@ -86,7 +118,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_is_kept_waits_in_its_order_until_it_is_forgotten(files: FileWriteAhead) -> None:
+def test_what_is_kept_waits_in_its_order_until_it_is_forgotten(files: Asked) -> None:
     assert files.waiting() is None
     for first in (0, 5):
         files.keep(several(first, 5))
@@ -98,31 +130,71 @@ def test_what_is_kept_waits_in_its_order_until_it_is_forgotten(files: FileWriteA
     assert passed_on(files) == []
 
 
-def test_what_is_kept_meanwhile_waits_for_the_next_time(files: FileWriteAhead) -> None:
+def test_what_is_kept_meanwhile_waits_for_the_next_time(files: Asked) -> None:
     files.keep(several(0, 5))
     waiting = files.waiting()
     assert waiting is not None
     files.keep(several(5, 5))
     assert list(waiting.decisions) == several(0, 5)
-    waiting.forget()
+    files.forget(waiting)
     assert passed_on(files) == several(5, 5)
 
 
-def test_room_is_used_again_and_again(files: FileWriteAhead, folder: Path) -> None:
+def test_what_is_being_kept_waits_too(folder: Path) -> None:
+    async def story() -> None:
+        files = FileWriteAhead(folder, ROOM)
+        await files.open()
+        for n in range(10):
+            _, waiting = await asyncio.gather(files.keep(several(n, 1)), files.waiting())
+            assert waiting is not None
+            assert list(waiting.decisions) == several(n, 1)
+            await waiting.forget()
+        await files.close()
+
+    asyncio.run(story())
+
+
+def test_what_is_forgotten_and_not_waited_for_takes_nothing_with_it(folder: Path) -> None:
+    async def story() -> None:
+        files = FileWriteAhead(folder, ROOM)
+        await files.open()
+        for n in range(0, 40, 2):
+            await files.keep(several(n, 1))
+            waiting = await files.waiting()
+            assert waiting is not None
+            forgetting = asyncio.create_task(waiting.forget())
+            await asyncio.sleep(0)
+            forgetting.cancel()
+            # It goes on waiting, and is forgotten again.
+            assert await files.waiting() is waiting
+            await waiting.forget()
+            await files.keep(several(n + 1, 1))
+            on_disk = b"".join(path.read_bytes() for path in folder.iterdir())
+            assert f"d-{n:03}".encode() not in on_disk
+            assert f"d-{n + 1:03}".encode() in on_disk
+            kept = await files.waiting()
+            assert kept is not None
+            await kept.forget()
+        await files.close()
+
+    asyncio.run(story())
+
+
+def test_room_is_used_again_and_again(files: Asked, folder: Path) -> None:
     for round_ in range(20):
         files.keep(several(10 * round_, 10))
         assert passed_on(files) == several(10 * round_, 10)
     assert [path.stat().st_size for path in folder.iterdir()] == [ROOM, ROOM]
 
 
-def test_nobody_is_named_in_what_was_passed_on(files: FileWriteAhead, folder: Path) -> None:
+def test_nobody_is_named_in_what_was_passed_on(files: Asked, folder: Path) -> None:
     files.keep(several(0, 10))
     assert any(b"c-secret" in path.read_bytes() for path in folder.iterdir())
     passed_on(files)
     assert not any(b"c-secret" in path.read_bytes() for path in folder.iterdir())
 
 
-def test_nobody_is_named_in_what_the_disk_took_half(files: FileWriteAhead, folder: Path) -> None:
+def test_nobody_is_named_in_what_the_disk_took_half(files: Asked, folder: Path) -> None:
     files.keep(several(0, 5))
     with largest_file(500), pytest.raises(SpoolUnavailable):
         files.keep(several(5, 10))
@@ -130,7 +202,7 @@ def test_nobody_is_named_in_what_the_disk_took_half(files: FileWriteAhead, folde
     assert not any(b"c-secret" in path.read_bytes() for path in folder.iterdir())
 
 
-def test_what_finds_no_room_is_refused_and_loses_nothing(files: FileWriteAhead) -> None:
+def test_what_finds_no_room_is_refused_and_loses_nothing(files: Asked) -> None:
     kept = 0
     refused = ""
     while not refused:
@@ -147,7 +219,7 @@ def test_what_finds_no_room_is_refused_and_loses_nothing(files: FileWriteAhead) 
     files.keep(several(0, 1))
 
 
-def test_a_group_larger_than_all_room_is_refused(files: FileWriteAhead) -> None:
+def test_a_group_larger_than_all_room_is_refused(files: Asked) -> None:
     with pytest.raises(SpoolUnavailable, match="no room is left"):
         files.keep(several(0, 200))
     files.keep(several(0, 1))
@@ -155,7 +227,7 @@ def test_a_group_larger_than_all_room_is_refused(files: FileWriteAhead) -> None:
 
 
 def test_nothing_is_kept_before_there_is_room(folder: Path) -> None:
-    files = FileWriteAhead(folder, ROOM)
+    files = asked(folder)
     assert files.waiting() is None
     with pytest.raises(SpoolUnavailable):
         files.keep(several(0, 1))
@@ -169,7 +241,7 @@ def test_nothing_is_kept_before_there_is_room(folder: Path) -> None:
 
 
 def test_a_process_that_ends_leaves_what_waits_to_the_next(folder: Path) -> None:
-    files = FileWriteAhead(folder, ROOM)
+    files = asked(folder)
     files.open()
     files.keep(several(0, 5))
     assert files.waiting() is not None
@@ -183,7 +255,7 @@ def test_a_process_that_ends_leaves_what_waits_to_the_next(folder: Path) -> None
 
 
 def test_room_of_a_killed_process_in_which_nothing_waits_is_free_at_once(folder: Path) -> None:
-    files = FileWriteAhead(folder, ROOM)
+    files = asked(folder)
     files.open()
     (folder / "0.ahead").write_bytes(MAGIC + bytes(ROOM))
     # Killed before it had a file of its own, and one who has it in a moment.
@@ -197,7 +269,7 @@ def test_room_of_a_killed_process_in_which_nothing_waits_is_free_at_once(folder:
 
 
 def test_one_that_has_nothing_left_leaves_no_file(folder: Path) -> None:
-    files = FileWriteAhead(folder, ROOM)
+    files = asked(folder)
     files.open()
     files.keep(several(0, 5))
     passed_on(files)
@@ -209,10 +281,9 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(folder: Path) -> No
     # It says what it was told is kept, passes some of it on, and is killed in the middle.
     program = textwrap.dedent(f"""
         from pathlib import Path
-        from adapters.file_write_ahead import FileWriteAhead
-        from tests.contracts.test_write_ahead_contract import several, passed_on
+        from tests.contracts.test_write_ahead_contract import asked, several, passed_on
 
-        files, n = FileWriteAhead(Path({str(folder)!r}), 100_000), 0
+        files, n = asked(Path({str(folder)!r}), 100_000), 0
         files.open()
         while True:
             files.keep(several(4 * n, 4))
@@ -246,7 +317,7 @@ def test_damage_costs_only_what_is_behind_it_and_is_put_aside(
     tmp_path_factory: pytest.TempPathFactory, at: int, noise: bytes
 ) -> None:
     folder = tmp_path_factory.mktemp("damaged") / "spool"
-    files = FileWriteAhead(folder, ROOM)
+    files = asked(folder)
     files.open()
     for n in range(8):
         files.keep(several(n, 1))
@@ -285,7 +356,7 @@ def test_damage_costs_only_what_is_behind_it_and_is_put_aside(
 def test_what_cannot_be_read_is_told_and_left_as_it_is_and_keeps_back_nothing(
     folder: Path, odd: bytes | None
 ) -> None:
-    files = FileWriteAhead(folder, ROOM)
+    files = asked(folder)
     files.open()
     files.keep(several(0, 2))
     files.close()
@@ -293,7 +364,7 @@ def test_what_cannot_be_read_is_told_and_left_as_it_is_and_keeps_back_nothing(
     path = folder / "0.ahead"
     path.mkdir() if odd is None else path.write_bytes(odd)
 
-    found = FileWriteAhead(folder, ROOM)
+    found = asked(folder)
     for _ in range(3):
         left, faults = found.left()
         assert [one for waiting in left for one in waiting.decisions] == several(0, 2)
@@ -301,7 +372,7 @@ def test_what_cannot_be_read_is_told_and_left_as_it_is_and_keeps_back_nothing(
         assert "0.ahead" in str(fault)
     # Who can read it may have it.
     for waiting in left:
-        waiting.forget()
+        found.forget(waiting)
     if odd is not None:
         assert path.read_bytes() == odd
         path.write_bytes(MAGIC)
@@ -310,7 +381,7 @@ def test_what_cannot_be_read_is_told_and_left_as_it_is_and_keeps_back_nothing(
     found.close()
 
 
-def test_nobody_else_may_read_it(files: FileWriteAhead, folder: Path) -> None:
+def test_nobody_else_may_read_it(files: Asked, folder: Path) -> None:
     files.keep(several(0, 1))
     modes = {one.stat().st_mode & 0o777 for one in folder.iterdir()}
     assert (folder.stat().st_mode & 0o777, modes) == (0o700, {0o600})

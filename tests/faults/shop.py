@@ -107,11 +107,13 @@ class Shop:
         clock: Clock | None = None,
         home: str = "home",
         room: int = ROOM,
+        files: type[FileWriteAhead] = FileWriteAhead,
     ) -> AsyncGenerator[Till]:
         """One process of the service, and who calls it.
 
         Args:
             room: Bytes of its write-ahead files; in NO_ROOM no decision fits.
+            files: Where it writes ahead.
         """
         pool = PostgresPool(self.server.url)
         journal = PostgresJournal(pool)
@@ -125,7 +127,7 @@ class Shop:
                 customers=PostgresCustomers(pool),
                 kept_refusals=LastKnownRefusals(self.folder / home),
                 activation_seconds=60,
-                ahead=FileWriteAhead(self.folder / home / "spool", room),
+                ahead=files(self.folder / home / "spool", room),
                 spool=FileSpool(self.folder / home / "spool"),
                 deadline_seconds=deadline,
                 keys=LastKnownKeys(self.folder / home, journal),

@@ -10,7 +10,7 @@ import resource
 import shutil
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,21 +21,23 @@ import pytest
 import structlog
 import uvicorn
 
-from adapters.file_write_ahead import ROOM
+from adapters.file_write_ahead import ROOM, FileWriteAhead
 from adapters.last_refusals import LastKnownRefusals
 from adapters.lmdb_profiles import POINTER
 from foundation.clock import FixedClock
 from foundation.decision import encode
 from foundation.outcome import Outcome
 from foundation.own_id import own_id
-from foundation.packed_decision import packed, unpacked
+from foundation.packed_decision import PackedDecision, packed, unpacked
 from foundation.spooled import Rejected
 from regulars.wiring import quiet_logs
 from serving import spooling
+from serving.ahead import PAUSE_SECONDS
 from serving.api import create_app
 from serving.degraded import PLACE_CAUSES, REFUSALS_CAUSE, UNCOUNTED_CAUSE
 from serving.ids import new_id
 from serving.messages import RedemptionRequest
+from serving.spooling import SPOOL_SECONDS
 from tests.faults.shop import (
     CUSTOMERS,
     NO_ROOM,
@@ -371,6 +373,42 @@ class TestDisk:
                 assert await within(30, lambda: shop.has(till))
             assert len(till.decided) == 2
             assert "lost" not in shop.kept()[1]
+
+        run(story)
+
+    def test_that_hangs_keeps_nobody_waiting_and_the_database_takes_over(self, shop: Shop) -> None:
+        goes_on = asyncio.Event()
+
+        class Hanging(FileWriteAhead):
+            async def keep(self, decisions: Sequence[PackedDecision]) -> None:
+                await goes_on.wait()
+                await super().keep(decisions)
+
+        async def story() -> None:
+            async with shop.till(files=Hanging) as till:
+                goes_on.set()
+                await till.decide()
+                assert await within(5, lambda: shop.has(till))
+                goes_on.clear()
+                try:
+                    for _ in range(3):
+                        began = time.monotonic()
+                        answers = await many(30, lambda n: till.decide(CUSTOMERS[n % 20]))
+                        # Not as long as the spool would wait for a disk.
+                        assert time.monotonic() - began < SPOOL_SECONDS
+                        for answer in answers:
+                            assert not {SPOOLED, UNRECORDED} & set(answer["causes"])
+                        # They are there already, and nowhere else.
+                        assert await within(5, lambda: shop.has(till))
+                        await asyncio.sleep(PAUSE_SECONDS / 2)
+                    ready = await till.client.get("/health/ready")
+                    assert ready.status_code == 200
+                finally:
+                    goes_on.set()
+                assert set(till.statuses) == {200}
+            assert len(till.decided) == 91
+            assert shop.has(till)
+            assert not list((shop.folder / "home/spool").iterdir())
 
         run(story)
 

@@ -1,6 +1,7 @@
 """Ahead: answered when on disk, in the database soon after, and never lost in between."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,18 @@ from foundation.clock import FixedClock
 from foundation.errors import SpoolUnavailable, StoreUnavailable
 from foundation.packed_decision import PackedDecision, packed, unpacked
 from foundation.pseudonym import Former
-from serving.ahead import Ahead
+from serving import ahead as ahead_module
+from serving.ahead import PAUSE_SECONDS, Ahead
 from serving.ids import made_after, new_id
 from tests.contracts.test_journal_contract import decision
 
 ROOM = 200_000
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No disk of a busy machine is taken for one that hangs."""
+    monkeypatch.setattr(ahead_module, "SLOW_SECONDS", 5.0)
 
 
 class Database:
@@ -49,12 +57,15 @@ class Disk(FileWriteAhead):
         super().__init__(folder, ROOM)
         self.groups: list[int] = []
         self.full = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
 
-    def keep(self, decisions: Sequence[PackedDecision]) -> None:
+    async def keep(self, decisions: Sequence[PackedDecision]) -> None:
+        await self.goes_on.wait()
         if self.full:
             raise SpoolUnavailable("full")
         self.groups.append(len(decisions))
-        super().keep(decisions)
+        await super().keep(decisions)
 
 
 def kept(n: int) -> PackedDecision:
@@ -211,6 +222,59 @@ def test_a_disk_that_refuses_is_left_alone_for_a_while(tmp_path: Path) -> None:
         assert disk.groups == [1]
 
     run(tmp_path, Database(), story)
+
+
+def test_nobody_waits_for_a_disk_that_hangs_and_nothing_is_lost_or_counted_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead_module, "SLOW_SECONDS", 0.5)
+    database = Database()
+
+    async def story(ahead: Ahead, disk: Disk) -> None:
+        disk.goes_on.clear()
+        began = time.monotonic()
+        hung = [asyncio.create_task(ahead.keep(kept(n))) for n in (1, 2)]
+        await asyncio.sleep(0.01)
+        # It waits for the next write, which does not come either.
+        hung.append(asyncio.create_task(ahead.keep(kept(3))))
+        assert await asyncio.gather(*hung) == [False] * 3
+        assert time.monotonic() - began < 5
+        # As the service does with whatever could not be written ahead.
+        await database.record([kept(n) for n in (1, 2, 3)])
+        passing = asyncio.create_task(ahead.pass_on())
+        await asyncio.sleep(PAUSE_SECONDS + 0.1)
+        assert not await ahead.keep(kept(4))
+
+        disk.goes_on.set()
+        await passing
+        assert not await ahead.keep(kept(5))
+        await asyncio.sleep(PAUSE_SECONDS + 0.1)
+        assert await ahead.keep(kept(6))
+        await ahead.settle()
+        assert disk.groups == [2, 1]
+        assert database.ids == ["d-1", "d-2", "d-3", "d-6"]
+        assert ahead.waits_seconds() == 0
+
+    run(tmp_path, database, story)
+
+
+def test_what_is_kept_while_the_disk_is_busy_shares_the_next_write(tmp_path: Path) -> None:
+    database = Database()
+
+    async def story(ahead: Ahead, disk: Disk) -> None:
+        disk.goes_on.clear()
+        keeping = [asyncio.create_task(ahead.keep(kept(0)))]
+        await asyncio.sleep(0.005)
+        for n in range(1, 5):
+            keeping.append(asyncio.create_task(ahead.keep(kept(n))))
+            await asyncio.sleep(0.001)
+        disk.goes_on.set()
+        assert await asyncio.gather(*keeping) == [True] * 5
+        assert disk.groups == [1, 4]
+        await ahead.settle()
+        assert database.ids == [f"d-{n}" for n in range(5)]
+
+    run(tmp_path, database, story)
 
 
 def test_a_fault_of_a_group_reaches_everyone_in_it_and_nobody_else(tmp_path: Path) -> None:

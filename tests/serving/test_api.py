@@ -52,6 +52,7 @@ from serving import live as live_module
 from serving import metrics
 from serving import service as service_module
 from serving import shadow as shadow_module
+from serving.ahead import PASS_SECONDS
 from serving.api import create_app
 from serving.messages import (
     AskedContext,
@@ -395,11 +396,16 @@ class TestExplaining:
     def test_a_dry_run_decides_and_leaves_nothing_behind(
         self, served: Served, client: httpx.Client
     ) -> None:
-        before = served.admin.count_decisions()
-        told = ask(client, "c-0002", dry_run=True)
+        nobody_else = "c-0377"
+        told = ask(client, nobody_else, dry_run=True)
         assert told["decision_id"] is None
         assert offered(told)
-        assert served.admin.count_decisions() == before
+        # What is decided does arrive, and nothing else of her.
+        answered = ask(client, nobody_else)
+        record_of(served.database, answered["decision_id"])
+        time.sleep(2 * PASS_SECONDS)
+        kept = records_in(served.database)
+        assert [i for i in kept if kept[i].customer_id == nobody_else] == [answered["decision_id"]]
 
 
 class TestExperiment:
