@@ -17,7 +17,6 @@ from structlog.typing import Processor
 
 from adapters import lmdb_profiles
 from adapters.file_spool import FileSpool
-from adapters.file_write_ahead import FileWriteAhead
 from adapters.last_known import LastKnownCatalogue, LastKnownKeys
 from adapters.last_refusals import LastKnownRefusals
 from adapters.login import login
@@ -204,6 +203,9 @@ class House:
         Args:
             rates: Shared with other workers; of its own where left out.
         """
+        # Compiled, which takes half a second to load: only a service needs it.
+        from adapters.file_write_ahead import FileWriteAhead
+
         pool = PostgresPool(url)
         journal, policy = PostgresJournal(pool), contact_policy(self.settings)
         remembered = self.settings.last_known_folder
