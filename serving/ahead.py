@@ -18,6 +18,7 @@ from foundation.errors import SpoolUnavailable, StoreUnavailable
 from foundation.packed_decision import PackedDecision
 from foundation.pseudonym import pseudonymous_packed
 from serving import metrics
+from serving.batching import HELD_UP_SECONDS
 from serving.breaker import Breaker
 from serving.customers import Customers
 from serving.journal import Journal
@@ -60,6 +61,8 @@ class Ahead:
         self._breaker = Breaker(1, PAUSE_SECONDS, clock, metrics.BREAKER.labels("ahead"))
         self._next: list[Kept] = []
         self._writing: asyncio.Task[None] | None = None
+        # Those that are being written; nobody waits for them any more where the disk hangs.
+        self._group: list[Kept] = []
         self._hanging = False
         # When the first was kept of those that are being passed on, and of those after them.
         self._passing_since: float | None = None
@@ -89,9 +92,11 @@ class Ahead:
         return await kept
 
     async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._next:
             group, self._next = self._next, []
-            hangs = asyncio.get_running_loop().call_later(SLOW_SECONDS, self._hangs, group)
+            self._group = group
+            timer = loop.call_later(SLOW_SECONDS, self._slow, group)
             try:
                 kept = await self._written(group)
             except Exception as error:  # Every waiting request must hear of it, whatever it is.
@@ -100,8 +105,8 @@ class Ahead:
                         future.set_exception(error)
             else:
                 _tell(group, kept)
-            hangs.cancel()
-            self._hanging = False
+            timer.cancel()
+            self._group, self._hanging = [], False
         self._writing = None
 
     async def _written(self, group: list[Kept]) -> bool:
@@ -115,17 +120,24 @@ class Ahead:
             self._breaker.failed()
             return False
         metrics.BATCH.observe(len(group))
-        if self._clock() - began > SLOW_SECONDS:
+        if self._hanging:
             self._breaker.failed()
         else:
             self._breaker.succeeded()
         return True
+
+    def _slow(self, group: list[Kept]) -> None:
+        # A loop that was held up itself has the disk's answer yet to read: that comes in first.
+        loop = asyncio.get_running_loop()
+        loop.call_later(HELD_UP_SECONDS, loop.call_soon, self._hangs, group)
 
     def _hangs(self, group: list[Kept]) -> None:
         """Let nobody wait for a disk that hangs.
 
         What it takes yet is passed on, too: the database has each decision once, whoever told it.
         """
+        if group is not self._group:
+            return
         self._hanging = True
         self._breaker.failed()
         self._log.warning("the disk hangs", decisions=len(group))
@@ -159,14 +171,16 @@ class Ahead:
         """Pass on all that was kept until now.
 
         Raises:
-            StoreUnavailable: As `pass_on`, or the disk hangs.
+            StoreUnavailable: As `pass_on`, or it takes too long.
         """
         try:
             async with asyncio.timeout(SETTLE_SECONDS):
                 for _ in ("what was begun", "what came after"):
                     await self.pass_on()
         except TimeoutError as error:
-            raise StoreUnavailable("decisions of a moment ago: the disk hangs") from error
+            raise StoreUnavailable(
+                "what was decided a moment ago is not in the database yet; try again"
+            ) from error
 
     async def pass_on_left(self) -> None:
         """Write what processes left that ended; a step as `pass_on`."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import uvloop
 
 from adapters.file_write_ahead import FileWriteAhead
 from foundation.clock import FixedClock
@@ -72,7 +73,12 @@ def kept(n: int) -> PackedDecision:
     return packed(decision(f"d-{n}", f"c-{n}"))
 
 
-def run(folder: Path, database: Database, story: Callable[[Ahead, Disk], Awaitable[None]]) -> None:
+def run(
+    folder: Path,
+    database: Database,
+    story: Callable[[Ahead, Disk], Awaitable[None]],
+    loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+) -> None:
     async def told() -> None:
         disk = Disk(folder)
         ahead = Ahead(disk, database, database)  # pyright: ignore[reportArgumentType]
@@ -80,7 +86,8 @@ def run(folder: Path, database: Database, story: Callable[[Ahead, Disk], Awaitab
         await story(ahead, disk)
         await ahead.close()
 
-    asyncio.run(asyncio.wait_for(told(), 30))
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(told(), 30))
 
 
 def test_those_of_one_turn_share_one_write_and_reach_the_database_together(tmp_path: Path) -> None:
@@ -256,6 +263,26 @@ def test_nobody_waits_for_a_disk_that_hangs_and_nothing_is_lost_or_counted_twice
         assert ahead.waits_seconds() == 0
 
     run(tmp_path, database, story)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_loop_that_was_held_up_itself_takes_no_disk_for_one_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    monkeypatch.setattr(ahead_module, "SLOW_SECONDS", 0.05)
+
+    async def story(ahead: Ahead, _disk: Disk) -> None:
+        for n in range(5):
+            keeping = [asyncio.create_task(ahead.keep(kept(n)))]
+            # Until it is being written.
+            while not ahead.waits_seconds():
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            time.sleep(0.3)
+            assert await asyncio.gather(*keeping) == [True]
+            await ahead.settle()
+
+    run(tmp_path, Database(), story, loop)
 
 
 def test_what_is_kept_while_the_disk_is_busy_shares_the_next_write(tmp_path: Path) -> None:
