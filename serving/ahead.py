@@ -26,8 +26,10 @@ from serving.write_ahead import Waiting, WriteAhead
 
 # From one passing on to the next.
 PASS_SECONDS = 0.1
-# A disk that takes longer for a group is left alone for a while, and nobody waits for it.
+# Nobody waits longer for a disk. One that stalls is soon back; what fails or stalls twice in a row
+# is left alone for a while.
 SLOW_SECONDS = 0.05
+FAILURES = 2
 PAUSE_SECONDS = 1.0
 # As many at once: more would hold up the event loop.
 PASSED_AT_ONCE = 64
@@ -58,7 +60,7 @@ class Ahead:
         self._customers = customers
         self._clock = clock
         self._log = structlog.get_logger("ahead")
-        self._breaker = Breaker(1, PAUSE_SECONDS, clock, metrics.BREAKER.labels("ahead"))
+        self._breaker = Breaker(FAILURES, PAUSE_SECONDS, clock, metrics.BREAKER.labels("ahead"))
         self._next: list[Kept] = []
         self._writing: asyncio.Task[None] | None = None
         # Those that are being written; nobody waits for them any more where the disk hangs.
@@ -139,7 +141,6 @@ class Ahead:
         if group is not self._group:
             return
         self._hanging = True
-        self._breaker.failed()
         self._log.warning("the disk hangs", decisions=len(group))
         waiting, self._next = group + self._next, []
         _tell(waiting, False)
