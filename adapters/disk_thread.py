@@ -22,6 +22,8 @@ from numba import carray, types  # pyright: ignore[reportPrivateImportUsage]
 _ASKED = struct.Struct("=qqqqq")
 # What is answered: the system's number of the error, or 0.
 _TOLD = struct.Struct("=q")
+# The compiled code knows them as numbers.
+_ASKED_SIZE, _TOLD_SIZE = _ASKED.size, _TOLD.size
 
 _read = types.ExternalFunction("read", types.int64(types.intc, types.uintp, types.uintp))
 _write = types.ExternalFunction("write", types.int64(types.intc, types.uintp, types.uintp))
@@ -36,7 +38,7 @@ _errno = types.ExternalFunction("__errno_location", types.CPointer(types.intc)()
 def _serve(asked: int, told: int) -> None:
     """Do what comes through one pipe and answer through another, until the first is closed."""
     task, fault = np.empty(5, np.int64), np.empty(1, np.int64)
-    while _read(asked, task.ctypes.data, 40) == 40:
+    while _read(asked, task.ctypes.data, _ASKED_SIZE) == _ASKED_SIZE:
         file, memory, length, place, sync = task
         fault[0], done = 0, 0
         while done < length and fault[0] == 0:
@@ -49,7 +51,7 @@ def _serve(asked: int, told: int) -> None:
                 fault[0] = carray(_errno(), (1,))[0]
         if sync and fault[0] == 0 and _fdatasync(file) != 0:
             fault[0] = carray(_errno(), (1,))[0]
-        _write(told, fault.ctypes.data, 8)
+        _write(told, fault.ctypes.data, _TOLD_SIZE)
 
 
 class DiskThread:

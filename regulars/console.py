@@ -41,6 +41,7 @@ def _run(settings: Settings, port: int) -> None:
         listening = connection.config(
             console,
             [str(proxy) for proxy in settings.proxies],
+            settings.kept_seconds,
             host=settings.host,
             port=port,
             # As NiceGUI's own server has it.
